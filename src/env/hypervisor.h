@@ -1,0 +1,78 @@
+// Running VMs on this worker, as the agent sees it. Real: QEMU processes that are nobody's children; simulated: guests in
+// virtual time that write through the simulated disk daemon.
+#pragma once
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/id.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "env/task.h"
+
+namespace ebb {
+
+struct MachineDisk {
+  std::string serial;      // what the guest sees as its serial number
+  std::string nbd_socket;  // unix socket path of the disk daemon
+  std::string nbd_export;
+  bool read_only = false;  // an image: the machine gets a throw-away overlay over it
+  std::uint64_t bytes = 0;
+};
+
+struct MachinePort {
+  std::string name;
+  std::uint16_t guest = 0;  // TCP port in the guest
+};
+
+// Everything needed to boot a machine; kept beside the machine, so that a restarted agent knows what it adopted.
+struct MachineSpec {
+  VmId vm;
+  std::uint64_t epoch = 0;       // placement epoch under which it runs
+  std::string kernel, initrd;    // paths on this worker
+  std::string cmdline;
+  std::uint32_t cpus = 1;
+  std::uint64_t memory_bytes = 0;
+  std::vector<MachineDisk> disks;
+  std::vector<MachinePort> ports;
+  std::vector<std::string> channels;  // names of extra virtio-serial ports, logged to a bounded file each
+};
+
+enum class MachineState {
+  booting,  // process started, guest not heard of yet
+  ready,    // guest said that it is up (or has no control port and has run for a while)
+  paused,   // QEMU stopped the vCPUs (disk error, or we asked)
+  exited,   // process gone
+};
+
+struct MachineStatus {
+  VmId vm;
+  std::uint64_t epoch = 0;
+  MachineState state = MachineState::booting;
+  std::map<std::string, std::uint16_t> ports;  // by name: TCP port on this worker
+  std::string accel;                           // "kvm" or "tcg"
+  std::string error;                           // why it exited or is paused, if that is a fault
+};
+
+class Hypervisor {
+ public:
+  virtual ~Hypervisor() = default;
+  // Ends when the machine's process runs (state booting). conflict if that VM has a machine here already. Fails with a
+  // reason that names what is missing (QEMU, kernel file, memory).
+  virtual Task<Result<MachineStatus>> start(MachineSpec spec) = 0;
+  // Asks the guest to stop, waits up to `grace`, then kills. Ends when the process is gone; fine if it was gone before.
+  // Returns whether the guest stopped by itself.
+  virtual Task<Result<bool>> stop(VmId vm, Duration grace) = 0;
+  // Stops the vCPUs at once, keeps the process (a fenced worker must not run on).
+  virtual Task<Status> pause(VmId vm) = 0;
+  // All machines of this worker, also those started before this agent process; exited ones until forget().
+  virtual Task<Result<std::vector<MachineStatus>>> list() = 0;
+  // Removes what is left of an exited machine.
+  virtual Task<Status> forget(VmId vm) = 0;
+  // Called (on the loop) when some machine may have changed its state.
+  virtual void on_change(std::function<void()> callback) = 0;
+};
+
+}  // namespace ebb

@@ -1,0 +1,49 @@
+// A pool of immutable objects, as S3 offers it, with the two conditions that our protocols need.
+// Keys are '/'-separated printable ASCII. Bodies are small (a segment is about 8 MiB).
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "env/task.h"
+
+namespace ebb {
+
+// Names one version of one object's content; equal contents may have equal tags, so bodies that take part in
+// compare-and-set carry a fresh nonce.
+struct ObjectTag {
+  std::string value;
+  bool operator==(const ObjectTag&) const = default;
+};
+
+struct PutCondition {
+  enum class Kind { none, absent, match } kind = Kind::none;
+  ObjectTag tag;  // for match
+  static PutCondition always() { return {}; }
+  static PutCondition if_absent() { return {Kind::absent, {}}; }
+  static PutCondition if_match(ObjectTag tag) { return {Kind::match, std::move(tag)}; }
+};
+
+struct StoredObject {
+  Bytes body;
+  ObjectTag tag;
+};
+
+using SharedBytes = std::shared_ptr<const Bytes>;
+
+class ObjectStore {
+ public:
+  virtual ~ObjectStore() = default;
+  // Atomic and durable when it succeeds. conflict: the condition did not hold - or did, and an earlier try of our own
+  // won: after conflict, busy or unavailable the caller reads back and compares.
+  virtual Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) = 0;
+  // not_found is a positive answer: the store said that there is no such object.
+  virtual Task<Result<StoredObject>> get(std::string key) = 0;
+  // `length` bytes from `offset`; fewer only at the object's end.
+  virtual Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) = 0;
+};
+
+}  // namespace ebb

@@ -1,0 +1,122 @@
+// What control plane and agent say to each other: the wanted set of a worker, and what its agent sees.
+#pragma once
+#include "model/fleet_types.h"
+
+namespace ebb {
+
+// What the control plane wants of one VM on one worker. Absence from the set means the same as `absent`.
+enum class Wanted {
+  running,  // open the disk under `epoch`, boot, keep running
+  standby,  // a move is coming: fetch kernel and initrd, warm the disk's map; own nothing
+  sealed,   // stop the guest, flush everything to the store, detach cleanly
+  stopped,  // as sealed, but the VM stays this worker's
+  absent,   // nothing of it may be left here
+};
+BOOST_DESCRIBE_ENUM(Wanted, running, standby, sealed, stopped, absent)
+
+struct WantedDisk {
+  DiskId id;
+  PoolId pool;
+  std::uint64_t size_bytes = 0;
+  DiskClass disk_class = DiskClass::remote;
+  bool read_only = false;    // the image's disk, for a stateless VM
+  bool take_over = false;    // the previous owner has not confirmed that it stopped
+  bool operator==(const WantedDisk&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(WantedDisk, (), (id, pool, size_bytes, disk_class, read_only, take_over))
+
+struct WantedVm {
+  VmId vm;
+  Epoch epoch = 0;
+  Wanted wanted = Wanted::absent;
+  std::uint32_t cpus = 1;
+  std::uint64_t memory_bytes = 0;
+  PoolId image_pool;
+  Blob kernel;
+  std::optional<Blob> initrd;
+  std::string cmdline;
+  std::vector<WantedDisk> disks;
+  std::vector<Port> ports;
+  std::vector<std::string> channels;
+  std::uint32_t stop_grace_ms = 10'000;
+  bool operator==(const WantedVm&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(WantedVm, (), (vm, epoch, wanted, cpus, memory_bytes, image_pool, kernel, initrd, cmdline, disks, ports,
+                                     channels, stop_grace_ms))
+
+struct WantedSet {
+  WorkerId worker;
+  std::uint64_t revision = 0;  // changes whenever the set changes; never goes back (epochs order what matters)
+  std::vector<WantedVm> vms;
+  bool operator==(const WantedSet&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(WantedSet, (), (worker, revision, vms))
+
+enum class VmSeen {
+  absent,    // nothing here
+  preparing, // standby is being made
+  standby,   // ready to take over
+  starting,  // opening the disk, booting
+  running,   // the guest is up and healthy
+  stopping,
+  sealed,    // stopped; the disk is detached cleanly: HEAD says so
+  stopped,   // not running; disks closed; restart would be from here
+  failed,    // could not be started; see error
+  fenced,    // a newer owner exists: what was here has been stopped
+};
+BOOST_DESCRIBE_ENUM(VmSeen, absent, preparing, standby, starting, running, stopping, sealed, stopped, failed, fenced)
+
+// Durations of the last steps, milliseconds; absent if not done. The ETA is computed from these.
+struct VmTimings {
+  std::optional<std::uint32_t> prepare_ms, stop_ms, seal_ms, open_ms, boot_ms;
+  bool operator==(const VmTimings&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(VmTimings, (), (prepare_ms, stop_ms, seal_ms, open_ms, boot_ms))
+
+struct SeenVm {
+  VmId vm;
+  Epoch epoch = 0;
+  VmSeen state = VmSeen::absent;
+  bool machine = false;   // a QEMU process exists
+  bool disk_open = false;  // the disk daemon holds a lease (is HEAD's owner) or serves an export for it
+  bool guest_stopped_itself = false;
+  std::map<std::string, std::uint16_t> ports;
+  std::string accel;
+  std::string error;
+  std::uint32_t failures = 0;  // failed starts in a row under this epoch
+  VmTimings timings;
+  bool operator==(const SeenVm&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(SeenVm, (), (vm, epoch, state, machine, disk_open, guest_stopped_itself, ports, accel, error, failures, timings))
+
+// Posted at every change and at least every few seconds: it is also the heartbeat.
+struct AgentReport {
+  WorkerId worker;
+  std::string boot_id;
+  std::string agent_run;             // fresh at each start of the agent
+  std::uint64_t wanted_revision = 0; // of the set it has reconciled with
+  std::uint64_t sequence = 0;        // of reports in this run: older ones are dropped
+  std::vector<SeenVm> vms;
+  std::uint32_t machines = 0;        // QEMU processes on this worker, whoever they belong to
+  std::uint32_t exports = 0;         // disks that the disk daemon serves
+  std::uint32_t leases = 0;          // disks whose HEAD names this worker attached
+  std::uint32_t unsent_logs = 0;     // write-ahead logs that hold records the store lacks
+  bool disk_daemon_up = false;
+  std::string version;
+  bool operator==(const AgentReport&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(AgentReport, (), (worker, boot_id, agent_run, wanted_revision, sequence, vms, machines, exports, leases,
+                                        unsent_logs, disk_daemon_up, version))
+
+struct Registration {
+  WorkerId worker;
+  std::string boot_id;
+  std::string version;
+  Labels labels;
+  Resources capacity;
+  std::vector<PoolId> pools;
+  bool operator==(const Registration&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Registration, (), (worker, boot_id, version, labels, capacity, pools))
+
+}  // namespace ebb

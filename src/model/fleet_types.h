@@ -1,0 +1,252 @@
+// The records of a cell, as they are stored and as the API shows them: plain values with == and JSON.
+#pragma once
+#include <boost/describe.hpp>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/id.h"
+#include "base/json.h"
+#include "base/time.h"
+
+namespace ebb {
+
+using Labels = std::map<std::string, std::string>;
+using Epoch = std::uint64_t;  // placement epoch: drawn from one counter of the cell, so never reused and never going back
+
+// What is counted on both ends of a move.
+struct Resources {
+  std::uint64_t cpu_millis = 0;  // thousandths of a core
+  std::uint64_t memory_bytes = 0;
+  bool operator==(const Resources&) const = default;
+  bool fits_in(const Resources& room) const { return cpu_millis <= room.cpu_millis && memory_bytes <= room.memory_bytes; }
+  Resources& operator+=(const Resources& o) {
+    cpu_millis += o.cpu_millis, memory_bytes += o.memory_bytes;
+    return *this;
+  }
+  // Saturates at zero: an overcommitted worker has no room, not a huge one.
+  Resources minus(const Resources& o) const {
+    return {cpu_millis - std::min(cpu_millis, o.cpu_millis), memory_bytes - std::min(memory_bytes, o.memory_bytes)};
+  }
+};
+BOOST_DESCRIBE_STRUCT(Resources, (), (cpu_millis, memory_bytes))
+
+// What QEMU itself takes above the guest's memory (measured: 75 MB).
+inline constexpr std::uint64_t machine_overhead_bytes = 75ull * 1024 * 1024;
+
+struct Worker {
+  WorkerId id;
+  std::string boot_id;         // of the host; changes with every reboot
+  std::string agent_version;
+  Labels labels;               // failure domain: region, zone, rack; and whatever the operator wants
+  Resources capacity;          // for VMs: the host's, less its reserve
+  std::vector<PoolId> pools;   // object pools it can reach
+  WallMs registered_at = 0;
+  bool operator==(const Worker&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Worker, (), (id, boot_id, agent_version, labels, capacity, pools, registered_at))
+
+// `remote`: FLUSH is acknowledged when everything up to it is in the store. `local`: when this worker's log is synced.
+enum class DiskClass { remote, local };
+BOOST_DESCRIBE_ENUM(DiskClass, remote, local)
+
+enum class DiskState { creating, ready, deleting };
+BOOST_DESCRIBE_ENUM(DiskState, creating, ready, deleting)
+
+struct Disk {
+  DiskId id;  // never reused, also not after deletion
+  PoolId pool;
+  std::uint64_t size_bytes = 0;
+  DiskClass disk_class = DiskClass::remote;
+  std::optional<VmId> vm;        // who it belongs to
+  std::optional<ImageId> image;  // what it was forked from
+  DiskState state = DiskState::creating;
+  WallMs created_at = 0;
+  bool operator==(const Disk&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Disk, (), (id, pool, size_bytes, disk_class, vm, image, state, created_at))
+
+// Immutable bytes in a pool, in chunks of `chunk_bytes` under b/<id>/<n>.
+struct Blob {
+  std::string id;
+  std::uint64_t size_bytes = 0;
+  std::string sha256;  // lower-case hex
+  bool operator==(const Blob&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Blob, (), (id, size_bytes, sha256))
+
+enum class ImageState { uploading, ready, deleting };
+BOOST_DESCRIBE_ENUM(ImageState, uploading, ready, deleting)
+
+// A direct-kernel image: kernel, initial RAM disk, command line, and optionally a root disk that VMs fork from.
+struct Image {
+  ImageId id;
+  PoolId pool;
+  ImageState state = ImageState::uploading;
+  Blob kernel;
+  std::optional<Blob> initrd;
+  std::string cmdline;
+  std::optional<DiskId> disk;  // the snapshot's disk in the pool
+  std::optional<Blob> disk_blob;  // what was announced for it: raw bytes
+  std::vector<std::string> channels;
+  WallMs created_at = 0;
+  bool operator==(const Image&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Image, (), (id, pool, state, kernel, initrd, cmdline, disk, disk_blob, channels, created_at))
+
+struct Port {
+  std::string name;
+  std::uint16_t guest = 0;
+  bool operator==(const Port&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Port, (), (name, guest))
+
+enum class Storage {
+  none,    // stateless: a throw-away overlay over the image's disk, if it has one
+  object,  // a disk of its own in the pool
+};
+BOOST_DESCRIBE_ENUM(Storage, none, object)
+
+struct VmSpec {
+  ImageId image;
+  std::uint32_t cpus = 1;
+  std::uint64_t memory_bytes = 128ull * 1024 * 1024;
+  Storage storage = Storage::object;
+  std::optional<DiskClass> disk_class;  // the pool's default, if absent
+  std::vector<Port> ports;
+  Labels labels;
+  std::uint32_t stop_grace_ms = 10'000;
+  bool operator==(const VmSpec&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(VmSpec, (), (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms))
+
+enum class VmDesired { running, stopped, absent };
+BOOST_DESCRIBE_ENUM(VmDesired, running, stopped, absent)
+
+struct Vm {
+  VmId id;
+  VmSpec spec;
+  VmDesired desired = VmDesired::running;
+  std::optional<DiskId> disk;
+  std::optional<WorkerId> worker;  // who owns it now
+  Epoch epoch = 0;                 // under which `worker` owns it; 0: never placed
+  std::uint32_t start_failures = 0;  // in a row, on this placement
+  std::string last_error;          // why the last start failed
+  WallMs created_at = 0;
+  bool operator==(const Vm&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Vm, (), (id, spec, desired, disk, worker, epoch, start_failures, last_error, created_at))
+
+// What a VM takes from its worker.
+inline Resources footprint(const VmSpec& spec) {
+  return {spec.cpus * 1000ull, spec.memory_bytes + machine_overhead_bytes};
+}
+
+// Keeps a worker from new placements. Many may stand at once; each owner releases only its own.
+struct Hold {
+  HoldId id;
+  WorkerId worker;
+  std::string owner;   // "operator", "drain:<id>", "agent"
+  std::string reason;
+  WallMs since = 0;
+  std::optional<WallMs> expires_at;
+  bool operator==(const Hold&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Hold, (), (id, worker, owner, reason, since, expires_at))
+
+// How a VM leaves its worker.
+enum class Mechanism {
+  restart,  // stateless: stop here, start there
+  pointer,  // object disk: flush, seal, open there
+};
+BOOST_DESCRIBE_ENUM(Mechanism, restart, pointer)
+
+// planned -> reserving -> running -> done; `cancelled` and `failed` end it; blocked is derived, never stored.
+enum class DrainState { reserving, running, done, cancelled, failed };
+BOOST_DESCRIBE_ENUM(DrainState, reserving, running, done, cancelled, failed)
+
+struct DrainOptions {
+  bool partial = false;              // go on although some VMs cannot be placed
+  std::uint32_t parallel_max = 2;    // moves at a time from this worker
+  std::uint32_t per_target_max = 2;  // moves at a time into one worker
+  bool operator==(const DrainOptions&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(DrainOptions, (), (partial, parallel_max, per_target_max))
+
+// The wish, not a list of VMs: who still lives there is decided from a snapshot at each turn.
+struct Drain {
+  DrainId id;
+  WorkerId worker;
+  std::string requested_by, reason;
+  DrainOptions options;
+  DrainState state = DrainState::reserving;
+  WallMs created_at = 0;
+  std::optional<WallMs> ended_at;
+  std::string end_reason;  // why it was cancelled or failed
+  bool operator==(const Drain&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Drain, (), (id, worker, requested_by, reason, options, state, created_at, ended_at, end_reason))
+
+//                                     the point of no return
+//                                               ||
+//   reserving -> preparing -> freezing  =========>>  moving_lease -> starting -> releasing -> done
+//       \____________\____________\____ aborting -> aborted
+//
+// `=>` is the commit that publishes the new placement epoch: from there on the VM only goes forward.
+enum class Phase { reserving, preparing, freezing, moving_lease, starting, releasing, done, aborting, aborted };
+BOOST_DESCRIBE_ENUM(Phase, reserving, preparing, freezing, moving_lease, starting, releasing, done, aborting, aborted)
+
+struct PhaseTime {
+  Phase phase = Phase::reserving;
+  WallMs entered_at = 0;
+  bool operator==(const PhaseTime&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(PhaseTime, (), (phase, entered_at))
+
+struct Migration {
+  MigrationId id;
+  VmId vm;
+  WorkerId source, target;
+  Mechanism mechanism = Mechanism::restart;
+  Epoch source_epoch = 0;
+  Epoch target_epoch = 0;        // 0 until `=>`
+  std::optional<DrainId> drain;  // who asked; absent: an operator
+  Phase phase = Phase::reserving;
+  std::vector<PhaseTime> history;
+  bool source_dead = false;      // take over without a confirmed stop
+  std::uint32_t attempts = 0;    // failed boots on the target
+  std::string last_error;
+  std::vector<WorkerId> rejected;  // targets that could not boot it
+  bool operator==(const Migration&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Migration, (), (id, vm, source, target, mechanism, source_epoch, target_epoch, drain, phase, history,
+                                      source_dead, attempts, last_error, rejected))
+
+// One line of what happened, kept in the order of commits.
+struct JournalEntry {
+  std::uint64_t revision = 0;
+  WallMs at = 0;
+  std::string kind;     // "worker.registered", "drain.created", "migration.phase" ...
+  std::string subject;  // "workers/worker-1"
+  std::string text;     // a sentence for people
+  bool operator==(const JournalEntry&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(JournalEntry, (), (revision, at, kind, subject, text))
+
+// The cell's own record.
+struct Cell {
+  std::uint32_t schema = 1;
+  Epoch last_epoch = 0;
+  std::uint64_t last_id = 0;
+  bool operator==(const Cell&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Cell, (), (schema, last_epoch, last_id))
+
+inline bool is_ended(DrainState s) { return s == DrainState::done || s == DrainState::cancelled || s == DrainState::failed; }
+inline bool is_ended(Phase p) { return p == Phase::done || p == Phase::aborted; }
+inline bool is_past_no_return(Phase p) {
+  return p == Phase::moving_lease || p == Phase::starting || p == Phase::releasing || p == Phase::done;
+}
+
+}  // namespace ebb
