@@ -1,0 +1,184 @@
+// What the API shows and takes beyond the records themselves. docs/api/openapi.json describes the same; a test holds the
+// two together.
+#pragma once
+#include "model/agent_types.h"
+#include "model/fleet_types.h"
+
+namespace ebb {
+
+// The `code` of an error is the stable name of base/result.h's Code.
+struct ErrorBody {
+  std::string code, message;
+  std::optional<std::string> field;
+  bool operator==(const ErrorBody&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(ErrorBody, (), (code, message, field))
+
+// One thing that is waited for: a sentence, since when, and who can act ("nobody: it goes on by itself", "operator: ...").
+struct Reason {
+  std::string text;
+  std::optional<WallMs> since;
+  std::string who;
+  bool operator==(const Reason&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Reason, (), (text, since, who))
+
+enum class Liveness { never_seen, ready, silent, suspect };
+BOOST_DESCRIBE_ENUM(Liveness, never_seen, ready, silent, suspect)
+
+struct WorkerView {
+  Worker worker;
+  Liveness liveness = Liveness::never_seen;
+  std::optional<WallMs> last_seen_at;
+  bool schedulable = false;
+  std::vector<Hold> holds;
+  Resources used;  // footprints of VMs owned and of moves towards it
+  std::uint32_t vms = 0;
+};
+BOOST_DESCRIBE_STRUCT(WorkerView, (), (worker, liveness, last_seen_at, schedulable, holds, used, vms))
+
+struct VmView {
+  Vm vm;
+  VmSeen seen = VmSeen::absent;  // on its worker, as last reported
+  std::map<std::string, std::uint16_t> ports;
+  std::string accel;
+  std::optional<MigrationId> migration;
+  std::vector<Reason> waiting_for;
+};
+BOOST_DESCRIBE_STRUCT(VmView, (), (vm, seen, ports, accel, migration, waiting_for))
+
+struct MigrationView {
+  Migration migration;
+  std::vector<Reason> waiting_for;
+  double progress = 0;                         // 0 to 1, by measured phase lengths
+  std::optional<std::uint32_t> predicted_interruption_ms;
+  std::optional<std::uint32_t> interruption_ms;  // freezing entered to running reported, as the control plane saw it
+};
+BOOST_DESCRIBE_STRUCT(MigrationView, (), (migration, waiting_for, progress, predicted_interruption_ms, interruption_ms))
+
+struct PlanMove {
+  VmId vm;
+  Mechanism mechanism = Mechanism::restart;
+  WorkerId target;
+  std::uint32_t order = 0;  // moves start in this order, `parallel_max` at a time
+  std::uint32_t predicted_interruption_ms = 0;
+  std::uint32_t predicted_total_ms = 0;
+  bool operator==(const PlanMove&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(PlanMove, (), (vm, mechanism, target, order, predicted_interruption_ms, predicted_total_ms))
+
+struct PlanBlocker {
+  std::string subject;  // "vms/web-1"
+  std::string reason;   // with every worker that was refused, and why
+  std::string owner;    // who can act
+  std::string remedy;
+  bool operator==(const PlanBlocker&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(PlanBlocker, (), (subject, reason, owner, remedy))
+
+struct DrainPlan {
+  WorkerId worker;
+  std::vector<PlanMove> moves;
+  std::vector<PlanBlocker> blockers;
+  std::uint32_t eta_ms = 0;
+  std::string critical_path;  // what makes it take that long
+  std::string state_hash;     // of the snapshot it was made from
+  bool operator==(const DrainPlan&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(DrainPlan, (), (worker, moves, blockers, eta_ms, critical_path, state_hash))
+
+// Done is these zeros, reported by the agent after the last move and confirmed from the store.
+struct DoneCheck {
+  std::uint32_t vms_owned = 0, migrations_open = 0;  // by the records
+  std::uint32_t machines = 0, exports = 0, leases = 0, unsent_logs = 0;  // by the agent
+  std::uint32_t heads_attached = 0;                  // by the object store itself
+  bool report_fresh = false;  // the agent has reconciled with the newest wanted set
+  bool heads_checked = false;
+  bool operator==(const DoneCheck&) const = default;
+  bool all_zero() const {
+    return vms_owned + migrations_open + machines + exports + leases + unsent_logs + heads_attached == 0;
+  }
+};
+BOOST_DESCRIBE_STRUCT(DoneCheck, (), (vms_owned, migrations_open, machines, exports, leases, unsent_logs, heads_attached,
+                                      report_fresh, heads_checked))
+
+struct DrainView {
+  Drain drain;
+  std::string status;  // "planned", "running", "blocked", "done", "cancelled", "failed"
+  std::vector<MigrationView> migrations;
+  std::vector<PlanBlocker> blockers;
+  std::vector<Reason> waiting_for;
+  std::uint32_t moved = 0, remaining = 0;
+  std::optional<std::uint32_t> eta_ms;
+  DoneCheck done_check;
+};
+BOOST_DESCRIBE_STRUCT(DrainView, (), (drain, status, migrations, blockers, waiting_for, moved, remaining, eta_ms, done_check))
+
+struct WhyAnswer {
+  std::string subject;   // "workers/worker-1"
+  std::string headline;  // one sentence
+  std::vector<Reason> reasons;
+};
+BOOST_DESCRIBE_STRUCT(WhyAnswer, (), (subject, headline, reasons))
+
+// ---- requests ----
+
+struct CreateVm {
+  VmId id;
+  VmSpec spec;
+  std::optional<std::string> request_id;  // repeated with the same id: the same answer
+};
+BOOST_DESCRIBE_STRUCT(CreateVm, (), (id, spec, request_id))
+
+// Announces sizes and checksums; the bytes follow by PUT /v1/images/{id}/{part}?offset=N, then :seal.
+struct CreateImage {
+  ImageId id;
+  std::optional<PoolId> pool;  // the only one, if there is just one
+  std::string cmdline;
+  std::uint64_t kernel_bytes = 0;
+  std::string kernel_sha256;
+  std::optional<std::uint64_t> initrd_bytes;
+  std::optional<std::string> initrd_sha256;
+  std::optional<std::uint64_t> disk_bytes;  // raw
+  std::optional<std::string> disk_sha256;
+  std::vector<std::string> channels;
+};
+BOOST_DESCRIBE_STRUCT(CreateImage, (), (id, pool, cmdline, kernel_bytes, kernel_sha256, initrd_bytes, initrd_sha256, disk_bytes,
+                                        disk_sha256, channels))
+
+struct CreateDrain {
+  WorkerId worker;
+  std::string reason;
+  DrainOptions options;
+  bool validate_only = false;             // answers a DrainPlan, changes nothing
+  std::optional<std::string> state_hash;  // of a plan: refused with `conflict` if the fleet has changed since
+  std::optional<std::string> request_id;
+};
+BOOST_DESCRIBE_STRUCT(CreateDrain, (), (worker, reason, options, validate_only, state_hash, request_id))
+
+struct MigrateVm {
+  std::optional<WorkerId> target;  // chosen, if absent
+  std::string reason;
+};
+BOOST_DESCRIBE_STRUCT(MigrateVm, (), (target, reason))
+
+struct CordonWorker {
+  std::string reason;
+};
+BOOST_DESCRIBE_STRUCT(CordonWorker, (), (reason))
+
+// ---- lists: pages of at most page_size (default 500) items ----
+template <class T>
+struct Page {
+  std::vector<T> items;
+  std::optional<std::string> next_page_token;
+};
+BOOST_DESCRIBE_STRUCT(Page<WorkerView>, (), (items, next_page_token))
+BOOST_DESCRIBE_STRUCT(Page<VmView>, (), (items, next_page_token))
+BOOST_DESCRIBE_STRUCT(Page<Disk>, (), (items, next_page_token))
+BOOST_DESCRIBE_STRUCT(Page<Image>, (), (items, next_page_token))
+BOOST_DESCRIBE_STRUCT(Page<DrainView>, (), (items, next_page_token))
+BOOST_DESCRIBE_STRUCT(Page<MigrationView>, (), (items, next_page_token))
+BOOST_DESCRIBE_STRUCT(Page<JournalEntry>, (), (items, next_page_token))
+
+}  // namespace ebb
