@@ -29,6 +29,11 @@ using HoldId = Id<struct HoldTag>;
 using DrainId = Id<struct DrainTag>;
 using MigrationId = Id<struct MigrationTag>;
 
+// Minted ids ("mig-9", "mig-10") in the order in which they were minted.
+inline bool minted_before(const std::string& a, const std::string& b) {
+  return a.size() != b.size() ? a.size() < b.size() : a < b;
+}
+
 // Names that operators choose: 1 to 63 of a-z, 0-9 and '-', first and last not '-' (a DNS label, RFC 1123).
 bool is_valid_name(std::string_view name);
 

@@ -159,8 +159,9 @@ BOOST_DESCRIBE_STRUCT(CreateDrain, (), (worker, reason, options, validate_only, 
 struct MigrateVm {
   std::optional<WorkerId> target;  // chosen, if absent
   std::string reason;
+  bool source_dead = false;  // an operator declares its worker dead
 };
-BOOST_DESCRIBE_STRUCT(MigrateVm, (), (target, reason))
+BOOST_DESCRIBE_STRUCT(MigrateVm, (), (target, reason, source_dead))
 
 struct CordonWorker {
   std::string reason;

@@ -170,9 +170,10 @@ struct DrainOptions {
   bool partial = false;              // go on although some VMs cannot be placed
   std::uint32_t parallel_max = 2;    // moves at a time from this worker
   std::uint32_t per_target_max = 2;  // moves at a time into one worker
+  bool source_dead = false;          // an operator declares the worker dead: its disks are taken over, nothing is awaited
   bool operator==(const DrainOptions&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(DrainOptions, (), (partial, parallel_max, per_target_max))
+BOOST_DESCRIBE_STRUCT(DrainOptions, (), (partial, parallel_max, per_target_max, source_dead))
 
 // The wish, not a list of VMs: who still lives there is decided from a snapshot at each turn.
 struct Drain {

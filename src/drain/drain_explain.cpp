@@ -1,0 +1,65 @@
+#include "drain/drain_planner.h"
+
+namespace ebb::drain {
+namespace {
+
+void add_if(std::vector<Reason>& reasons, std::uint32_t count, std::string_view one, std::string_view many, const Drain& drain,
+            std::string who) {
+  if (count == 0) return;
+  reasons.push_back({fmt::format("{} still has {} {}", drain.worker, count, count == 1 ? one : many), std::nullopt, std::move(who)});
+}
+
+}  // namespace
+
+std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& drain, const DoneCheck& check,
+                            const std::vector<PlanBlocker>& blockers) {
+  std::vector<Reason> reasons;
+  if (is_ended(drain.state)) return reasons;
+  for (const auto& blocker : blockers) {
+    reasons.push_back({fmt::format("{}: {}", blocker.subject, blocker.reason), drain.created_at,
+                       fmt::format("{}: {}", blocker.owner, blocker.remedy)});
+  }
+  const auto* worker = seen.find(drain.worker);
+  const bool answers = worker && worker->liveness == Liveness::ready;
+  if (!answers && !drain.options.source_dead) {
+    reasons.push_back({fmt::format("{} does not answer", drain.worker),
+                       worker && worker->heard ? std::optional(worker->heard_at_wall) : std::nullopt,
+                       fmt::format("operator: bring it back, or declare it dead: ebb drain {} --dead", drain.worker)});
+  }
+  if (check.migrations_open > 0 || check.vms_owned > 0) {
+    for (const auto& id : fleet.vms_owned_by(drain.worker)) {
+      const auto& vm = fleet.vms().at(id);
+      if (vm.desired != VmDesired::running && !fleet.open_migration_of(id)) {
+        reasons.push_back({fmt::format("{} is being {} on {}", id, vm.desired == VmDesired::absent ? "removed" : "stopped", drain.worker),
+                           std::nullopt, "nobody: it goes on by itself"});
+      }
+    }
+    return reasons;  // the rest is asked once nothing lives there by the records
+  }
+  if (!answers) {
+    if (drain.options.source_dead && !check.heads_checked) {
+      reasons.push_back({"the object store is asked who owns the moved disks", std::nullopt, "nobody: it goes on by itself"});
+    }
+    return reasons;
+  }
+  if (!check.report_fresh) {
+    reasons.push_back({worker->report.disk_daemon_up ? fmt::format("{} has not yet confirmed the newest wanted set", drain.worker)
+                                                     : fmt::format("the disk daemon of {} does not answer its agent", drain.worker),
+                       std::nullopt,
+                       worker->report.disk_daemon_up ? "nobody: it goes on by itself" : fmt::format("operator: start ebb-diskd on {}", drain.worker)});
+  }
+  add_if(reasons, check.machines, "VM process", "VM processes", drain, "nobody: its agent stops what is not wanted");
+  add_if(reasons, check.exports, "disk export open", "disk exports open", drain, "nobody: its agent closes what is not wanted");
+  add_if(reasons, check.leases, "disk attached", "disks attached", drain, "nobody: its agent seals what is not wanted");
+  add_if(reasons, check.unsent_logs, "write-ahead log with records that the store lacks",
+         "write-ahead logs with records that the store lacks", drain, "operator: the logs are kept; see docs/internals/formats.md");
+  if (!check.heads_checked) {
+    reasons.push_back({"the object store is asked who owns the moved disks", std::nullopt, "nobody: it goes on by itself"});
+  } else if (check.heads_attached > 0) {
+    reasons.push_back({fmt::format("the object store says that {} disk(s) are still attached to {}", check.heads_attached, drain.worker),
+                       std::nullopt, "nobody: its agent seals what is not wanted"});
+  }
+  return reasons;
+}
+
+}  // namespace ebb::drain

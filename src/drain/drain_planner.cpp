@@ -1,0 +1,135 @@
+#include "drain/drain_planner.h"
+
+#include "base/checksum.h"
+#include "base/text.h"
+
+namespace ebb::drain {
+namespace {
+
+// In flight as far as the limits go: it loads source and target now.
+bool is_moving(Phase p) {
+  return p == Phase::preparing || p == Phase::freezing || p == Phase::moving_lease || p == Phase::starting || p == Phase::aborting;
+}
+
+}  // namespace
+
+Mechanism mechanism_for(const Vm& vm) { return vm.disk ? Mechanism::pointer : Mechanism::restart; }
+
+std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker) {
+  std::vector<VmId> ids;
+  for (const auto& id : fleet.vms_owned_by(worker)) {
+    if (fleet.vms().at(id).desired == VmDesired::running && !fleet.open_migration_of(id)) ids.push_back(id);
+  }
+  return ids;
+}
+
+std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm) {
+  std::map<WorkerId, std::string> rejected;
+  for (const auto& [id, m] : fleet.migrations()) {
+    if (m.vm != vm || m.drain != drain) continue;
+    for (const auto& target : m.rejected) rejected[target] = fmt::format("could not start it ({})", m.last_error);
+  }
+  return rejected;
+}
+
+Timeline timeline(const std::vector<PlanMove>& moves, const DrainOptions& options) {
+  // Each slot is free from a moment on; a move takes the first slot, and waits for its target to have room.
+  std::vector<std::uint32_t> slots(std::max(1u, options.parallel_max), 0);
+  std::map<WorkerId, std::vector<std::uint32_t>> busy_until;
+  Timeline result;
+  for (const auto& move : moves) {
+    auto slot = std::min_element(slots.begin(), slots.end());
+    auto& target = busy_until[move.target];
+    target.resize(std::max(1u, options.per_target_max), 0);
+    auto room = std::min_element(target.begin(), target.end());
+    auto end = std::max(*slot, *room) + move.predicted_total_ms;
+    *slot = *room = end;
+    if (end >= result.total_ms) {
+      result.total_ms = end;
+      result.critical_path = fmt::format("{} moves, {} at a time and {} into one worker; {} to {} ends last", moves.size(),
+                                         options.parallel_max, options.per_target_max, move.vm, move.target);
+    }
+  }
+  return result;
+}
+
+DrainPlan make_plan(const Fleet& fleet, const WorkerId& worker, const DrainOptions& options, const std::vector<Placed>& placed,
+                    const Eta& eta) {
+  DrainPlan plan;
+  plan.worker = worker;
+  for (const auto& p : placed) {
+    const auto* vm = fleet.find(p.vm);
+    if (!vm) continue;
+    if (!p.target) {
+      plan.blockers.push_back({"vms/" + p.vm.value, "no worker can take it: " + p.why_not, "operator",
+                               "add a worker, release a hold, stop a VM, or drain with --partial to move the others"});
+      continue;
+    }
+    auto mechanism = mechanism_for(*vm);
+    const auto& times = eta.of(mechanism);
+    plan.moves.push_back({p.vm, mechanism, *p.target, static_cast<std::uint32_t>(plan.moves.size() + 1), times.interruption_ms(),
+                          times.total_ms()});
+  }
+  auto line = timeline(plan.moves, options);
+  plan.eta_ms = line.total_ms;
+  plan.critical_path = line.critical_path;
+  return plan;
+}
+
+std::string state_hash(const Fleet& fleet, const Seen& seen, const WorkerId& worker) {
+  std::string text = worker.value;
+  for (const auto& [id, w] : fleet.workers()) {
+    auto used = fleet.used_on(id);
+    text += fmt::format("|{}:{}:{}:{}:{}", id, fleet.holds_on(id).size(), used.cpu_millis, used.memory_bytes, seen.is_ready(id));
+  }
+  for (const auto& id : fleet.vms_owned_by(worker)) text += fmt::format("|{}@{}", id, fleet.vms().at(id).epoch);
+  return fmt::format("{:08x}{:08x}", crc32c(as_bytes(text)), crc32c(as_bytes(text), 0x9e3779b9));
+}
+
+std::vector<MigrationId> may_begin(const Fleet& fleet) {
+  std::map<WorkerId, std::uint32_t> leaving, entering;
+  std::vector<const Migration*> waiting;
+  for (const auto& id : fleet.open_migrations()) {
+    const auto& m = fleet.migrations().at(id);
+    if (is_moving(m.phase)) ++leaving[m.source], ++entering[m.target];
+    if (m.phase != Phase::reserving) continue;
+    const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
+    if (!m.drain || (drain && drain->state == DrainState::running)) waiting.push_back(&m);
+  }
+  std::sort(waiting.begin(), waiting.end(), [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
+  std::vector<MigrationId> may;
+  for (const auto* m : waiting) {
+    const auto* drain = m->drain ? fleet.find(*m->drain) : nullptr;
+    const DrainOptions options = drain ? drain->options : DrainOptions{};
+    if (leaving[m->source] >= options.parallel_max || entering[m->target] >= options.per_target_max) continue;
+    ++leaving[m->source], ++entering[m->target];
+    may.push_back(m->id);
+  }
+  return may;
+}
+
+DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
+  DoneCheck check;
+  check.vms_owned = static_cast<std::uint32_t>(fleet.vms_owned_by(drain.worker).size());
+  check.migrations_open = static_cast<std::uint32_t>(fleet.open_migrations_at(drain.worker).size());
+  for (const auto& id : fleet.open_migrations()) {
+    const auto& m = fleet.migrations().at(id);
+    // A VM that its first target could not boot is on its way to a second one, and still this drain's business.
+    if (m.drain == drain.id && m.source != drain.worker && m.target != drain.worker) ++check.migrations_open;
+  }
+  if (const auto* worker = seen.find(drain.worker)) {
+    const auto& report = worker->report;
+    check.machines = report.machines, check.exports = report.exports, check.leases = report.leases;
+    check.unsent_logs = report.unsent_logs;
+    check.report_fresh = worker->is_current() && report.disk_daemon_up && worker->liveness == Liveness::ready;
+  }
+  return check;
+}
+
+bool is_done(const Drain& drain, const DoneCheck& check) {
+  if (!check.heads_checked) return false;
+  if (drain.options.source_dead) return check.vms_owned + check.migrations_open + check.heads_attached == 0;
+  return check.report_fresh && check.all_zero();
+}
+
+}  // namespace ebb::drain

@@ -1,0 +1,62 @@
+// A drain as a reconciler, in pure functions of a snapshot: who still lives there, who may move now, why we wait, are we
+// done. It stores the wish and re-decides each turn, so work that arrived late is seen and a crash changes nothing.
+#pragma once
+#include "model/fleet.h"
+
+namespace ebb::drain {
+
+// Median lengths of the phases of past moves, milliseconds; defaults (measured on slow emulated guests) until there are some.
+struct PhaseTimes {
+  std::uint32_t preparing = 400, freezing = 700, moving_lease = 200, starting = 4000, releasing = 300;
+  std::uint32_t samples = 0;
+  std::uint32_t interruption_ms() const { return freezing + moving_lease + starting; }
+  std::uint32_t total_ms() const { return preparing + interruption_ms() + releasing; }
+};
+struct Eta {
+  std::map<Mechanism, PhaseTimes> by_mechanism;
+  const PhaseTimes& of(Mechanism m) const;
+};
+// From the histories of the last moves that ended well.
+Eta measure(const Fleet& fleet);
+// From freezing entered to the guest healthy on the target; absent while that has not happened.
+std::optional<std::uint32_t> interruption_ms(const Migration& migration);
+// 0 to 1: how far a move is, by the usual lengths of its phases.
+double progress(const Migration& migration, const Eta& eta, WallMs now);
+
+Mechanism mechanism_for(const Vm& vm);
+
+// VMs owned by the worker that have no move open. Stopped VMs are not moved: they are released where they are.
+std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker);
+// Workers that proved unable to take `vm` in this drain, with the reason.
+std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm);
+
+// A destination for each VM, or why there is none.
+struct Placed {
+  VmId vm;
+  std::optional<WorkerId> target;
+  std::string why_not;
+};
+DrainPlan make_plan(const Fleet& fleet, const WorkerId& worker, const DrainOptions& options, const std::vector<Placed>& placed,
+                    const Eta& eta);
+// How long moves take that start in order, `parallel_max` at a time and `per_target_max` into one worker.
+struct Timeline {
+  std::uint32_t total_ms = 0;
+  std::string critical_path;
+};
+Timeline timeline(const std::vector<PlanMove>& moves, const DrainOptions& options);
+// Changes whenever something changes that the plan was made from.
+std::string state_hash(const Fleet& fleet, const Seen& seen, const WorkerId& worker);
+
+// Moves that may begin now: arithmetic on the snapshot over all drains and migrations together, no counters.
+std::vector<MigrationId> may_begin(const Fleet& fleet);
+
+// What the records and the agent's report say of "done"; heads_* are filled in by who reads the store.
+DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain);
+// True only if every line of the check is zero and fresh. A worker declared dead cannot report: there the store decides.
+bool is_done(const Drain& drain, const DoneCheck& check);
+
+// Everything the drain waits for that is not a move in progress (those explain themselves).
+std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& drain, const DoneCheck& check,
+                            const std::vector<PlanBlocker>& blockers);
+
+}  // namespace ebb::drain

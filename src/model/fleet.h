@@ -1,0 +1,114 @@
+// All records of a cell in memory, with the indexes that decisions need, and what the agents last reported.
+// Changed only by apply(), after the store has the same change.
+#pragma once
+#include <set>
+#include <variant>
+
+#include "model/api_types.h"
+
+namespace ebb {
+
+using Record = std::variant<Cell, Worker, Vm, Disk, Image, Hold, Drain, Migration>;
+
+// The name under which a type is stored, and its id there.
+std::string_view kind_of(const Record& record);
+std::string id_of(const Record& record);
+
+struct RecordKey {
+  std::string kind, id;
+  auto operator<=>(const RecordKey&) const = default;
+};
+
+class Fleet {
+ public:
+  void put(Record record);
+  void erase(const RecordKey& key);
+
+  const Cell& cell() const { return cell_; }
+  const std::map<WorkerId, Worker>& workers() const { return workers_; }
+  const std::map<VmId, Vm>& vms() const { return vms_; }
+  const std::map<DiskId, Disk>& disks() const { return disks_; }
+  const std::map<ImageId, Image>& images() const { return images_; }
+  const std::map<HoldId, Hold>& holds() const { return holds_; }
+  const std::map<DrainId, Drain>& drains() const { return drains_; }
+  const std::map<MigrationId, Migration>& migrations() const { return migrations_; }
+
+  const Worker* find(const WorkerId& id) const { return find_in(workers_, id); }
+  const Vm* find(const VmId& id) const { return find_in(vms_, id); }
+  const Disk* find(const DiskId& id) const { return find_in(disks_, id); }
+  const Image* find(const ImageId& id) const { return find_in(images_, id); }
+  const Drain* find(const DrainId& id) const { return find_in(drains_, id); }
+  const Migration* find(const MigrationId& id) const { return find_in(migrations_, id); }
+
+  // VMs that `worker` owns by the records.
+  const std::set<VmId>& vms_owned_by(const WorkerId& worker) const;
+  // Migrations not ended that leave or enter `worker`.
+  const std::set<MigrationId>& open_migrations_at(const WorkerId& worker) const;
+  // The migration of `vm` that has not ended, or null.
+  const Migration* open_migration_of(const VmId& vm) const;
+  const std::set<MigrationId>& open_migrations() const { return open_; }
+  std::vector<const Hold*> holds_on(const WorkerId& worker) const;
+  // The drain of `worker` that has not ended, or null.
+  const Drain* active_drain_of(const WorkerId& worker) const;
+
+  // What VMs take on `worker`: those it owns, those moving towards it, and those that have left it by the records but are
+  // not yet confirmed gone. Capacity counts on both ends of a move.
+  Resources used_on(const WorkerId& worker) const;
+
+ private:
+  template <class M>
+  static const typename M::mapped_type* find_in(const M& map, const typename M::key_type& id) {
+    auto found = map.find(id);
+    return found == map.end() ? nullptr : &found->second;
+  }
+  void index(const Vm& vm, bool add);
+  void index(const Migration& migration, bool add);
+
+  Cell cell_;
+  std::map<WorkerId, Worker> workers_;
+  std::map<VmId, Vm> vms_;
+  std::map<DiskId, Disk> disks_;
+  std::map<ImageId, Image> images_;
+  std::map<HoldId, Hold> holds_;
+  std::map<DrainId, Drain> drains_;
+  std::map<MigrationId, Migration> migrations_;
+  std::map<WorkerId, std::set<VmId>> owned_;
+  std::map<WorkerId, std::set<MigrationId>> moving_at_;
+  std::map<VmId, MigrationId> moving_;
+  std::set<MigrationId> open_;
+};
+
+// What a worker's agent last said, in memory only.
+struct WorkerSeen {
+  AgentReport report;
+  std::map<VmId, SeenVm> vms;
+  Instant heard_at{};
+  WallMs heard_at_wall = 0;
+  bool heard = false;               // a report has come since this control plane started
+  Liveness liveness = Liveness::never_seen;
+  std::uint64_t wanted_revision = 0;  // of the set that the worker should have reconciled with
+
+  // The agent has reconciled with the newest wanted set.
+  bool is_current() const { return heard && report.wanted_revision == wanted_revision; }
+};
+
+struct Seen {
+  std::map<WorkerId, WorkerSeen> workers;
+  const WorkerSeen* find(const WorkerId& id) const {
+    auto found = workers.find(id);
+    return found == workers.end() ? nullptr : &found->second;
+  }
+  // What `worker` says of `vm`; null if it has said nothing of it.
+  const SeenVm* find(const WorkerId& worker, const VmId& vm) const {
+    const auto* at = find(worker);
+    if (!at) return nullptr;
+    auto found = at->vms.find(vm);
+    return found == at->vms.end() ? nullptr : &found->second;
+  }
+  bool is_ready(const WorkerId& id) const {
+    const auto* at = find(id);
+    return at && at->liveness == Liveness::ready;
+  }
+};
+
+}  // namespace ebb

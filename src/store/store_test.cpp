@@ -1,0 +1,140 @@
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "store/memory_store.h"
+#include "store/sqlite_store.h"
+
+namespace ebb {
+namespace {
+
+// Runs everything at once, in order: these tests are about the records, not about time.
+class InlineLoop final : public Loop, public Offload {
+ public:
+  Instant now() const override { return now_; }
+  WallMs wall_now() const override { return 0; }
+  void post(Callback callback) override { queue_.push_back(std::move(callback)); }
+  std::uint64_t call_at(Instant when, Callback callback) override {
+    now_ = std::max(now_, when);
+    post(std::move(callback));
+    return 0;
+  }
+  void cancel(std::uint64_t) override {}
+  Random& random() override { return random_; }
+  void run(Callback work, Callback then) override {
+    work();
+    post(std::move(then));
+  }
+  template <class T>
+  T wait(Task<T> task) {
+    std::optional<T> out;
+    auto body = [](Task<T> t, std::optional<T>* o) -> Task<void> { o->emplace(co_await t); }(std::move(task), &out);
+    body.start();
+    while (!queue_.empty()) {
+      auto callback = std::move(queue_.front());
+      queue_.pop_front();
+      callback();
+    }
+    return std::move(*out);
+  }
+
+ private:
+  Instant now_{};
+  std::deque<Callback> queue_;
+  Random random_{1};
+};
+
+struct Folder {
+  std::filesystem::path path;
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "ebb-store-XXXXXX").string();
+    path = mkdtemp(name.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string file() const { return (path / "records.db").string(); }
+};
+
+CommitBatch batch_at(std::uint64_t revision) {
+  CommitBatch batch;
+  batch.expected_revision = revision;
+  batch.puts = {{"vm", "a", fmt::format("{{\"at\":{}}}", revision)}};
+  batch.journal = {"\"entry\""};
+  batch.effects_add = {{"key", "{}"}};
+  return batch;
+}
+
+// One suite for both: they must give the same answers.
+void behaves_as_a_record_store(InlineLoop& loop, RecordStore& store) {
+  ASSERT_TRUE(loop.wait(store.commit(batch_at(0))));
+  auto stale = loop.wait(store.commit(batch_at(0)));
+  ASSERT_FALSE(stale);
+  EXPECT_EQ(stale.error().code, Code::fenced);
+  auto second = batch_at(1);
+  second.erases = {{"vm", "gone"}}, second.effects_add.clear(), second.effects_done = {"key"};
+  ASSERT_TRUE(loop.wait(store.commit(second)));
+  auto snapshot = loop.wait(store.load());
+  ASSERT_TRUE(snapshot);
+  EXPECT_EQ(snapshot->revision, 2u);
+  EXPECT_EQ(snapshot->records, (std::vector<StoredRecord>{{"vm", "a", "{\"at\":1}"}}));
+  EXPECT_TRUE(snapshot->effects.empty());
+  EXPECT_EQ(loop.wait(store.journal(1, 10))->size(), 1u);
+  EXPECT_EQ(loop.wait(store.journal(0, 1))->size(), 1u);
+  auto big = batch_at(2);
+  for (std::size_t i = 0; i < commit_ops_max; ++i) big.puts.push_back({"vm", fmt::format("{}", i), "{}"});
+  EXPECT_EQ(loop.wait(store.commit(big)).error().code, Code::invalid);
+  EXPECT_EQ(loop.wait(store.load())->revision, 2u);
+}
+
+TEST(MemoryStore, BehavesAsARecordStore) {
+  InlineLoop loop;
+  MemoryStore store(loop, std::make_shared<MemoryRecords>());
+  behaves_as_a_record_store(loop, store);
+}
+
+TEST(SqliteStore, BehavesAsARecordStore) {
+  InlineLoop loop;
+  Folder folder;
+  auto store = SqliteStore::open(loop, loop, folder.file());
+  ASSERT_TRUE(store) << store.error().message;
+  behaves_as_a_record_store(loop, **store);
+}
+
+TEST(SqliteStore, ASecondProcessIsRefused) {
+  InlineLoop loop;
+  Folder folder;
+  auto first = SqliteStore::open(loop, loop, folder.file());
+  ASSERT_TRUE(first);
+  auto second = SqliteStore::open(loop, loop, folder.file());
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Code::busy) << second.error().message;
+  first->reset();
+  EXPECT_TRUE(SqliteStore::open(loop, loop, folder.file()));
+}
+
+TEST(SqliteStore, ANewerSchemaIsRefusedAndLeftAlone) {
+  InlineLoop loop;
+  Folder folder;
+  { ASSERT_TRUE(SqliteStore::open(loop, loop, folder.file())); }
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(folder.file().c_str(), &db), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(db, "UPDATE meta SET value=99 WHERE key='schema'", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(db);
+  auto store = SqliteStore::open(loop, loop, folder.file());
+  ASSERT_FALSE(store);
+  EXPECT_EQ(store.error().code, Code::invalid);
+  EXPECT_NE(store.error().message.find("newer version"), std::string::npos);
+}
+
+TEST(SqliteStore, AFileThatIsNoDatabaseIsRefused) {
+  InlineLoop loop;
+  Folder folder;
+  std::ofstream(folder.file()) << std::string(8192, 'x');
+  auto store = SqliteStore::open(loop, loop, folder.file());
+  ASSERT_FALSE(store);
+  EXPECT_EQ(store.error().code, Code::corrupt) << store.error().message;
+}
+
+}  // namespace
+}  // namespace ebb
