@@ -3,6 +3,7 @@
 #include "base/checksum.h"
 #include "base/json.h"
 #include "base/random.h"
+#include "base/sha256.h"
 #include "base/text.h"
 
 namespace ebb {
@@ -55,6 +56,12 @@ TEST(Checksum, Crc32cMatchesThePublishedVectors) {  // RFC 3720 B.4
   EXPECT_EQ(crc32c(ones), 0x62a8ab43u);
   EXPECT_EQ(crc32c(as_bytes("123456789")), 0xe3069283u);
   EXPECT_EQ(crc32c(as_bytes("56789"), crc32c(as_bytes("1234"))), 0xe3069283u);
+}
+
+TEST(Checksum, Sha256MatchesThePublishedVector) {  // FIPS 180-4, "abc"
+  Sha256 sum;
+  sum.add(as_bytes("a")), sum.add(as_bytes("bc"));
+  EXPECT_EQ(sum.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 TEST(Text, SizesAndDurations) {

@@ -26,6 +26,10 @@ std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& d
                        worker && worker->heard ? std::optional(worker->heard_at_wall) : std::nullopt,
                        fmt::format("operator: bring it back, or declare it dead: ebb drain {} --dead", drain.worker)});
   }
+  if (check.not_running > 0) {
+    reasons.push_back({fmt::format("{} VM(s) have left, but their target cannot start them and no other worker takes them", check.not_running),
+                       std::nullopt, "operator: ebb why VM names the fault; add or free a worker"});
+  }
   if (check.migrations_open > 0 || check.vms_owned > 0) {
     for (const auto& id : fleet.vms_owned_by(drain.worker)) {
       const auto& vm = fleet.vms().at(id);

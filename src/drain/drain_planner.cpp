@@ -117,6 +117,14 @@ DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
     // A VM that its first target could not boot is on its way to a second one, and still this drain's business.
     if (m.drain == drain.id && m.source != drain.worker && m.target != drain.worker) ++check.migrations_open;
   }
+  // Nor is a VM off the drain's hands that its target gave up on and that runs nowhere yet.
+  for (const auto& [id, m] : fleet.migrations()) {
+    if (m.drain != drain.id || m.phase != Phase::done || m.rejected.empty() || fleet.open_migration_of(m.vm)) continue;
+    const auto* vm = fleet.find(m.vm);
+    if (!vm || vm->desired != VmDesired::running || vm->worker != m.target || vm->epoch != m.target_epoch) continue;
+    const auto* said = seen.find(m.target, m.vm);
+    if (!said || said->state != VmSeen::running) ++check.not_running;
+  }
   if (const auto* worker = seen.find(drain.worker)) {
     const auto& report = worker->report;
     check.machines = report.machines, check.exports = report.exports, check.leases = report.leases;
@@ -128,7 +136,7 @@ DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
 
 bool is_done(const Drain& drain, const DoneCheck& check) {
   if (!check.heads_checked) return false;
-  if (drain.options.source_dead) return check.vms_owned + check.migrations_open + check.heads_attached == 0;
+  if (drain.options.source_dead) return check.vms_owned + check.migrations_open + check.not_running + check.heads_attached == 0;
   return check.report_fresh && check.all_zero();
 }
 

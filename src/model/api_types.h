@@ -90,16 +90,17 @@ BOOST_DESCRIBE_STRUCT(DrainPlan, (), (worker, moves, blockers, eta_ms, critical_
 // Done is these zeros, reported by the agent after the last move and confirmed from the store.
 struct DoneCheck {
   std::uint32_t vms_owned = 0, migrations_open = 0;  // by the records
+  std::uint32_t not_running = 0;                     // moved, but its target could not start it
   std::uint32_t machines = 0, exports = 0, leases = 0, unsent_logs = 0;  // by the agent
   std::uint32_t heads_attached = 0;                  // by the object store itself
   bool report_fresh = false;  // the agent has reconciled with the newest wanted set
   bool heads_checked = false;
   bool operator==(const DoneCheck&) const = default;
   bool all_zero() const {
-    return vms_owned + migrations_open + machines + exports + leases + unsent_logs + heads_attached == 0;
+    return vms_owned + migrations_open + not_running + machines + exports + leases + unsent_logs + heads_attached == 0;
   }
 };
-BOOST_DESCRIBE_STRUCT(DoneCheck, (), (vms_owned, migrations_open, machines, exports, leases, unsent_logs, heads_attached,
+BOOST_DESCRIBE_STRUCT(DoneCheck, (), (vms_owned, migrations_open, not_running, machines, exports, leases, unsent_logs, heads_attached,
                                       report_fresh, heads_checked))
 
 struct DrainView {
@@ -126,9 +127,8 @@ BOOST_DESCRIBE_STRUCT(WhyAnswer, (), (subject, headline, reasons))
 struct CreateVm {
   VmId id;
   VmSpec spec;
-  std::optional<std::string> request_id;  // repeated with the same id: the same answer
 };
-BOOST_DESCRIBE_STRUCT(CreateVm, (), (id, spec, request_id))
+BOOST_DESCRIBE_STRUCT(CreateVm, (), (id, spec))
 
 // Announces sizes and checksums; the bytes follow by PUT /v1/images/{id}/{part}?offset=N, then :seal.
 struct CreateImage {
@@ -152,7 +152,7 @@ struct CreateDrain {
   DrainOptions options;
   bool validate_only = false;             // answers a DrainPlan, changes nothing
   std::optional<std::string> state_hash;  // of a plan: refused with `conflict` if the fleet has changed since
-  std::optional<std::string> request_id;
+  std::optional<std::string> request_id;  // a repeated request with the same id gets the same drain
 };
 BOOST_DESCRIBE_STRUCT(CreateDrain, (), (worker, reason, options, validate_only, state_hash, request_id))
 

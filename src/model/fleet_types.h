@@ -185,9 +185,11 @@ struct Drain {
   WallMs created_at = 0;
   std::optional<WallMs> ended_at;
   std::string end_reason;  // why it was cancelled or failed
+  std::optional<std::string> request_id;
   bool operator==(const Drain&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Drain, (), (id, worker, requested_by, reason, options, state, created_at, ended_at, end_reason))
+BOOST_DESCRIBE_STRUCT(Drain, (), (id, worker, requested_by, reason, options, state, created_at, ended_at, end_reason,
+                                  request_id))
 
 //                                     the point of no return
 //                                               ||

@@ -1,0 +1,1 @@
+ebb_program(ebb USES cli platform SOURCES ebb.cpp)

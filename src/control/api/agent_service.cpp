@@ -1,0 +1,84 @@
+#include "control/api/services.h"
+
+namespace ebb::control {
+namespace {
+
+constexpr std::uint64_t wait_max_s = 60;
+
+Status check_registration(const Registration& r) {
+  if (!is_valid_name(r.worker.value)) return fail_field("worker", "'{}' is no name for a worker: 1 to 63 of a-z, 0-9 and '-'", r.worker);
+  if (r.boot_id.empty()) return fail_field("boot_id", "'boot_id' is missing");
+  if (r.capacity.cpu_millis == 0 || r.capacity.memory_bytes == 0) return fail_field("capacity", "'capacity' must name cores and memory for VMs");
+  return {};
+}
+
+}  // namespace
+
+void AgentService::add_routes(Router& r) {
+  const auto join = Access::join_token;
+  r.add("POST", "/v1/agent/register", join, [this](Call c) { return register_worker(std::move(c)); });
+  r.add("GET", "/v1/agent/workers/{id}/wanted", join, [this](Call c) { return wanted(std::move(c)); });
+  r.add("POST", "/v1/agent/report", join, [this](Call c) { return report(std::move(c)); });
+}
+
+Task<HttpResponse> AgentService::register_worker(Call call) {
+  auto wish = body_of<Registration>(call);
+  if (!wish) co_return error_reply(wish.error());
+  if (auto status = check_registration(*wish); !status) co_return error_reply(status.error());
+  auto changed = co_await c_.owner.change<bool>([&](Batch& batch) -> Result<bool> {
+    const auto* old = c_.fleet().find(wish->worker);
+    Worker next = old ? *old : Worker{};
+    next.id = wish->worker, next.boot_id = wish->boot_id, next.agent_version = wish->version;
+    next.labels = wish->labels, next.capacity = wish->capacity, next.pools = wish->pools;
+    if (!old) next.registered_at = batch.now();
+    if (old && *old == next) return true;
+    batch.put(next);
+    batch.journal("worker.registered", "workers/" + next.id.value, old ? "registered again" : "registered");
+    if (old && old->boot_id != next.boot_id) {
+      // The host has been rebooted or reinstalled: it takes nothing until somebody has looked at it.
+      batch.put(Hold{HoldId(batch.mint_id("hold")), next.id, "rejoin", "the host was rebooted or reinstalled", batch.now(), std::nullopt});
+    }
+    return true;
+  });
+  if (!changed) co_return error_reply(changed.error());
+  co_return reply_with(wanted_.of(wish->worker));
+}
+
+Task<HttpResponse> AgentService::wanted(Call call) {
+  const WorkerId id(call.param("id"));
+  auto known = call.number("revision", 0), wait = call.number("wait_s", 0);
+  if (!known) co_return error_reply(known.error());
+  if (!wait) co_return error_reply(wait.error());
+  if (!c_.fleet().find(id)) co_return error_reply(no_such("worker", id.value));
+  if (call.query.contains("revision")) {
+    co_await wanted_.wait_for_change(id, *known, std::chrono::seconds(std::min(*wait, wait_max_s)));
+    if (wanted_.of(id).revision == *known) {
+      HttpResponse unchanged;
+      unchanged.status = 304;
+      co_return unchanged;
+    }
+  }
+  co_return reply_with(wanted_.of(id));
+}
+
+Task<HttpResponse> AgentService::report(Call call) {
+  auto said = body_of<AgentReport>(call);
+  if (!said) co_return error_reply(said.error());
+  if (!c_.fleet().find(said->worker)) co_return error_reply(no_such("worker", said->worker.value));
+  (void)wanted_.of(said->worker);
+  auto& at = c_.owner.seen().workers[said->worker];
+  // A repeated or overtaken report of the same run says nothing new. Another run replaces it: its count starts anew.
+  const bool stale = at.heard && at.report.agent_run == said->agent_run && said->sequence <= at.report.sequence;
+  if (!stale) {
+    at.vms.clear();
+    for (const auto& vm : said->vms) at.vms[vm.vm] = vm;
+    at.report = std::move(*said);
+    at.report.vms.clear();
+    at.heard = true;
+    at.heard_at = c_.loop.now(), at.heard_at_wall = c_.loop.wall_now();
+    c_.reconciler.poke();
+  }
+  co_return json_reply(200, json::Object{});
+}
+
+}  // namespace ebb::control

@@ -1,0 +1,236 @@
+#include "control/api/images_service.h"
+
+#include "base/text.h"
+
+namespace ebb::control {
+namespace {
+
+constexpr std::uint64_t kernel_max = 512 * MiB, initrd_max = 4 * GiB, disk_max = 64ull * 1024 * GiB;
+
+Result<Blob> announced(Loop& loop, const std::string& field, std::uint64_t bytes, const std::optional<std::string>& sha256, std::uint64_t bytes_max) {
+  if (bytes == 0 || bytes > bytes_max) return fail_field(field + "_bytes", "'{}_bytes' must be between 1 and {}", field, bytes_max);
+  if (!sha256 || !is_sha256_hex(*sha256)) return fail_field(field + "_sha256", "'{}_sha256' must be 64 lower-case hex digits", field);
+  return Blob{"b-" + loop.random().token(16), bytes, *sha256};
+}
+
+Status check_whole(const std::string& part, const Blob& announced, std::uint64_t received) {
+  if (received == announced.size_bytes) return {};
+  return fail(Code::invalid, "the {} is truncated: {} bytes were announced, {} have come", part, announced.size_bytes, received);
+}
+
+Status check_unused(const Fleet& fleet, const ImageId& id) {
+  for (const auto& [vm_id, vm] : fleet.vms()) {
+    if (vm.spec.image == id) return fail(Code::conflict, "image '{}' is in use by VM '{}'", id, vm_id);
+  }
+  for (const auto& [disk_id, disk] : fleet.disks()) {
+    if (disk.image == id) return fail(Code::conflict, "image '{}' is in use by disk '{}'", id, disk_id);
+  }
+  return {};
+}
+
+HttpResponse no_content() {
+  HttpResponse reply;
+  reply.status = 204;
+  return reply;
+}
+
+}  // namespace
+
+void ImagesService::add_routes(Router& r) {
+  const auto op = Access::operator_token;
+  r.add("GET", "/v1/images", op, [this](Call c) { return list(std::move(c)); });
+  r.add("POST", "/v1/images", op, [this](Call c) { return create(std::move(c)); });
+  r.add("GET", "/v1/images/{id}", op, [this](Call c) { return show(std::move(c)); });
+  r.add("DELETE", "/v1/images/{id}", op, [this](Call c) { return remove(std::move(c)); });
+  r.add("POST", "/v1/images/{id}:seal", op, [this](Call c) { return seal(std::move(c)); });
+  for (const auto* part : {"kernel", "initrd", "disk"}) {
+    r.add("PUT", fmt::format("/v1/images/{{id}}/{}", part), op, [this, part](Call c) { return put_piece(std::move(c), part); });
+  }
+}
+
+Task<HttpResponse> ImagesService::list(Call call) { co_return reply_or_error(page_of<Image>(c_, c_.fleet().images(), call, keep_all)); }
+
+Task<HttpResponse> ImagesService::show(Call call) {
+  const auto* image = c_.fleet().find(ImageId(call.param("id")));
+  co_return image ? reply_with(*image) : error_reply(no_such("image", call.param("id")));
+}
+
+Result<Image> ImagesService::announced_image(const CreateImage& wish, WallMs now) const {
+  if (!is_valid_name(wish.id.value)) return fail_field("id", "'{}' is no name for an image: 1 to 63 of a-z, 0-9 and '-'", wish.id);
+  for (const auto& channel : wish.channels) {
+    if (!is_valid_name(channel)) return fail_field("channels", "'{}' is no name for a channel: 1 to 63 of a-z, 0-9 and '-'", channel);
+  }
+  Image image;
+  image.id = wish.id, image.cmdline = wish.cmdline, image.channels = wish.channels, image.created_at = now;
+  EBB_TRY(pool, c_.pools.choose(wish.pool));
+  image.pool = pool;
+  EBB_TRY(kernel, announced(c_.loop, "kernel", wish.kernel_bytes, wish.kernel_sha256, kernel_max));
+  image.kernel = kernel;
+  if (wish.initrd_bytes) {
+    EBB_TRY(initrd, announced(c_.loop, "initrd", *wish.initrd_bytes, wish.initrd_sha256, initrd_max));
+    image.initrd = initrd;
+  }
+  if (wish.disk_bytes) {
+    EBB_TRY(disk, announced(c_.loop, "disk", *wish.disk_bytes, wish.disk_sha256, disk_max));
+    if (disk.size_bytes % 4096 != 0) return fail_field("disk_bytes", "'disk_bytes' must be a multiple of 4096: is the image truncated?");
+    image.disk_blob = disk;
+    image.disk = DiskId("i-" + c_.loop.random().token(12));
+  }
+  return image;
+}
+
+Task<HttpResponse> ImagesService::create(Call call) {
+  auto wish = body_of<CreateImage>(call);
+  if (!wish) co_return error_reply(wish.error());
+  if (uploads_.size() >= uploads_max) co_return error_reply({Code::busy, "too many uploads at a time: try again later", {}});
+  auto image = co_await c_.owner.change<Image>([&](Batch& batch) -> Result<Image> {
+    EBB_TRY(next, announced_image(*wish, batch.now()));
+    if (const auto* old = c_.fleet().find(wish->id)) {
+      return fail(Code::conflict, "there is an image '{}' already ({}): remove it first, or choose another name", old->id, json::name_of(old->state));
+    }
+    batch.put(next);
+    batch.journal("image.announced", "images/" + next.id.value, "upload begins");
+    return next;
+  });
+  if (!image) co_return error_reply(image.error());
+  auto upload = std::make_shared<Upload>(c_.loop);
+  upload->parts["kernel"].announced = image->kernel;
+  if (image->initrd) upload->parts["initrd"].announced = *image->initrd;
+  if (image->disk_blob) upload->parts["disk"].announced = *image->disk_blob;
+  uploads_[image->id] = std::move(upload);
+  co_return reply_with(*image, 201);
+}
+
+Task<HttpResponse> ImagesService::put_piece(Call call, std::string part) {
+  const ImageId id(call.param("id"));
+  auto offset = call.number("offset", 0);
+  if (!offset) co_return error_reply(offset.error());
+  const auto* image = c_.fleet().find(id);
+  if (!image) co_return error_reply(no_such("image", id.value));
+  auto found = uploads_.find(id);
+  if (found == uploads_.end()) {
+    co_return error_reply({Code::conflict, fmt::format("image '{}' takes no more bytes: it is {}", id, json::name_of(image->state)), {}});
+  }
+  auto status = co_await take_piece(found->second, *image, std::move(part), *offset, to_bytes(call.request.body));
+  co_return status ? no_content() : error_reply(status.error());
+}
+
+Task<Status> ImagesService::take_piece(std::shared_ptr<Upload> upload, Image image, std::string name, std::uint64_t offset, Bytes piece) {
+  auto turn = co_await upload->turn.lock();
+  if (!upload->failed.empty()) co_return fail(Code::conflict, "the upload of '{}' has failed: {}", image.id, upload->failed);
+  auto found = upload->parts.find(name);
+  if (found == upload->parts.end()) co_return fail(Code::invalid, "no {} was announced for image '{}'", name, image.id);
+  auto& part = found->second;
+  const auto end = offset + piece.size();
+  if (piece.empty() || piece.size() > upload_piece_max) co_return fail(Code::invalid, "a piece has 1 byte to 4 MiB, this one {}", piece.size());
+  if (end <= part.received) co_return Status{};  // a repeated piece
+  if (offset != part.received) co_return fail_field("offset", "the next piece of the {} begins at byte {}, not {}", name, part.received, offset);
+  if (end > part.announced.size_bytes) {
+    co_return fail(Code::invalid, "the {} is longer than the {} bytes that were announced", name, part.announced.size_bytes);
+  }
+  part.sum.add(piece);
+  Status stored;
+  if (name == "disk") {
+    if (!part.disk) {
+      auto begun = co_await c_.pools.begin_disk(image.pool, *image.disk, part.announced.size_bytes);
+      if (begun) {
+        part.disk = std::move(*begun);
+      } else {
+        stored = fail(begun.error());
+      }
+    }
+    if (stored) stored = co_await part.disk->write(offset, std::move(piece));
+  } else {
+    // Pieces become chunks of the blob; a piece may span two.
+    for (ByteView rest = piece; stored && !rest.empty();) {
+      auto take = std::min<std::size_t>(rest.size(), blob_chunk_bytes - part.chunk.size());
+      append(part.chunk, rest.subspan(0, take));
+      rest = rest.subspan(take);
+      const auto at = end - rest.size();
+      if (part.chunk.size() < blob_chunk_bytes && at < part.announced.size_bytes) continue;
+      stored = co_await c_.pools.write_blob_chunk(image.pool, part.announced.id, (at - 1) / blob_chunk_bytes, std::exchange(part.chunk, {}));
+    }
+  }
+  if (!stored) {
+    upload->failed = stored.error().message;
+    co_return stored;
+  }
+  part.received = end;
+  co_return Status{};
+}
+
+Task<Status> ImagesService::finish(std::shared_ptr<Upload> upload) {
+  auto turn = co_await upload->turn.lock();
+  if (!upload->failed.empty()) co_return fail(Code::conflict, "the upload has failed: {}", upload->failed);
+  for (auto& [name, part] : upload->parts) EBB_CO_CHECKED(check_whole(name, part.announced, part.received));
+  for (auto& [name, part] : upload->parts) {
+    auto sum = part.sum.hex();
+    if (sum != part.announced.sha256) {
+      upload->failed = fmt::format("the {} has SHA-256 {}, not {} as announced", name, sum, part.announced.sha256);
+      co_return fail(Code::invalid, "{}", upload->failed);
+    }
+  }
+  for (auto& [name, part] : upload->parts) {
+    if (part.disk) EBB_CO_CHECKED(co_await part.disk->finish());
+  }
+  co_return Status{};
+}
+
+Task<HttpResponse> ImagesService::seal(Call call) {
+  const ImageId id(call.param("id"));
+  const auto* image = c_.fleet().find(id);
+  if (!image) co_return error_reply(no_such("image", id.value));
+  if (image->state == ImageState::ready) co_return reply_with(*image);
+  auto found = uploads_.find(id);
+  if (found == uploads_.end()) co_return error_reply({Code::conflict, "the upload was interrupted: import the image again", {}});
+  auto status = co_await finish(found->second);
+  if (!status) {
+    co_await drop(id, status.error().message);
+    co_return error_reply(std::move(status).error().within(fmt::format("image '{}' was not imported", id)));
+  }
+  auto sealed = co_await c_.owner.change<Image>([&](Batch& batch) -> Result<Image> {
+    const auto* now = c_.fleet().find(id);
+    if (!now) return fail(no_such("image", id.value));
+    auto next = *now;
+    next.state = ImageState::ready;
+    batch.put(next);
+    batch.journal("image.ready", "images/" + id.value, "imported and checked");
+    return next;
+  });
+  if (sealed) uploads_.erase(id);
+  co_return reply_or_error(sealed);
+}
+
+Task<Status> ImagesService::drop(ImageId id, std::string why) {
+  auto dropped = co_await c_.owner.change<bool>([&](Batch& batch) -> Result<bool> {
+    const auto* image = c_.fleet().find(id);
+    if (!image) return true;
+    EBB_CHECKED(check_unused(c_.fleet(), id));
+    if (image->disk) {
+      batch.effect({"delete_disk/" + image->disk->value, EffectKind::delete_disk, *image->disk, image->pool, std::nullopt, 0, DiskClass::remote});
+    }
+    batch.erase(*image);
+    batch.journal("image.removed", "images/" + id.value, why);
+    return true;
+  });
+  if (!dropped) co_return fail(dropped.error());
+  uploads_.erase(id);
+  co_return Status{};
+}
+
+Task<HttpResponse> ImagesService::remove(Call call) {
+  const ImageId id(call.param("id"));
+  if (!c_.fleet().find(id)) co_return error_reply(no_such("image", id.value));
+  auto status = co_await drop(id, "removed by an operator");
+  co_return status ? no_content() : error_reply(status.error());
+}
+
+Task<void> ImagesService::remove_interrupted() {
+  std::vector<ImageId> interrupted;
+  for (const auto& [id, image] : c_.fleet().images()) {
+    if (image.state == ImageState::uploading && !uploads_.contains(id)) interrupted.push_back(id);
+  }
+  for (const auto& id : interrupted) (void)co_await drop(id, "its upload was interrupted by a restart of the control plane");
+}
+
+}  // namespace ebb::control

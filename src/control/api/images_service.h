@@ -1,0 +1,48 @@
+// Images: announced, uploaded in order in pieces, checked, sealed. Bytes go to the pool as they come, never all in memory.
+#pragma once
+#include "base/sha256.h"
+#include "control/api/services.h"
+
+namespace ebb::control {
+
+inline constexpr std::size_t upload_piece_max = 4 * MiB;
+inline constexpr std::size_t uploads_max = 16;  // at a time
+
+class ImagesService {
+ public:
+  explicit ImagesService(Context context) : c_(context) {}
+  void add_routes(Router& router);
+  // Uploads do not survive a restart: what was being uploaded is removed, and its client told to begin again.
+  Task<void> remove_interrupted();
+
+ private:
+  struct Part {
+    Blob announced;
+    std::uint64_t received = 0;
+    Sha256 sum;
+    Bytes chunk;                       // of a blob, up to blob_chunk_bytes
+    std::unique_ptr<DiskUpload> disk;  // instead, for the disk
+  };
+  struct Upload {
+    explicit Upload(Loop& loop) : turn(loop) {}
+    AsyncMutex turn;  // one piece at a time
+    std::map<std::string, Part> parts;
+    std::string failed;  // why nothing more is taken
+  };
+
+  Task<HttpResponse> list(Call call);
+  Task<HttpResponse> show(Call call);
+  Task<HttpResponse> create(Call call);
+  Task<HttpResponse> put_piece(Call call, std::string part);
+  Task<HttpResponse> seal(Call call);
+  Task<HttpResponse> remove(Call call);
+  Result<Image> announced_image(const CreateImage& wish, WallMs now) const;
+  Task<Status> take_piece(std::shared_ptr<Upload> upload, Image image, std::string part, std::uint64_t offset, Bytes piece);
+  Task<Status> finish(std::shared_ptr<Upload> upload);
+  Task<Status> drop(ImageId id, std::string why);
+
+  Context c_;
+  std::map<ImageId, std::shared_ptr<Upload>> uploads_;
+};
+
+}  // namespace ebb::control

@@ -1,0 +1,9 @@
+// /metrics in Prometheus' text format (version 0.0.4): base units, no names of VMs as labels.
+#pragma once
+#include <string>
+
+#include "control/api/views.h"
+
+namespace ebb::control {
+std::string metrics_text(const Context& context);
+}

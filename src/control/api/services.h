@@ -1,0 +1,114 @@
+// Wire handlers, one class a resource. Each checks its input, asks the owner for one change, and shows the result.
+#pragma once
+#include "control/api/router.h"
+#include "control/api/views.h"
+#include "control/wanted.h"
+
+namespace ebb::control {
+
+class WorkersService {
+ public:
+  explicit WorkersService(Context context) : c_(context) {}
+  void add_routes(Router& router);
+
+ private:
+  Task<HttpResponse> list(Call call);
+  Task<HttpResponse> show(Call call);
+  Task<HttpResponse> why(Call call);
+  Task<HttpResponse> cordon(Call call);
+  Task<HttpResponse> uncordon(Call call);
+  Task<HttpResponse> give_back(Call call);
+  Task<HttpResponse> forget(Call call);
+  Context c_;
+};
+
+class VmsService {
+ public:
+  explicit VmsService(Context context) : c_(context) {}
+  void add_routes(Router& router);
+
+ private:
+  Task<HttpResponse> list(Call call);
+  Task<HttpResponse> show(Call call);
+  Task<HttpResponse> why(Call call);
+  Task<HttpResponse> create(Call call);
+  Task<HttpResponse> set_desired(Call call, VmDesired desired);
+  Task<HttpResponse> migrate(Call call);
+  Task<HttpResponse> list_disks(Call call);
+  Task<HttpResponse> show_disk(Call call);
+  Result<VmId> create_in(Batch& batch, const CreateVm& wish) const;
+  Result<MigrationId> migrate_in(Batch& batch, const VmId& id, const MigrateVm& wish) const;
+  Context c_;
+};
+
+class DrainsService {
+ public:
+  explicit DrainsService(Context context) : c_(context) {}
+  void add_routes(Router& router);
+
+ private:
+  Task<HttpResponse> list(Call call);
+  Task<HttpResponse> show(Call call);
+  Task<HttpResponse> create(Call call);
+  Task<HttpResponse> cancel(Call call);
+  Task<HttpResponse> list_migrations(Call call);
+  Task<HttpResponse> show_migration(Call call);
+  Task<HttpResponse> cancel_migration(Call call);
+  Status check_wish(const CreateDrain& wish) const;
+  Context c_;
+};
+
+class AgentService {
+ public:
+  AgentService(Context context, WantedSets& wanted) : c_(context), wanted_(wanted) {}
+  void add_routes(Router& router);
+
+ private:
+  Task<HttpResponse> register_worker(Call call);
+  Task<HttpResponse> wanted(Call call);
+  Task<HttpResponse> report(Call call);
+  Context c_;
+  WantedSets& wanted_;
+};
+
+class EventsService {
+ public:
+  explicit EventsService(Context context) : c_(context) {}
+  void add_routes(Router& router);
+
+ private:
+  Task<HttpResponse> events(Call call);
+  Task<void> stream(std::uint64_t since, bool follow, BodyWriter* out);
+  Context c_;
+};
+
+// A page of views of all records in `map` that `keep` wants.
+template <class View, class Map, class Keep>
+Result<Page<View>> page_of(const Context& c, const Map& map, const Call& call, Keep keep) {
+  EBB_TRY(size, call.number("page_size", 500));
+  if (size == 0 || size > 5000) return fail_field("page_size", "'page_size' must be between 1 and 5000");
+  auto token = call.query.find("page_token");
+  auto at = token == call.query.end() ? map.begin() : map.upper_bound(typename Map::key_type(token->second));
+  Page<View> page;
+  for (; at != map.end(); ++at) {
+    if (!keep(at->second)) continue;
+    if (page.items.size() == size) {
+      page.next_page_token = std::prev(at)->first.value;
+      break;
+    }
+    if constexpr (std::is_same_v<View, typename Map::mapped_type>) {
+      page.items.push_back(at->second);
+    } else {
+      page.items.push_back(view_of(c, at->second));
+    }
+  }
+  return page;
+}
+inline constexpr auto keep_all = [](const auto&) { return true; };
+
+template <class T>
+HttpResponse reply_or_error(const Result<T>& result, int status = 200) {
+  return result ? reply_with(*result, status) : error_reply(result.error());
+}
+
+}  // namespace ebb::control

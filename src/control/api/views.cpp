@@ -1,0 +1,180 @@
+#include "control/api/views.h"
+
+#include "base/text.h"
+#include "migration/migration_step.h"
+
+namespace ebb::control {
+namespace {
+
+const Migration* open_migration(const Context& c, const Vm& vm) { return c.fleet().open_migration_of(vm.id); }
+
+std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
+  if (const auto* m = open_migration(c, vm)) return migration::explain(*m, c.seen());
+  if (!vm.worker) {
+    if (vm.desired != VmDesired::running) return {};
+    if (vm.disk) {
+      const auto* disk = c.fleet().find(*vm.disk);
+      auto trouble = c.effects.trouble(*vm.disk);
+      if (!trouble.empty()) return {{fmt::format("its disk {} cannot be made: {}", *vm.disk, trouble), disk ? std::optional(disk->created_at) : std::nullopt, "operator: look at the pool"}};
+      if (disk && disk->state == DiskState::creating) return {{fmt::format("its disk {} is being made", *vm.disk), disk->created_at, "nobody: it goes on by itself"}};
+    }
+    auto found = c.reconciler.unplaced().find(vm.id);
+    if (found != c.reconciler.unplaced().end()) {
+      return {{"no worker can take it: " + found->second, vm.created_at, "operator: add a worker, release a hold, or stop a VM"}};
+    }
+    return {{"it is about to be placed", vm.created_at, "nobody: it goes on by itself"}};
+  }
+  const auto* worker = c.seen().find(*vm.worker);
+  if (!worker || worker->liveness != Liveness::ready) {
+    return {{fmt::format("{} does not answer", *vm.worker), worker && worker->heard ? std::optional(worker->heard_at_wall) : std::nullopt,
+             fmt::format("operator: bring {} back, or declare it dead: ebb drain {} --dead", *vm.worker, *vm.worker)}};
+  }
+  const auto* said = c.seen().find(*vm.worker, vm.id);
+  if (vm.desired == VmDesired::running && (!said || said->state != VmSeen::running)) {
+    auto text = fmt::format("{} says: {}", *vm.worker, said ? json::name_of(said->state) : std::string_view("nothing yet"));
+    if (said && !said->error.empty()) text += ", " + said->error;
+    return {{text, std::nullopt, said && said->state == VmSeen::failed ? "operator: mend what it names; the agent tries again" : "nobody: it goes on by itself"}};
+  }
+  if (vm.desired != VmDesired::running) return {{fmt::format("{} stops it", *vm.worker), std::nullopt, "nobody: it goes on by itself"}};
+  return {};
+}
+
+std::string status_of(const Drain& drain, bool any_move_open, const std::vector<PlanBlocker>& blockers, bool answers) {
+  if (is_ended(drain.state)) return std::string(json::name_of(drain.state));
+  if (drain.state == DrainState::reserving) return blockers.empty() ? "planned" : "blocked";
+  if (!any_move_open && (!blockers.empty() || (!answers && !drain.options.source_dead))) return "blocked";
+  return "running";
+}
+
+// Moves that have not begun, as a plan; moves that run count with what is left of them.
+std::uint32_t time_left_ms(const Context& c, const Drain& drain, const std::vector<const Migration*>& moves, const drain::Eta& eta) {
+  std::vector<PlanMove> left;
+  for (const auto* m : moves) {
+    if (is_ended(m->phase)) continue;
+    auto total = eta.of(m->mechanism).total_ms();
+    auto rest = static_cast<std::uint32_t>((1 - drain::progress(*m, eta, c.loop.wall_now())) * total);
+    left.push_back({m->vm, m->mechanism, m->target, 0, 0, rest});
+  }
+  std::sort(left.begin(), left.end(), [](const auto& a, const auto& b) { return a.predicted_total_ms < b.predicted_total_ms; });
+  return drain::timeline(left, drain.options).total_ms;
+}
+
+}  // namespace
+
+Error no_such(std::string_view what, std::string_view id) {
+  return {Code::not_found, fmt::format("there is no {} '{}'", what, id), {}};
+}
+
+WorkerView view_of(const Context& c, const Worker& worker) {
+  WorkerView view;
+  view.worker = worker;
+  if (const auto* at = c.seen().find(worker.id)) {
+    view.liveness = at->liveness;
+    if (at->heard) view.last_seen_at = at->heard_at_wall;
+  }
+  for (const auto* hold : c.fleet().holds_on(worker.id)) view.holds.push_back(*hold);
+  view.schedulable = view.holds.empty() && view.liveness == Liveness::ready;
+  view.used = c.fleet().used_on(worker.id);
+  view.vms = static_cast<std::uint32_t>(c.fleet().vms_owned_by(worker.id).size());
+  return view;
+}
+
+VmView view_of(const Context& c, const Vm& vm) {
+  VmView view;
+  view.vm = vm;
+  if (vm.worker) {
+    if (const auto* said = c.seen().find(*vm.worker, vm.id)) view.seen = said->state, view.ports = said->ports, view.accel = said->accel;
+  }
+  if (const auto* m = open_migration(c, vm)) view.migration = m->id;
+  view.waiting_for = waits_of(c, vm);
+  return view;
+}
+
+MigrationView view_of(const Context& c, const Migration& m) {
+  MigrationView view;
+  view.migration = m;
+  view.waiting_for = migration::explain(m, c.seen());
+  auto eta = drain::measure(c.fleet());
+  view.progress = drain::progress(m, eta, c.loop.wall_now());
+  view.predicted_interruption_ms = eta.of(m.mechanism).interruption_ms();
+  view.interruption_ms = drain::interruption_ms(m);
+  return view;
+}
+
+DrainView view_of(const Context& c, const Drain& drain) {
+  DrainView view;
+  view.drain = drain;
+  auto eta = drain::measure(c.fleet());
+  std::vector<const Migration*> moves;
+  for (const auto& [id, m] : c.fleet().migrations()) {
+    if (m.drain == drain.id) moves.push_back(&m);
+  }
+  std::sort(moves.begin(), moves.end(), [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
+  bool any_open = false;
+  for (const auto* m : moves) {
+    view.migrations.push_back(view_of(c, *m));
+    any_open |= !is_ended(m->phase);
+    if (m->phase == Phase::done && m->source == drain.worker) ++view.moved;
+    if (!is_ended(m->phase)) {
+      for (auto& reason : view.migrations.back().waiting_for) view.waiting_for.push_back(reason);
+    }
+  }
+  DrainProgress progress;
+  if (auto found = c.reconciler.drains().find(drain.id); found != c.reconciler.drains().end()) progress = found->second;
+  view.done_check = done_check(c.fleet(), c.seen(), drain, progress);
+  if (!is_ended(drain.state)) {
+    view.blockers = progress.blockers;
+    view.remaining = view.done_check.vms_owned;
+    for (auto& reason : drain::explain(c.fleet(), c.seen(), drain, view.done_check, progress.blockers)) view.waiting_for.push_back(reason);
+    view.eta_ms = time_left_ms(c, drain, moves, eta);
+  }
+  view.status = status_of(drain, any_open, progress.blockers, c.seen().is_ready(drain.worker));
+  return view;
+}
+
+WhyAnswer why_worker(const Context& c, const Worker& worker) {
+  WhyAnswer answer;
+  answer.subject = "workers/" + worker.id.value;
+  auto view = view_of(c, worker);
+  for (const auto& hold : view.holds) {
+    std::string who = "operator: ebb uncordon " + worker.id.value;
+    if (hold.owner.starts_with("drain:")) {
+      const auto* drain = c.fleet().find(DrainId(hold.owner.substr(6)));
+      who = drain && !is_ended(drain->state) ? "operator: ebb cancel " + drain->id.value + ", or wait for it to be done"
+                                             : "operator: ebb return " + worker.id.value;
+    } else if (hold.owner != "operator") {
+      who = "operator: ebb return " + worker.id.value;
+    }
+    answer.reasons.push_back({fmt::format("held by {}{}", hold.owner, hold.reason.empty() ? "" : ": " + hold.reason), hold.since, who});
+  }
+  if (view.liveness != Liveness::ready) {
+    answer.reasons.push_back({view.liveness == Liveness::never_seen ? "its agent has not reported since the control plane started"
+                                                                    : fmt::format("its agent has been {}", json::name_of(view.liveness)),
+                              view.last_seen_at, "operator: look at the host and at ebb-agent on it"});
+  }
+  if (const auto* drain = c.fleet().active_drain_of(worker.id)) {
+    for (auto& reason : view_of(c, *drain).waiting_for) answer.reasons.push_back(reason);
+  }
+  answer.headline = view.schedulable ? fmt::format("{} is in service: it takes new VMs ({} on it)", worker.id, view.vms)
+                                     : fmt::format("{} takes no new VMs ({} on it)", worker.id, view.vms);
+  return answer;
+}
+
+WhyAnswer why_vm(const Context& c, const Vm& vm) {
+  WhyAnswer answer;
+  answer.subject = "vms/" + vm.id.value;
+  answer.reasons = waits_of(c, vm);
+  auto view = view_of(c, vm);
+  if (vm.desired == VmDesired::running && view.seen == VmSeen::running && answer.reasons.empty()) {
+    answer.headline = fmt::format("{} runs on {}", vm.id, *vm.worker);
+  } else if (vm.desired == VmDesired::stopped && !vm.worker) {
+    answer.headline = fmt::format("{} is stopped, as was asked", vm.id);
+  } else if (const auto* m = open_migration(c, vm)) {
+    answer.headline = fmt::format("{} moves from {} to {} ({})", vm.id, m->source, m->target, json::name_of(m->phase));
+  } else {
+    answer.headline = fmt::format("{} shall be {}, and is {}", vm.id, json::name_of(vm.desired), json::name_of(view.seen));
+  }
+  return answer;
+}
+
+}  // namespace ebb::control

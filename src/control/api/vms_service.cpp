@@ -1,0 +1,154 @@
+#include "control/api/services.h"
+#include "control/loops/candidates.h"
+
+namespace ebb::control {
+namespace {
+
+constexpr std::uint64_t memory_min = 16 * MiB, memory_max = 4096ull * GiB;
+constexpr std::size_t ports_max = 32;
+
+Status check_spec(const VmSpec& spec) {
+  if (spec.cpus < 1 || spec.cpus > 256) return fail_field("spec.cpus", "'spec.cpus' must be between 1 and 256");
+  if (spec.memory_bytes < memory_min || spec.memory_bytes > memory_max) return fail_field("spec.memory_bytes", "'spec.memory_bytes' must be between 16 MiB and 4 TiB");
+  if (spec.ports.size() > ports_max) return fail_field("spec.ports", "at most {} ports", ports_max);
+  std::set<std::string> names;
+  for (const auto& port : spec.ports) {
+    if (!is_valid_name(port.name)) return fail_field("spec.ports", "port name '{}' must be 1 to 63 of a-z, 0-9 and '-'", port.name);
+    if (port.guest == 0) return fail_field("spec.ports", "port '{}' needs a guest port between 1 and 65535", port.name);
+    if (!names.insert(port.name).second) return fail_field("spec.ports", "port name '{}' is there twice", port.name);
+  }
+  return {};
+}
+
+}  // namespace
+
+void VmsService::add_routes(Router& r) {
+  const auto op = Access::operator_token;
+  r.add("GET", "/v1/vms", op, [this](Call c) { return list(std::move(c)); });
+  r.add("POST", "/v1/vms", op, [this](Call c) { return create(std::move(c)); });
+  r.add("GET", "/v1/vms/{id}", op, [this](Call c) { return show(std::move(c)); });
+  r.add("GET", "/v1/vms/{id}:why", op, [this](Call c) { return why(std::move(c)); });
+  r.add("DELETE", "/v1/vms/{id}", op, [this](Call c) { return set_desired(std::move(c), VmDesired::absent); });
+  r.add("POST", "/v1/vms/{id}:start", op, [this](Call c) { return set_desired(std::move(c), VmDesired::running); });
+  r.add("POST", "/v1/vms/{id}:stop", op, [this](Call c) { return set_desired(std::move(c), VmDesired::stopped); });
+  r.add("POST", "/v1/vms/{id}:migrate", op, [this](Call c) { return migrate(std::move(c)); });
+  r.add("GET", "/v1/disks", op, [this](Call c) { return list_disks(std::move(c)); });
+  r.add("GET", "/v1/disks/{id}", op, [this](Call c) { return show_disk(std::move(c)); });
+}
+
+Task<HttpResponse> VmsService::list(Call call) { co_return reply_or_error(page_of<VmView>(c_, c_.fleet().vms(), call, keep_all)); }
+Task<HttpResponse> VmsService::list_disks(Call call) { co_return reply_or_error(page_of<Disk>(c_, c_.fleet().disks(), call, keep_all)); }
+
+Task<HttpResponse> VmsService::show(Call call) {
+  const auto* vm = c_.fleet().find(VmId(call.param("id")));
+  co_return vm ? reply_with(view_of(c_, *vm)) : error_reply(no_such("VM", call.param("id")));
+}
+
+Task<HttpResponse> VmsService::show_disk(Call call) {
+  const auto* disk = c_.fleet().find(DiskId(call.param("id")));
+  co_return disk ? reply_with(*disk) : error_reply(no_such("disk", call.param("id")));
+}
+
+Task<HttpResponse> VmsService::why(Call call) {
+  const auto* vm = c_.fleet().find(VmId(call.param("id")));
+  co_return vm ? reply_with(why_vm(c_, *vm)) : error_reply(no_such("VM", call.param("id")));
+}
+
+Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
+  if (!is_valid_name(wish.id.value)) return fail_field("id", "'{}' is no name for a VM: 1 to 63 of a-z, 0-9 and '-'", wish.id);
+  EBB_CHECKED(check_spec(wish.spec));
+  const auto* image = c_.fleet().find(wish.spec.image);
+  if (!image) return fail_field("spec.image", "there is no image '{}'", wish.spec.image);
+  if (image->state != ImageState::ready) return fail(Code::conflict, "image '{}' is {}: import it first", image->id, json::name_of(image->state));
+  auto spec = wish.spec;
+  if (spec.storage == Storage::object) {
+    if (!image->disk) return fail_field("spec.storage", "image '{}' has no disk to fork from: run the VM stateless, or import an image with a disk", image->id);
+    if (!spec.disk_class) spec.disk_class = c_.pools.all().at(image->pool).default_class;
+  } else if (spec.disk_class) {
+    return fail_field("spec.disk_class", "a stateless VM has no disk whose class could be chosen");
+  }
+  if (const auto* old = c_.fleet().find(wish.id)) {
+    if (old->spec == spec && old->desired != VmDesired::absent) return old->id;  // the same wish again
+    return fail(Code::conflict, "there is a VM '{}' already{}", wish.id, old->desired == VmDesired::absent ? " (it is being removed)" : "");
+  }
+  Vm vm;
+  vm.id = wish.id, vm.spec = spec, vm.created_at = batch.now();
+  if (spec.storage == Storage::object) {
+    Disk disk;
+    disk.id = DiskId("d-" + c_.loop.random().token(12));
+    disk.pool = image->pool, disk.size_bytes = image->disk_blob->size_bytes, disk.disk_class = *spec.disk_class;
+    disk.vm = vm.id, disk.image = image->id, disk.created_at = batch.now();
+    vm.disk = disk.id;
+    batch.put(disk);
+    batch.effect({"create_disk/" + disk.id.value, EffectKind::create_disk, disk.id, disk.pool, image->disk, disk.size_bytes, disk.disk_class});
+  }
+  batch.put(vm);
+  batch.journal("vm.created", "vms/" + vm.id.value, fmt::format("from image {}", image->id));
+  return vm.id;
+}
+
+Task<HttpResponse> VmsService::create(Call call) {
+  auto wish = body_of<CreateVm>(call);
+  if (!wish) co_return error_reply(wish.error());
+  const bool existed = c_.fleet().find(wish->id) != nullptr;
+  auto id = co_await c_.owner.change<VmId>([&](Batch& batch) { return create_in(batch, *wish); });
+  if (!id) co_return error_reply(id.error());
+  const auto* vm = c_.fleet().find(*id);
+  co_return vm ? reply_with(view_of(c_, *vm), existed ? 200 : 201) : error_reply(no_such("VM", id->value));
+}
+
+Task<HttpResponse> VmsService::set_desired(Call call, VmDesired desired) {
+  const VmId id(call.param("id"));
+  std::optional<VmView> removed;
+  auto changed = co_await c_.owner.change<bool>([&](Batch& batch) -> Result<bool> {
+    const auto* vm = c_.fleet().find(id);
+    if (!vm) return fail(no_such("VM", id.value));
+    if (vm->desired == desired) return true;
+    if (vm->desired == VmDesired::absent) return fail(Code::conflict, "'{}' is being removed", id);
+    if (const auto* m = c_.fleet().open_migration_of(id)) {
+      return fail(Code::conflict, "'{}' is moving from {} to {} ({}): wait for it, or cancel it first", id, m->source, m->target, m->id);
+    }
+    auto next = *vm;
+    next.desired = desired;
+    batch.put(next);
+    batch.journal("vm.desired", "vms/" + id.value, fmt::format("shall be {}", json::name_of(desired)));
+    removed = view_of(c_, next);
+    return true;
+  });
+  if (!changed) co_return error_reply(changed.error());
+  const auto* vm = c_.fleet().find(id);
+  if (!vm) co_return reply_with(*removed);
+  co_return reply_with(view_of(c_, *vm));
+}
+
+Result<MigrationId> VmsService::migrate_in(Batch& batch, const VmId& id, const MigrateVm& wish) const {
+  const auto& fleet = c_.fleet();
+  const auto* vm = fleet.find(id);
+  if (!vm) return fail(no_such("VM", id.value));
+  if (const auto* m = fleet.open_migration_of(id)) {
+    if (!wish.target || *wish.target == m->target) return m->id;  // it is under way already
+    return fail(Code::conflict, "'{}' is already moving to {} ({}): cancel that first", id, m->target, m->id);
+  }
+  if (vm->desired != VmDesired::running || !vm->worker) return fail(Code::conflict, "'{}' is not running: start it, and it is placed", id);
+  if (wish.target && !fleet.find(*wish.target)) return fail(no_such("worker", wish.target->value));
+  if (wish.target == vm->worker) return fail_field("target", "'{}' runs on {} already", id, *vm->worker);
+  if (wish.source_dead && c_.seen().is_ready(*vm->worker)) {
+    return fail(Code::conflict, "{} answers: it cannot be declared dead; move the VM without that", *vm->worker);
+  }
+  auto workers = candidates(fleet, c_.seen());
+  std::erase_if(workers, [&](const auto& w) { return w.worker == *vm->worker || (wish.target && w.worker != *wish.target); });
+  auto choices = placement::place(std::move(workers), {request_for(fleet, *vm, {})});
+  if (!choices[0].worker) return fail(Code::conflict, "no worker can take '{}': {}", id, placement::describe(choices[0].refusals));
+  return begin_migration(batch, *vm, *choices[0].worker, std::nullopt, wish.source_dead).id;
+}
+
+Task<HttpResponse> VmsService::migrate(Call call) {
+  const VmId id(call.param("id"));
+  auto wish = body_of<MigrateVm>(call);
+  if (!wish) co_return error_reply(wish.error());
+  auto migration = co_await c_.owner.change<MigrationId>([&](Batch& batch) { return migrate_in(batch, id, *wish); });
+  if (!migration) co_return error_reply(migration.error());
+  co_return reply_with(view_of(c_, *c_.fleet().find(*migration)), 201);
+}
+
+}  // namespace ebb::control

@@ -1,0 +1,73 @@
+#include "control/effects/effect_runner.h"
+
+namespace ebb::control {
+
+EffectRunner::EffectRunner(Loop& loop, Owner& owner, Pools& pools, Logger log)
+    : loop_(loop), owner_(owner), pools_(pools), log_(std::move(log)), poke_(loop) {
+  owner_.on_commit([this](const Touched& touched) {
+    if (touched.effects) poke_.poke();
+  });
+}
+
+Task<void> EffectRunner::run() {
+  Scope scope(loop_);
+  while (true) {
+    for (const auto& [key, effect] : owner_.effects()) {
+      if (running_.size() >= at_a_time_max) break;
+      if (!running_.insert(key).second) continue;
+      scope.spawn(carry_out(effect));
+    }
+    co_await poke_.wait_for(5s);
+  }
+}
+
+Task<void> EffectRunner::carry_out(Effect effect) {
+  Duration pause = 200ms;
+  // A withdrawn effect (its VM was removed meanwhile) is no longer in the outbox.
+  while (owner_.effects().contains(effect.key)) {
+    auto status = co_await pools_.carry_out(effect);
+    if (status) {
+      auto recorded = co_await owner_.change<bool>([this, effect](Batch& batch) -> Result<bool> {
+        EBB_CHECKED(record_result(effect, batch));
+        return true;
+      });
+      if (recorded) break;
+      status = fail(recorded.error());
+    }
+    troubles_[effect.disk] = status.error().message;
+    log_.warning("{}: {}; trying again", effect.key, status.error());
+    co_await sleep_for(loop_, pause + Duration(static_cast<std::int64_t>(loop_.random().below(100'000'000))));
+    pause = std::min<Duration>(pause * 2, 30s);
+  }
+  troubles_.erase(effect.disk);
+  running_.erase(effect.key);
+  poke_.poke();
+}
+
+Status EffectRunner::record_result(const Effect& effect, Batch& batch) const {
+  batch.effect_done(effect.key);
+  const auto* disk = owner_.fleet().find(effect.disk);
+  if (!disk) return {};
+  switch (effect.kind) {
+    case EffectKind::create_disk:
+      if (disk->state == DiskState::creating) {
+        auto next = *disk;
+        next.state = DiskState::ready;
+        batch.put(next);
+        batch.journal("disk.created", "disks/" + disk->id.value, "created in pool " + disk->pool.value);
+      }
+      return {};
+    case EffectKind::delete_disk:
+      batch.erase(*disk);
+      batch.journal("disk.removed", "disks/" + disk->id.value, "sealed and marked as deleted in pool " + disk->pool.value);
+      return {};
+  }
+  return {};
+}
+
+std::string EffectRunner::trouble(const DiskId& disk) const {
+  auto found = troubles_.find(disk);
+  return found == troubles_.end() ? std::string() : found->second;
+}
+
+}  // namespace ebb::control

@@ -1,0 +1,32 @@
+// Carries out decided effects until they succeed, and turns each result into the next event. After a crash the outbox is
+// simply run again.
+#pragma once
+#include "control/owner.h"
+#include "control/pools.h"
+#include "env/scope.h"
+
+namespace ebb::control {
+
+class EffectRunner {
+ public:
+  EffectRunner(Loop& loop, Owner& owner, Pools& pools, Logger log);
+  // Never ends.
+  Task<void> run();
+  // Why the effects on `disk` have not succeeded yet; empty if nothing is wrong.
+  std::string trouble(const DiskId& disk) const;
+
+ private:
+  Task<void> carry_out(Effect effect);
+  Status record_result(const Effect& effect, Batch& batch) const;
+
+  static constexpr std::size_t at_a_time_max = 4;
+  Loop& loop_;
+  Owner& owner_;
+  Pools& pools_;
+  Logger log_;
+  Poke poke_;
+  std::set<std::string> running_;
+  std::map<DiskId, std::string> troubles_;
+};
+
+}  // namespace ebb::control

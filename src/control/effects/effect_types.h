@@ -1,0 +1,26 @@
+// Effects: what the control plane does to the outside world after a commit has decided it. Executed at least once; the
+// key makes a repetition harmless, the result is the next event.
+#pragma once
+#include "model/fleet_types.h"
+
+namespace ebb::control {
+
+enum class EffectKind {
+  create_disk,  // a fork of `parent`'s image, or an empty disk
+  delete_disk,  // taken over, sealed, tombstoned
+};
+BOOST_DESCRIBE_ENUM(EffectKind, create_disk, delete_disk)
+
+struct Effect {
+  std::string key;  // "create_disk/<disk>"
+  EffectKind kind = EffectKind::create_disk;
+  DiskId disk;
+  PoolId pool;
+  std::optional<DiskId> parent;
+  std::uint64_t size_bytes = 0;
+  DiskClass disk_class = DiskClass::remote;
+  bool operator==(const Effect&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Effect, (), (key, kind, disk, pool, parent, size_bytes, disk_class))
+
+}  // namespace ebb::control

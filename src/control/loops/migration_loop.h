@@ -1,0 +1,17 @@
+// Drives every open migration: what the world shows becomes at most one event each turn.
+#pragma once
+#include "control/batch.h"
+#include "migration/migration_step.h"
+
+namespace ebb::control {
+
+void step_migrations(const Fleet& fleet, const Seen& seen, Batch& batch);
+
+// Applies one event in `batch`: the migration, the VM's ownership at `=>`, the journal. conflict if it is refused.
+Status apply_event(const Fleet& fleet, Batch& batch, const Migration& migration, migration::Event event);
+
+// Ended migrations beyond this many are forgotten, oldest first, unless an open drain needs them.
+inline constexpr std::size_t ended_migrations_max = 2000;
+void forget_old_migrations(const Fleet& fleet, Batch& batch);
+
+}  // namespace ebb::control

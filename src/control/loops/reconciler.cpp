@@ -1,0 +1,118 @@
+#include "control/loops/reconciler.h"
+
+#include "control/loops/migration_loop.h"
+
+namespace ebb::control {
+
+Reconciler::Reconciler(Loop& loop, Owner& owner, Pools& pools, LivenessLimits limits, Logger log)
+    : loop_(loop), owner_(owner), pools_(pools), limits_(limits), log_(std::move(log)), poke_(loop) {
+  owner_.on_commit([this](const Touched&) { poke_.poke(); });
+}
+
+Task<void> Reconciler::run() {
+  while (true) {
+    co_await update_liveness();
+    co_await expire_holds();
+    while (co_await turn()) {
+    }
+    co_await poke_.wait_for(1s);
+  }
+}
+
+Task<bool> Reconciler::decide(std::function<void(Batch&)> decision) {
+  auto changed = co_await owner_.change_if(std::move(decision));
+  if (!changed) {
+    log_.error("a decision could not be stored: {}", changed.error());
+    co_await sleep_for(loop_, 1s);
+    co_return false;
+  }
+  co_return *changed;
+}
+
+// The order matters: a migration that ends because its target gave up must have its successor before its drain is judged.
+Task<bool> Reconciler::turn() {
+  const auto& fleet = owner_.fleet();
+  const auto& seen = owner_.seen();
+  bool changed = co_await decide([&](Batch& b) { step_migrations(fleet, seen, b); });
+  changed |= co_await decide([&](Batch& b) { replace_failing_vms(fleet, seen, b); });
+  changed |= co_await decide([&](Batch& b) { retire_vms(fleet, seen, b); });
+  changed |= co_await decide([&](Batch& b) { place_vms(fleet, seen, b, unplaced_); });
+  changed |= co_await step_drains();
+  changed |= co_await decide([&](Batch& b) { forget_old_migrations(fleet, b); });
+  co_return changed;
+}
+
+Task<bool> Reconciler::step_drains() {
+  std::vector<DrainId> active;
+  for (const auto& [id, drain] : owner_.fleet().drains()) {
+    if (!is_ended(drain.state)) active.push_back(id);
+  }
+  std::erase_if(drains_, [&](const auto& item) { return std::find(active.begin(), active.end(), item.first) == active.end(); });
+  bool changed = false;
+  for (const auto& id : active) {
+    co_await confirm_heads(id);
+    changed |= co_await decide([this, id](Batch& batch) {
+      const auto* drain = owner_.fleet().find(id);
+      if (drain) step_drain(owner_.fleet(), owner_.seen(), *drain, drains_[id], batch);
+    });
+  }
+  co_return changed;
+}
+
+// "No disk lease held" is asked of the store itself, once everything else says that the worker is empty.
+Task<void> Reconciler::confirm_heads(DrainId id) {
+  auto& fresh = drains_[id];
+  fresh.heads_checked = false;
+  const auto* drain = owner_.fleet().find(id);
+  if (!drain || drain->state != DrainState::running) co_return;
+  auto check = done_check(owner_.fleet(), owner_.seen(), *drain, fresh);
+  check.heads_checked = true, check.heads_attached = 0;
+  if (!drain::is_done(*drain, check)) co_return;
+  const auto worker = drain->worker;
+  std::uint32_t attached = 0;
+  for (const auto& disk_id : disks_to_confirm(owner_.fleet(), *drain)) {
+    const auto* disk = owner_.fleet().find(disk_id);
+    if (!disk) continue;
+    auto owner = co_await pools_.owner_of(disk->pool, disk_id);
+    if (!owner && owner.error().code == Code::not_found) continue;
+    if (!owner) {
+      log_.warning("{}: who owns disk {} is not known: {}", id, disk_id, owner.error());
+      co_return;  // asked again next turn
+    }
+    if (owner->attached && owner->owner == worker.value) ++attached;
+  }
+  auto& progress = drains_[id];
+  progress.heads_checked = true, progress.heads_attached = attached;
+}
+
+Task<void> Reconciler::update_liveness() {
+  std::vector<std::pair<WorkerId, Liveness>> transitions;
+  for (auto& [id, at] : owner_.seen().workers) {
+    if (!at.heard) continue;
+    auto quiet = loop_.now() - at.heard_at;
+    auto liveness = quiet < limits_.silent ? Liveness::ready : quiet < limits_.suspect ? Liveness::silent : Liveness::suspect;
+    if (liveness == at.liveness) continue;
+    transitions.emplace_back(id, liveness);
+    at.liveness = liveness;
+  }
+  if (transitions.empty()) co_return;
+  co_await decide([transitions](Batch& batch) {
+    for (const auto& [id, liveness] : transitions) {
+      if (batch.is_full()) return;
+      batch.journal("worker.liveness", "workers/" + id.value, fmt::format("{} is {}", id, json::name_of(liveness)));
+    }
+  });
+}
+
+Task<void> Reconciler::expire_holds() {
+  const auto now = loop_.wall_now();
+  co_await decide([&](Batch& batch) {
+    for (const auto& [id, hold] : owner_.fleet().holds()) {
+      if (batch.is_full() || !hold.expires_at || *hold.expires_at > now) continue;
+      batch.erase(hold);
+      batch.journal("hold.expired", "workers/" + hold.worker.value, fmt::format("the hold of {} expired", hold.owner));
+    }
+  });
+}
+
+}  // namespace ebb::control

@@ -1,0 +1,117 @@
+#include "control/loops/vm_loop.h"
+
+#include "control/loops/candidates.h"
+#include "drain/drain_planner.h"
+#include "migration/migration_step.h"
+
+namespace ebb::control {
+namespace {
+
+bool is_ready_to_place(const Fleet& fleet, const Vm& vm) {
+  if (vm.desired != VmDesired::running || vm.worker || fleet.open_migration_of(vm.id)) return false;
+  const auto* disk = vm.disk ? fleet.find(*vm.disk) : nullptr;
+  return !vm.disk || (disk && disk->state == DiskState::ready);
+}
+
+// The agent has seen the newest wanted set, and nothing of the VM is left there.
+bool has_left(const Seen& seen, const WorkerId& worker, const VmId& vm) {
+  const auto* at = seen.find(worker);
+  if (!at || !at->is_current()) return false;
+  const auto* said = seen.find(worker, vm);
+  return !said || said->state == VmSeen::absent;
+}
+
+void remove_vm(const Fleet& fleet, const Vm& vm, Batch& batch) {
+  if (vm.disk) {
+    const auto* disk = fleet.find(*vm.disk);
+    if (disk && disk->state != DiskState::deleting) {
+      auto next = *disk;
+      next.state = DiskState::deleting, next.vm.reset();
+      batch.put(next);
+      batch.effect({"delete_disk/" + disk->id.value, EffectKind::delete_disk, disk->id, disk->pool, std::nullopt, disk->size_bytes, disk->disk_class});
+      batch.effect_done("create_disk/" + disk->id.value);
+    }
+  }
+  batch.erase(vm);
+  batch.journal("vm.removed", "vms/" + vm.id.value, "removed");
+}
+
+}  // namespace
+
+Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, std::optional<DrainId> drain, bool source_dead) {
+  Migration m;
+  m.id = MigrationId(batch.mint_id("mig"));
+  m.vm = vm.id, m.source = *vm.worker, m.target = target, m.source_epoch = vm.epoch;
+  m.mechanism = drain::mechanism_for(vm);
+  m.drain = std::move(drain), m.source_dead = source_dead;
+  m.history.push_back({Phase::reserving, batch.now()});
+  batch.put(m);
+  batch.journal("migration.created", "migrations/" + m.id.value,
+                fmt::format("{} from {} to {} by {}", m.vm, m.source, m.target, json::name_of(m.mechanism)));
+  return m;
+}
+
+void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unplaced) {
+  std::vector<placement::Request> requests;
+  for (const auto& [id, vm] : fleet.vms()) {
+    if (is_ready_to_place(fleet, vm)) requests.push_back(request_for(fleet, vm, {}));
+  }
+  unplaced.clear();
+  if (requests.empty()) return;
+  for (const auto& choice : placement::place(candidates(fleet, seen), std::move(requests))) {
+    if (!choice.worker) {
+      unplaced[choice.vm] = placement::describe(choice.refusals);
+      continue;
+    }
+    if (batch.is_full()) continue;
+    auto vm = *fleet.find(choice.vm);
+    vm.worker = choice.worker, vm.epoch = batch.mint_epoch();
+    vm.start_failures = 0, vm.last_error.clear();
+    batch.put(vm);
+    batch.journal("vm.placed", "vms/" + vm.id.value, fmt::format("placed on {} (epoch {})", *vm.worker, vm.epoch));
+  }
+}
+
+void retire_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
+  for (const auto& [id, vm] : fleet.vms()) {
+    if (batch.is_full()) return;
+    if (vm.desired == VmDesired::running || fleet.open_migration_of(id)) continue;
+    if (!vm.worker) {
+      if (vm.desired == VmDesired::absent) remove_vm(fleet, vm, batch);
+      continue;
+    }
+    const auto* said = seen.find(*vm.worker, id);
+    const bool stopped = said && said->state == VmSeen::stopped && said->epoch == vm.epoch && !said->disk_open && !said->machine;
+    if (vm.desired == VmDesired::stopped ? !stopped : !has_left(seen, *vm.worker, id)) continue;
+    auto next = vm;
+    next.worker.reset();
+    batch.put(next);
+    batch.journal("vm.stopped", "vms/" + id.value, fmt::format("stopped on {}", *vm.worker));
+  }
+}
+
+void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
+  for (const auto& [id, vm] : fleet.vms()) {
+    if (batch.is_full()) return;
+    if (vm.desired != VmDesired::running || !vm.worker || fleet.open_migration_of(id)) continue;
+    const auto* said = seen.find(*vm.worker, id);
+    if (!said || said->state != VmSeen::failed || said->epoch != vm.epoch || said->failures < migration::boot_attempts_max) continue;
+    // If a drain brought it here, the drain stays responsible until it runs somewhere.
+    const Migration* last = nullptr;
+    for (const auto& [mid, m] : fleet.migrations()) {
+      if (m.vm == id && (!last || minted_before(last->id.value, mid.value))) last = &m;
+    }
+    const auto* drain = last && last->drain ? fleet.find(*last->drain) : nullptr;
+    std::map<WorkerId, std::string> excluded{{*vm.worker, "could not start it (" + said->error + ")"}};
+    if (drain) excluded.merge(drain::rejected_targets(fleet, drain->id, id));
+    auto choices = placement::place(candidates(fleet, seen), {request_for(fleet, vm, std::move(excluded))});
+    if (!choices[0].worker) continue;
+    const bool active = drain && !is_ended(drain->state);
+    begin_migration(batch, vm, *choices[0].worker, active ? std::optional(drain->id) : std::nullopt, false);
+    batch.journal("vm.placed_anew", "vms/" + id.value,
+                  fmt::format("{} could not start it {} times ({}): it goes to {}", *vm.worker, said->failures, said->error, *choices[0].worker));
+    return;  // the next one sees this one's reservation
+  }
+}
+
+}  // namespace ebb::control

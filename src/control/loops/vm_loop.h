@@ -1,0 +1,19 @@
+// VMs that need a worker get one; VMs that are stopped or removed leave theirs; VMs that will not start go elsewhere.
+#pragma once
+#include "control/batch.h"
+
+namespace ebb::control {
+
+// Why VMs have no worker yet, for `why`; refreshed by place_vms.
+using Unplaced = std::map<VmId, std::string>;
+
+void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unplaced);
+// Ends the life of VMs on their worker, and of removed VMs and their disks altogether.
+void retire_vms(const Fleet& fleet, const Seen& seen, Batch& batch);
+// A VM that has failed to start too often on its worker is moved to another one.
+void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch);
+
+// The record of a new move, and its journal line.
+Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, std::optional<DrainId> drain, bool source_dead);
+
+}  // namespace ebb::control

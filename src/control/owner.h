@@ -1,0 +1,77 @@
+// The owner of all records: the one place where they change.
+//
+// A decision is a pure function of the fleet that fills a Batch; decisions run one at a time, each followed by one commit.
+// Only after the commit does memory change and do replies and effects go out.
+#pragma once
+#include <functional>
+
+#include "base/log.h"
+#include "control/batch.h"
+#include "env/sync.h"
+
+namespace ebb::control {
+
+// Which workers' wanted sets a change may have altered, and whether it brought effects.
+struct Touched {
+  std::set<WorkerId> workers;
+  bool effects = false;
+};
+
+class Owner {
+ public:
+  Owner(Loop& loop, RecordStore& store, Logger log);
+
+  // Must succeed before anything else. Names the record that cannot be read, if one cannot.
+  Task<Status> load();
+
+  const Fleet& fleet() const { return fleet_; }
+  Seen& seen() { return seen_; }
+  const Seen& seen() const { return seen_; }
+  std::uint64_t revision() const { return revision_; }
+  // Decided and not yet known to be carried out.
+  const std::map<std::string, Effect>& effects() const { return effects_; }
+  // False after a failure that only a restart can clear; says why.
+  const std::optional<Error>& broken() const { return broken_; }
+
+  // Runs `decide` when its turn comes. An error from it, or from the commit, means that nothing has changed (unavailable:
+  // that the outcome is unknown).
+  template <class T>
+  Task<Result<T>> change(std::function<Result<T>(Batch&)> decide) {
+    auto turn = co_await mutex_.lock();
+    if (broken_) co_return fail(*broken_);
+    Batch batch(fleet_, loop_.wall_now());
+    auto answer = decide(batch);
+    if (!answer || batch.empty()) co_return answer;
+    EBB_CO_CHECKED(co_await commit(&batch));
+    co_return answer;
+  }
+  // For loops: true if something was changed.
+  Task<Result<bool>> change_if(std::function<void(Batch&)> decide);
+
+  Task<Result<std::vector<JournalEntry>>> journal(std::uint64_t since, std::size_t limit);
+
+  // Called after each commit, on the loop.
+  void on_commit(std::function<void(const Touched&)> callback) { callbacks_.push_back(std::move(callback)); }
+  Notify& committed() { return committed_; }
+  std::uint64_t commits() const { return commits_; }
+
+ private:
+  Task<Status> commit(Batch* batch);
+  Task<Status> reload();
+  Status take(const StoreSnapshot& snapshot);
+  Touched apply(const Batch& batch);
+
+  Loop& loop_;
+  RecordStore& store_;
+  Logger log_;
+  AsyncMutex mutex_;
+  Fleet fleet_;
+  Seen seen_;
+  std::map<std::string, Effect> effects_;
+  std::uint64_t revision_ = 0, commits_ = 0;
+  std::optional<Error> broken_;
+  std::vector<std::function<void(const Touched&)>> callbacks_;
+  Notify committed_;
+};
+
+}  // namespace ebb::control

@@ -1,0 +1,85 @@
+#include "control/wanted.h"
+
+#include "migration/migration_step.h"
+
+namespace ebb::control {
+namespace {
+
+WantedVm entry_for(const Fleet& fleet, const Vm& vm, Epoch epoch, Wanted wanted, bool take_over) {
+  WantedVm entry;
+  entry.vm = vm.id, entry.epoch = epoch, entry.wanted = wanted;
+  entry.cpus = vm.spec.cpus, entry.memory_bytes = vm.spec.memory_bytes;
+  entry.ports = vm.spec.ports, entry.stop_grace_ms = vm.spec.stop_grace_ms;
+  const auto* image = fleet.find(vm.spec.image);
+  CHECK(image);  // images in use are not removed
+  entry.image_pool = image->pool, entry.kernel = image->kernel, entry.initrd = image->initrd;
+  entry.cmdline = image->cmdline, entry.channels = image->channels;
+  if (vm.disk) {
+    const auto* disk = fleet.find(*vm.disk);
+    CHECK(disk);
+    entry.disks.push_back({disk->id, disk->pool, disk->size_bytes, disk->disk_class, false, take_over});
+  } else if (image->disk) {
+    const auto size = image->disk_blob ? image->disk_blob->size_bytes : 0;
+    entry.disks.push_back({*image->disk, image->pool, size, DiskClass::remote, true, false});
+  }
+  return entry;
+}
+
+}  // namespace
+
+WantedSet wanted_set(const Fleet& fleet, const WorkerId& worker) {
+  std::map<VmId, WantedVm> entries;
+  for (const auto& id : fleet.vms_owned_by(worker)) {
+    const auto& vm = fleet.vms().at(id);
+    if (fleet.open_migration_of(id) || vm.desired == VmDesired::absent) continue;
+    const auto wanted = vm.desired == VmDesired::running ? Wanted::running : Wanted::stopped;
+    entries.emplace(id, entry_for(fleet, vm, vm.epoch, wanted, false));
+  }
+  for (const auto& id : fleet.open_migrations_at(worker)) {
+    const auto& m = fleet.migrations().at(id);
+    const auto* vm = fleet.find(m.vm);
+    CHECK(vm);
+    const bool is_source = worker == m.source;
+    const auto wanted = is_source ? migration::wanted_of_source(m, vm->desired) : migration::wanted_of_target(m);
+    if (wanted == Wanted::absent) continue;
+    const auto epoch = is_source || m.target_epoch == 0 ? m.source_epoch : m.target_epoch;
+    entries.emplace(m.vm, entry_for(fleet, *vm, epoch, wanted, !is_source && m.source_dead));
+  }
+  WantedSet set;
+  set.worker = worker;
+  for (auto& [id, entry] : entries) set.vms.push_back(std::move(entry));
+  return set;
+}
+
+WantedSets::WantedSets(Loop& loop, Owner& owner) : loop_(loop), owner_(owner) {
+  owner_.on_commit([this](const Touched& touched) {
+    for (const auto& worker : touched.workers) refresh(worker);
+  });
+}
+
+void WantedSets::refresh(const WorkerId& worker) {
+  auto fresh = wanted_set(owner_.fleet(), worker);
+  auto [at, is_new] = sets_.try_emplace(worker, fresh);
+  // After a restart the revision is that of the records: never lower than what was handed out before.
+  if (!is_new && at->second.vms == fresh.vms) return;
+  fresh.revision = std::max(owner_.revision(), at->second.revision + 1);
+  at->second = std::move(fresh);
+  owner_.seen().workers[worker].wanted_revision = at->second.revision;
+  if (auto found = waiting_.find(worker); found != waiting_.end()) found->second->notify_all();
+}
+
+const WantedSet& WantedSets::of(const WorkerId& worker) {
+  if (!sets_.contains(worker)) refresh(worker);
+  return sets_.at(worker);
+}
+
+Task<void> WantedSets::wait_for_change(WorkerId worker, std::uint64_t known, Duration limit) {
+  const auto until = loop_.now() + limit;
+  while (of(worker).revision == known && loop_.now() < until) {
+    auto& notify = waiting_[worker];
+    if (!notify) notify = std::make_unique<Notify>(loop_);
+    if (!co_await notify->wait_for(until - loop_.now())) co_return;
+  }
+}
+
+}  // namespace ebb::control
