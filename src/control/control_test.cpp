@@ -1,0 +1,281 @@
+#include "control/testing/control_world.h"
+
+namespace ebb::control {
+namespace {
+
+struct Fleet3 : ControlWorld {
+  Fleet3() { import_image("guest"); }
+  std::string drain(const std::string& worker, const std::string& more = "") {
+    auto reply = ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}"{}}})", worker, more));
+    EXPECT_TRUE(reply.status == 201 || reply.status == 200) << reply.body;
+    auto view = json::read_text<DrainView>(reply.body);
+    return view ? view->drain.id.value : "";
+  }
+  DrainView drain_view(const std::string& id) { return get<DrainView>("/v1/drains/" + id); }
+  bool all_run(std::initializer_list<const char*> names) {
+    return tick_until([&] { return std::all_of(names.begin(), names.end(), [&](auto* n) { return is_running(n); }); });
+  }
+};
+
+TEST(Control, ADrainMovesEverythingAndIsDoneOnlyWhenTheWorkerIsEmpty) {
+  Fleet3 w;
+  w.create_vm("a"), w.create_vm("b"), w.create_vm("c", Storage::none);
+  ASSERT_TRUE(w.all_run({"a", "b", "c"}));
+  auto source = w.worker_of("a");
+  auto epoch = w.get<VmView>("/v1/vms/a").vm.epoch;
+  w.workers()[source].exports = 1;  // a debt that keeps the drain from being done
+  auto id = w.drain(source);
+  ASSERT_TRUE(w.tick_until([&] { return w.drain_view(id).done_check.vms_owned == 0 && w.drain_view(id).done_check.migrations_open == 0; }));
+  w.tick(20);
+  auto held_up = w.drain_view(id);
+  EXPECT_EQ(held_up.status, "running");
+  ASSERT_FALSE(held_up.waiting_for.empty());
+  EXPECT_NE(held_up.waiting_for[0].text.find("1 disk export open"), std::string::npos) << held_up.waiting_for[0].text;
+  w.workers()[source].exports = 0;
+  ASSERT_TRUE(w.tick_until([&] { return w.drain_view(id).status == "done"; }));
+  for (auto vm : {"a", "b", "c"}) EXPECT_NE(w.worker_of(vm), source);
+  EXPECT_GT(w.get<VmView>("/v1/vms/a").vm.epoch, epoch);
+  EXPECT_EQ(w.drain_view(id).moved, 3u);
+  EXPECT_FALSE(w.get<WorkerView>("/v1/workers/" + source).schedulable) << "after done the hold stays";
+  EXPECT_EQ(w.ask("POST", "/v1/workers/" + source + ":return").status, 200);
+  EXPECT_TRUE(w.get<WorkerView>("/v1/workers/" + source).schedulable);
+}
+
+TEST(Control, ASecondDrainOfTheSameWorkerIsTheFirstOne) {
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  auto first = w.drain(w.worker_of("a"));
+  EXPECT_EQ(w.drain(w.worker_of("a")), first);
+  EXPECT_EQ(w.get<Page<DrainView>>("/v1/drains").items.size(), 1u);
+}
+
+TEST(Control, ADrainWithoutRoomElsewhereIsBlockedBeforeAnythingStops) {
+  Fleet3 w;
+  w.create_vm("a"), w.create_vm("b");
+  ASSERT_TRUE(w.all_run({"a", "b"}));
+  auto source = w.worker_of("a");
+  for (auto& [name, worker] : w.workers()) {
+    if (name != source) ASSERT_EQ(w.ask("POST", "/v1/workers/" + name + ":cordon", R"({"reason":"firmware"})").status, 200);
+  }
+  auto plan = json::read_text<DrainPlan>(w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","validate_only":true}})", source)).body);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->blockers.size(), 2u);
+  EXPECT_TRUE(w.get<Page<DrainView>>("/v1/drains").items.empty()) << "a plan changes nothing";
+  auto id = w.drain(source);
+  w.tick(30);
+  auto view = w.drain_view(id);
+  EXPECT_EQ(view.status, "blocked");
+  ASSERT_EQ(view.blockers.size(), 2u);
+  EXPECT_NE(view.blockers[0].reason.find("held by operator (firmware)"), std::string::npos) << view.blockers[0].reason;
+  EXPECT_TRUE(view.migrations.empty());
+  EXPECT_TRUE(w.is_running("a") && w.is_running("b")) << "nothing was stopped";
+  EXPECT_EQ(w.worker_of("a"), source);
+  // Room appears: the drain goes on by itself.
+  auto other = source == "w1" ? "w2" : "w1";
+  ASSERT_EQ(w.ask("POST", fmt::format("/v1/workers/{}:uncordon", other)).status, 200);
+  EXPECT_TRUE(w.tick_until([&] { return w.drain_view(id).status == "done"; }));
+}
+
+TEST(Control, AHeldWorkerReceivesNothing) {
+  Fleet3 w;
+  for (auto name : {"w1", "w2"}) w.ask("POST", fmt::format("/v1/workers/{}:cordon", name), R"({"reason":"x"})");
+  for (auto name : {"a", "b", "c"}) w.create_vm(name);
+  ASSERT_TRUE(w.all_run({"a", "b", "c"}));
+  for (auto name : {"a", "b", "c"}) EXPECT_EQ(w.worker_of(name), "w3");
+}
+
+TEST(Control, CapacityHoldsOnBothEndsOfAMove) {
+  Fleet3 w;
+  w.create_vm("big", Storage::object, 1500 * MiB);
+  ASSERT_TRUE(w.all_run({"big"}));
+  auto source = w.worker_of("big");
+  ASSERT_EQ(w.ask("POST", "/v1/vms/big:migrate").status, 201);
+  w.create_vm("second", Storage::object, 1500 * MiB), w.create_vm("third", Storage::object, 1500 * MiB);
+  for (int i = 0; i < 60; ++i) {
+    w.tick();
+    for (auto& view : w.get<Page<WorkerView>>("/v1/workers").items) EXPECT_TRUE(view.used.fits_in(view.worker.capacity)) << view.worker.id.value;
+  }
+  EXPECT_TRUE(w.all_run({"big", "second", "third"}));
+  EXPECT_NE(w.worker_of("big"), source);
+}
+
+TEST(Control, CancelBringsBackWhatHasNotPassedThePointOfNoReturn) {
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  auto source = w.worker_of("a");
+  for (auto& [name, worker] : w.workers()) worker.answers = name == source || name == "w1" || name == "w2" || name == "w3";
+  auto id = w.drain(source);
+  ASSERT_EQ(w.ask("POST", "/v1/drains/" + id + ":cancel").status, 200);
+  ASSERT_TRUE(w.tick_until([&] {
+    auto view = w.drain_view(id);
+    return view.status == "cancelled" && std::all_of(view.migrations.begin(), view.migrations.end(), [](auto& m) { return is_ended(m.migration.phase); });
+  }));
+  EXPECT_TRUE(w.all_run({"a"}));
+  EXPECT_TRUE(w.get<WorkerView>("/v1/workers/" + source).schedulable) << "cancel releases the hold";
+  EXPECT_EQ(w.ask("POST", "/v1/drains/" + id + ":cancel").status, 200) << "cancelling again is fine";
+}
+
+TEST(Control, ATargetThatCannotBootTheVmIsReplacedAndSaidSo) {
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  auto source = w.worker_of("a");
+  auto plan = json::read_text<DrainPlan>(w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","validate_only":true}})", source)).body);
+  auto bad = plan->moves.at(0).target;
+  w.workers()[bad.value].cannot_start.insert(VmId("a"));
+  auto id = w.drain(source);
+  ASSERT_TRUE(w.tick_until([&] { return w.drain_view(id).status == "done"; }));
+  EXPECT_NE(w.worker_of("a"), source);
+  EXPECT_NE(w.worker_of("a"), bad.value);
+  EXPECT_TRUE(w.is_running("a"));
+  auto events = w.wait(const_cast<Owner&>(w.control().owner()).journal(0, 1000));
+  EXPECT_TRUE(std::any_of(events->begin(), events->end(), [](auto& e) { return e.kind == "vm.placed_anew"; }));
+}
+
+TEST(Control, ADrainIsNotDoneWhileAMovedVmRunsNowhere) {
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  auto source = w.worker_of("a");
+  for (auto& [name, worker] : w.workers()) {
+    if (name != source) worker.cannot_start.insert(VmId("a"));
+  }
+  auto id = w.drain(source);
+  w.tick(120);
+  EXPECT_NE(w.drain_view(id).status, "done");
+  EXPECT_FALSE(w.drain_view(id).waiting_for.empty());
+}
+
+TEST(Control, ARestartInTheMiddleOfADrainChangesNothing) {
+  Fleet3 w;
+  for (auto name : {"a", "b", "c", "d"}) w.create_vm(name);
+  ASSERT_TRUE(w.all_run({"a", "b", "c", "d"}));
+  auto source = w.worker_of("a");
+  auto id = w.drain(source);
+  for (int i = 0; i < 400 && w.drain_view(id).status != "done"; ++i) {
+    w.tick(2);
+    if (i % 3 == 0) w.restart();
+  }
+  EXPECT_EQ(w.drain_view(id).status, "done");
+  EXPECT_TRUE(w.all_run({"a", "b", "c", "d"}));
+}
+
+TEST(Control, ADeadWorkerIsDrainedOnlyWhenItIsDeclaredDeadAndSilent) {
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  auto source = w.worker_of("a");
+  auto refused = w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","options":{{"source_dead":true}}}})", source));
+  EXPECT_EQ(refused.status, 400) << "it answers: " << refused.body;
+  w.workers()[source].answers = false;
+  w.workers()[source].vms.clear();
+  w.tick(400);
+  EXPECT_EQ(w.worker_of("a"), source) << "silence alone moves nothing";
+  auto id = w.drain(source, R"(,"options":{"source_dead":true})");
+  ASSERT_TRUE(w.tick_until([&] { return w.worker_of("a") != source && w.is_running("a"); }));
+}
+
+TEST(Control, StopStartAndRemoveAreIdempotentAndDrainFriendly) {
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(w.ask("POST", "/v1/vms/a:stop").status, 200);
+  ASSERT_TRUE(w.tick_until([&] { return !w.get<VmView>("/v1/vms/a").vm.worker; }));
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(w.ask("POST", "/v1/vms/a:start").status, 200);
+  ASSERT_TRUE(w.all_run({"a"}));
+  EXPECT_EQ(w.ask("DELETE", "/v1/images/guest").status, 409) << "an image in use stays";
+  EXPECT_EQ(w.ask("DELETE", "/v1/vms/a").status, 200);
+  ASSERT_TRUE(w.tick_until([&] { return w.ask("GET", "/v1/vms/a").status == 404; }));
+  ASSERT_TRUE(w.tick_until([&] { return w.get<Page<Disk>>("/v1/disks").items.empty(); }));
+  EXPECT_EQ(w.ask("DELETE", "/v1/images/guest").status, 204);
+}
+
+TEST(Control, BadInputIsNamedAndChangesNothing) {
+  Fleet3 w;
+  auto before = w.records().revision;
+  struct {
+    const char *method, *target, *body;
+    int status;
+    const char* says;
+  } cases[] = {
+      {"POST", "/v1/drains", R"({"worker":"nobody"})", 404, "nobody"},
+      {"POST", "/v1/drains", R"({"worker":"w1","speed":"high"})", 400, "unknown field 'speed'"},
+      {"POST", "/v1/drains", R"({"worker":7})", 400, "'worker' must be a string"},
+      {"POST", "/v1/drains", R"({"worker":"w1","options":{"parallel_max":0}})", 400, "parallel_max"},
+      {"POST", "/v1/drains", "{", 400, "malformed JSON"},
+      {"POST", "/v1/vms", R"({"id":"Bad Name","spec":{"image":"guest"}})", 400, "no name for a VM"},
+      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"nothing"}})", 400, "no image 'nothing'"},
+      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","cpus":0}})", 400, "cpus"},
+      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","storage":"tape"}})", 400, "none, object"},
+      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","ports":[{"name":"x","guest":70000}]}})", 400, "guest"},
+      {"GET", "/v1/vms/none", "", 404, "none"},
+      {"POST", "/v1/vms/none:migrate", "{}", 404, "none"},
+      {"POST", "/v1/drains/none:cancel", "", 404, "none"},
+      {"GET", "/v1/workers?page_size=x", "", 400, "page_size"},
+      {"PATCH", "/v1/workers", "", 405, "not possible"},
+      {"GET", "/v2/workers", "", 404, "nothing at"},
+      {"POST", "/v1/images", R"({"id":"x","kernel_bytes":10,"kernel_sha256":"zz"})", 400, "kernel_sha256"},
+      {"DELETE", "/v1/workers/w1", "", 409, "still reports"},
+  };
+  for (auto& c : cases) {
+    auto reply = w.ask(c.method, c.target, c.body);
+    EXPECT_EQ(reply.status, c.status) << c.target << " " << c.body << ": " << reply.body;
+    EXPECT_NE(reply.body.find(c.says), std::string::npos) << c.says << " is not in " << reply.body;
+    EXPECT_TRUE(json::read_text<ErrorBody>(reply.body)) << reply.body;
+  }
+  EXPECT_EQ(w.records().revision, before);
+}
+
+TEST(Control, NothingIsAnsweredWithoutTheRightToken) {
+  Fleet3 w;
+  for (const auto& route : w.control().router().routes()) {
+    if (route.access == Access::open) continue;
+    auto path = route.pattern;
+    if (auto at = path.find("{id}"); at != std::string::npos) path.replace(at, 4, "w1");
+    EXPECT_EQ(w.ask(route.method, path, "{}", "").status, 401) << path;
+    auto others = route.access == Access::join_token ? "operator-token-0" : "join-token-0";
+    EXPECT_EQ(w.ask(route.method, path, "{}", others).status, 401) << path;
+  }
+}
+
+TEST(Control, ATruncatedImageIsRefusedAndRemoved) {
+  Fleet3 w;
+  CreateImage wish;
+  wish.id = ImageId("short"), wish.kernel_bytes = 100, wish.kernel_sha256 = std::string(64, 'a');
+  ASSERT_EQ(w.ask("POST", "/v1/images", json::write_text(wish)).status, 201);
+  EXPECT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=10", "late").status, 400);
+  ASSERT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=0", std::string(60, 'k')).status, 204);
+  EXPECT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=0", std::string(60, 'k')).status, 204) << "a repeated piece is fine";
+  auto sealed = w.ask("POST", "/v1/images/short:seal");
+  EXPECT_EQ(sealed.status, 400);
+  EXPECT_NE(sealed.body.find("truncated: 100 bytes were announced, 60 have come"), std::string::npos) << sealed.body;
+  EXPECT_EQ(w.ask("GET", "/v1/images/short").status, 404);
+}
+
+TEST(Control, AnUploadThatARestartInterruptedIsRemoved) {
+  Fleet3 w;
+  CreateImage wish;
+  wish.id = ImageId("half"), wish.kernel_bytes = 100, wish.kernel_sha256 = std::string(64, 'a');
+  ASSERT_EQ(w.ask("POST", "/v1/images", json::write_text(wish)).status, 201);
+  w.restart();
+  ASSERT_TRUE(w.tick_until([&] { return w.ask("GET", "/v1/images/half").status == 404; }));
+}
+
+TEST(Control, EventsAndMetricsTellWhatHappened) {
+  Fleet3 w;
+  auto metrics = w.ask("GET", "/metrics");
+  EXPECT_NE(metrics.body.find("ebb_workers{liveness=\"ready\"} 3"), std::string::npos) << metrics.body;
+  auto why = w.get<WhyAnswer>("/v1/workers/w1:why");
+  EXPECT_NE(why.headline.find("in service"), std::string::npos);
+  w.ask("POST", "/v1/workers/w1:cordon", R"({"reason":"smoke"})");
+  why = w.get<WhyAnswer>("/v1/workers/w1:why");
+  ASSERT_EQ(why.reasons.size(), 1u);
+  EXPECT_EQ(why.reasons[0].text, "held by operator: smoke");
+  EXPECT_EQ(why.reasons[0].who, "operator: ebb uncordon w1");
+  EXPECT_TRUE(why.reasons[0].since);
+}
+
+}  // namespace
+}  // namespace ebb::control

@@ -1,0 +1,181 @@
+// A control plane in virtual time with workers that obey at once: for tests of decisions and of the API. The simulator
+// proper (tests/sim) runs the production agent and disk daemon instead.
+#pragma once
+#include <gtest/gtest.h>
+
+#include "control/control_plane.h"
+#include "disk/pool_admin.h"
+#include "sim/sim_store.h"
+#include "store/memory_store.h"
+
+namespace ebb::control {
+
+// Answers each wanted set as an ideal agent would, one state a report.
+struct ObedientWorker {
+  WorkerId id;
+  std::string boot_id = "boot-1";
+  std::map<VmId, SeenVm> vms;
+  std::uint64_t revision = 0, sequence = 0;
+  bool answers = true;
+  std::set<VmId> cannot_start;
+  std::uint32_t exports = 0;
+};
+
+class ControlWorld {
+ public:
+  explicit ControlWorld(int workers = 3, std::uint64_t memory_each = 2 * GiB) {
+    restart();
+    for (int i = 1; i <= workers; ++i) add_worker(fmt::format("w{}", i), memory_each);
+    tick(3);
+  }
+
+  // Kills the control plane, if one runs, and starts another on the same records.
+  void restart() {
+    if (process_) process_->kill(), world_.loop().run_for(1s);
+    process_ = &world_.start_process("control", "ebbd");
+    auto& loop = process_->loop();
+    auto& records = process_->make<MemoryStore>(loop, records_);
+    auto& pool = process_->make<sim::SimStoreClient>(*process_, store_, "pool/");
+    control_ = &process_->make<ControlPlane>(loop, records, std::map<PoolId, Pool>{{PoolId("main"), {&pool, DiskClass::remote}}},
+                                             ControlConfig{"operator-token-0", "join-token-0", "{}", {}}, Logger());
+    scope_ = &process_->make<Scope>(loop);
+    EXPECT_TRUE(wait(control_->start()));
+  }
+
+  template <class T>
+  T wait(Task<T> task) {
+    std::optional<T> out;
+    scope_->spawn([](Task<T> t, std::optional<T>* o) -> Task<void> { o->emplace(co_await t); }(std::move(task), &out));
+    EXPECT_TRUE(world_.loop().run_until([&] { return out.has_value(); }, 120s));
+    return std::move(*out);
+  }
+  HttpResponse ask(std::string method, std::string target, std::string body = {}, std::string token = "operator-token-0") {
+    HttpRequest request{std::move(method), std::move(target), {{"authorization", "Bearer " + token}}, std::move(body)};
+    return wait(control_->handle(std::move(request)));
+  }
+  template <class T>
+  T get(const std::string& target) {
+    auto reply = ask("GET", target);
+    EXPECT_EQ(reply.status, 200) << target << ": " << reply.body;
+    auto value = json::read_text<T>(reply.body);
+    EXPECT_TRUE(value) << value.error().message;
+    return value ? *value : T{};
+  }
+
+  void add_worker(const std::string& name, std::uint64_t memory) {
+    Registration r;
+    r.worker = WorkerId(name), r.boot_id = "boot-1", r.version = "test";
+    r.capacity = {16'000, memory}, r.pools = {PoolId("main")};
+    EXPECT_EQ(ask("POST", "/v1/agent/register", json::write_text(r), "join-token-0").status, 200);
+    workers_[name].id = r.worker;
+  }
+
+  // One poll and one report of each worker that answers.
+  void tick(int times = 1) {
+    for (int i = 0; i < times; ++i) {
+      for (auto& [name, worker] : workers_) {
+        if (worker.answers) obey(worker);
+      }
+      world_.loop().run_for(50ms);
+    }
+  }
+  bool tick_until(const std::function<bool()>& done, int times = 200) {
+    for (int i = 0; i < times; ++i) {
+      if (done()) return true;
+      tick();
+    }
+    return done();
+  }
+
+  void import_image(const std::string& name, bool with_disk = true) {
+    const std::string kernel(5000, 'k'), disk(64 * 1024, 'd');
+    auto sum = [](std::string_view text) {
+      Sha256 s;
+      s.add(as_bytes(text));
+      return s.hex();
+    };
+    CreateImage wish;
+    wish.id = ImageId(name), wish.kernel_bytes = kernel.size(), wish.kernel_sha256 = sum(kernel);
+    if (with_disk) wish.disk_bytes = disk.size(), wish.disk_sha256 = sum(disk);
+    ASSERT_EQ(ask("POST", "/v1/images", json::write_text(wish)).status, 201);
+    ASSERT_EQ(ask("PUT", "/v1/images/" + name + "/kernel?offset=0", kernel).status, 204);
+    if (with_disk) ASSERT_EQ(ask("PUT", "/v1/images/" + name + "/disk?offset=0", disk).status, 204);
+    auto sealed = ask("POST", "/v1/images/" + name + ":seal");
+    ASSERT_EQ(sealed.status, 200) << sealed.body;
+  }
+  void create_vm(const std::string& name, Storage storage = Storage::object, std::uint64_t memory = 128 * MiB) {
+    CreateVm wish;
+    wish.id = VmId(name), wish.spec.image = ImageId("guest"), wish.spec.storage = storage, wish.spec.memory_bytes = memory;
+    auto reply = ask("POST", "/v1/vms", json::write_text(wish));
+    ASSERT_EQ(reply.status, 201) << reply.body;
+  }
+  bool is_running(const std::string& vm) {
+    auto view = get<VmView>("/v1/vms/" + vm);
+    return view.vm.worker && view.seen == VmSeen::running;
+  }
+  std::string worker_of(const std::string& vm) { return get<VmView>("/v1/vms/" + vm).vm.worker.value_or(WorkerId("-")).value; }
+  // At most one worker runs any VM.
+  void check_one_copy() {
+    std::map<VmId, int> copies;
+    for (auto& [name, worker] : workers_) {
+      for (auto& [id, vm] : worker.vms) copies[id] += vm.machine;
+    }
+    for (auto& [id, count] : copies) EXPECT_LE(count, 1) << id.value;
+  }
+
+  ControlPlane& control() { return *control_; }
+  std::map<std::string, ObedientWorker>& workers() { return workers_; }
+  sim::SimWorld& sim() { return world_; }
+  MemoryRecords& records() { return *records_; }
+
+ private:
+  void obey(ObedientWorker& worker) {
+    auto reply = ask("GET", fmt::format("/v1/agent/workers/{}/wanted", worker.id), {}, "join-token-0");
+    ASSERT_EQ(reply.status, 200) << reply.body;
+    auto set = json::read_text<WantedSet>(reply.body);
+    ASSERT_TRUE(set) << set.error().message;
+    std::map<VmId, SeenVm> next;
+    for (const auto& wanted : set->vms) next[wanted.vm] = obey(worker, wanted);
+    worker.vms = std::move(next);
+    worker.revision = set->revision;
+    AgentReport report;
+    report.worker = worker.id, report.boot_id = worker.boot_id, report.agent_run = "run-1";
+    report.wanted_revision = worker.revision, report.sequence = ++worker.sequence;
+    report.disk_daemon_up = true, report.exports = worker.exports;
+    for (auto& [id, vm] : worker.vms) {
+      report.vms.push_back(vm);
+      report.machines += vm.machine, report.leases += vm.disk_open;
+    }
+    EXPECT_EQ(ask("POST", "/v1/agent/report", json::write_text(report), "join-token-0").status, 200);
+    check_one_copy();
+  }
+  SeenVm obey(ObedientWorker& worker, const WantedVm& wanted) {
+    auto seen = worker.vms[wanted.vm];
+    const bool has_disk = !wanted.disks.empty() && !wanted.disks[0].read_only;
+    seen.vm = wanted.vm, seen.epoch = wanted.epoch, seen.machine = false, seen.disk_open = false;
+    switch (wanted.wanted) {
+      case Wanted::running:
+        if (worker.cannot_start.contains(wanted.vm)) {
+          seen.state = VmSeen::failed, seen.error = "no such kernel", ++seen.failures;
+        } else {
+          seen.state = VmSeen::running, seen.machine = true, seen.disk_open = has_disk, seen.failures = 0;
+        }
+        break;
+      case Wanted::standby: seen.state = VmSeen::standby; break;
+      case Wanted::sealed: seen.state = VmSeen::sealed; break;
+      case Wanted::stopped: seen.state = VmSeen::stopped; break;
+      case Wanted::absent: seen.state = VmSeen::absent; break;
+    }
+    return seen;
+  }
+
+  sim::SimWorld world_;
+  sim::SimStore store_{world_};
+  std::shared_ptr<MemoryRecords> records_ = std::make_shared<MemoryRecords>();
+  sim::SimProcess* process_ = nullptr;
+  ControlPlane* control_ = nullptr;
+  Scope* scope_ = nullptr;
+  std::map<std::string, ObedientWorker> workers_;
+};
+
+}  // namespace ebb::control
