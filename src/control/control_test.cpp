@@ -162,6 +162,21 @@ TEST(Control, ARestartInTheMiddleOfADrainChangesNothing) {
   EXPECT_TRUE(w.all_run({"a", "b", "c", "d"}));
 }
 
+TEST(Control, AClientThatGoesAwayInTheMiddleOfACommitHarmsNothing) {
+  for (auto after : {0ms, 1ms, 2ms, 3ms}) {
+    Fleet3 w;
+    auto& loop = w.sim().loop();
+    auto impatient = std::make_unique<Scope>(loop);
+    HttpRequest request{"POST", "/v1/workers/w1:cordon", {{"authorization", "Bearer operator-token-0"}}, R"({"reason":"x"})"};
+    impatient->spawn([](ControlPlane* control, HttpRequest r) -> Task<void> { (void)co_await control->handle(std::move(r)); }(&w.control(), request));
+    EXPECT_TRUE(loop.run_for(after));
+    impatient.reset();
+    EXPECT_TRUE(loop.run_for(100ms));
+    EXPECT_EQ(w.ask("POST", "/v1/workers/w2:cordon", R"({"reason":"y"})").status, 200) << "after " << after.count() << " ms";
+    EXPECT_FALSE(w.control().broken());
+  }
+}
+
 TEST(Control, ADeadWorkerIsDrainedOnlyWhenItIsDeclaredDeadAndSilent) {
   Fleet3 w;
   w.create_vm("a");

@@ -43,7 +43,7 @@ void touch(std::set<WorkerId>& workers, const Fleet& fleet, const Record& record
 }  // namespace
 
 Owner::Owner(Loop& loop, RecordStore& store, Logger log)
-    : loop_(loop), store_(store), log_(std::move(log)), mutex_(loop), committed_(loop) {}
+    : loop_(loop), store_(store), log_(std::move(log)), mutex_(loop), committed_(loop), scope_(loop) {}
 
 Status Owner::take(const StoreSnapshot& snapshot) {
   Fleet fleet;
@@ -75,9 +75,10 @@ Task<Status> Owner::reload() {
   co_return Status{};
 }
 
-Task<Status> Owner::commit(Batch* batch) {
-  batch->close();
-  auto status = co_await store_.commit(batch->to_commit(revision_));
+// Holds its caller's turn: no other decision sees the fleet between the commit and its application.
+Task<Status> Owner::commit(AsyncMutex::Guard turn, Batch batch) {
+  batch.close();
+  auto status = co_await store_.commit(batch.to_commit(revision_));
   if (!status && status.error().code == Code::unavailable) {
     // Only the store knows whether the batch is in: read it back before anything else is decided.
     log_.error("commit with unknown outcome: {}; loading the records again", status.error());
@@ -90,7 +91,7 @@ Task<Status> Owner::commit(Batch* batch) {
   }
   if (!status) co_return status;
   ++revision_, ++commits_;
-  auto touched = apply(*batch);
+  auto touched = apply(batch);
   for (auto& callback : callbacks_) callback(touched);
   committed_.notify_all();
   co_return Status{};
@@ -117,7 +118,7 @@ Task<Result<bool>> Owner::change_if(std::function<void(Batch&)> decide) {
   Batch batch(fleet_, loop_.wall_now());
   decide(batch);
   if (batch.empty()) co_return false;
-  EBB_CO_CHECKED(co_await commit(&batch));
+  EBB_CO_CHECKED(co_await run_in(loop_, scope_, commit(std::move(turn), std::move(batch))));
   co_return true;
 }
 

@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "control/batch.h"
-#include "env/sync.h"
+#include "env/scope.h"
 
 namespace ebb::control {
 
@@ -33,7 +33,7 @@ class Owner {
   // False after a failure that only a restart can clear; says why.
   const std::optional<Error>& broken() const { return broken_; }
 
-  // Runs `decide` when its turn comes. An error from it, or from the commit, means that nothing has changed (unavailable:
+  // Runs `decide` when its turn comes. A commit that has begun is finished even if the caller is destroyed. An error from it, or from the commit, means that nothing has changed (unavailable:
   // that the outcome is unknown).
   template <class T>
   Task<Result<T>> change(std::function<Result<T>(Batch&)> decide) {
@@ -42,7 +42,7 @@ class Owner {
     Batch batch(fleet_, loop_.wall_now());
     auto answer = decide(batch);
     if (!answer || batch.empty()) co_return answer;
-    EBB_CO_CHECKED(co_await commit(&batch));
+    EBB_CO_CHECKED(co_await run_in(loop_, scope_, commit(std::move(turn), std::move(batch))));
     co_return answer;
   }
   // For loops: true if something was changed.
@@ -56,7 +56,7 @@ class Owner {
   std::uint64_t commits() const { return commits_; }
 
  private:
-  Task<Status> commit(Batch* batch);
+  Task<Status> commit(AsyncMutex::Guard turn, Batch batch);
   Task<Status> reload();
   Status take(const StoreSnapshot& snapshot);
   Touched apply(const Batch& batch);
@@ -72,6 +72,7 @@ class Owner {
   std::optional<Error> broken_;
   std::vector<std::function<void(const Touched&)>> callbacks_;
   Notify committed_;
+  Scope scope_;
 };
 
 }  // namespace ebb::control

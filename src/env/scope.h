@@ -48,6 +48,16 @@ Task<std::optional<T>> with_timeout(Loop& loop, Task<T> task, Duration limit) {
   co_return result;
 }
 
+// Runs `task` in `scope` and waits for it: should the waiting side be destroyed (an HTTP handler whose client has gone),
+// the work goes on to its end. It must therefore own what it touches, or touch what outlives the scope.
+template <class T>
+Task<T> run_in(Loop& loop, Scope& scope, Task<T> task) {
+  OneShot<T> shot(loop);
+  auto done = shot.completer();
+  scope.spawn([](Task<T> body, decltype(done) report) -> Task<void> { report(co_await body); }(std::move(task), done));
+  co_return co_await shot;
+}
+
 // Runs all tasks at the same time; ends when all have ended.
 template <class T>
 Task<std::vector<T>> when_all(Loop& loop, std::vector<Task<T>> tasks) {

@@ -111,7 +111,8 @@ Task<HttpResponse> ImagesService::put_piece(Call call, std::string part) {
   if (found == uploads_.end()) {
     co_return error_reply({Code::conflict, fmt::format("image '{}' takes no more bytes: it is {}", id, json::name_of(image->state)), {}});
   }
-  auto status = co_await take_piece(found->second, *image, std::move(part), *offset, to_bytes(call.request.body));
+  auto status = co_await run_in(
+      c_.loop, scope_, take_piece(found->second, *image, std::move(part), *offset, to_bytes(call.request.body)));
   co_return status ? no_content() : error_reply(status.error());
 }
 
@@ -183,7 +184,7 @@ Task<HttpResponse> ImagesService::seal(Call call) {
   if (image->state == ImageState::ready) co_return reply_with(*image);
   auto found = uploads_.find(id);
   if (found == uploads_.end()) co_return error_reply({Code::conflict, "the upload was interrupted: import the image again", {}});
-  auto status = co_await finish(found->second);
+  auto status = co_await run_in(c_.loop, scope_, finish(found->second));
   if (!status) {
     co_await drop(id, status.error().message);
     co_return error_reply(std::move(status).error().within(fmt::format("image '{}' was not imported", id)));

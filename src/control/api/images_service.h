@@ -10,7 +10,7 @@ inline constexpr std::size_t uploads_max = 16;  // at a time
 
 class ImagesService {
  public:
-  explicit ImagesService(Context context) : c_(context) {}
+  explicit ImagesService(Context context) : c_(context), scope_(context.loop) {}
   void add_routes(Router& router);
   // Uploads do not survive a restart: what was being uploaded is removed, and its client told to begin again.
   Task<void> remove_interrupted();
@@ -43,6 +43,7 @@ class ImagesService {
 
   Context c_;
   std::map<ImageId, std::shared_ptr<Upload>> uploads_;
+  Scope scope_;  // what has begun to change an upload ends, also when its client has gone
 };
 
 }  // namespace ebb::control

@@ -1,0 +1,59 @@
+"""A drain of a worker with live writers loses no record; cancel, return, cordon and migrate do what they say."""
+
+import json
+
+from e2e import Fleet, arguments, check, expect_failure, records_are_whole, start_vms, wait_until
+
+args = arguments()
+DISKS, STATELESS = ["db-1", "db-2"], ["web-1"]
+NAMES = DISKS + STATELESS
+
+with Fleet(args.bin, args.guest, workers=3, memory="700MiB") as fleet:
+    fleet.start()
+    check(fleet.control.memory_mib() < 100, f"ebbd takes {fleet.control.memory_mib():.0f} MiB idle")
+    for worker in fleet.workers.values():
+        check(worker.agent.memory_mib() < 30, f"ebb-agent takes {worker.agent.memory_mib():.0f} MiB idle")
+    start_vms(fleet, NAMES, STATELESS)
+    source = fleet.worker_of("db-1")
+
+    plan = json.loads(fleet.ebb("drain", source, "--plan", "--json").stdout)
+    check({m["vm"] for m in plan["moves"]} == {n for n in NAMES if fleet.worker_of(n) == source}, f"plan: {plan}")
+    check(all(m["predicted_interruption_ms"] > 0 and m["target"] != source for m in plan["moves"]), f"plan: {plan}")
+    check(not fleet.items("drains"), "a plan changes nothing")
+
+    done = fleet.ebb("drain", source, "--reason", "test")
+    check(fleet.get("/v1/drains")["items"][0]["status"] == "done", done.stdout)
+    check(not fleet.workers[source].machine_pids(), "a drained worker runs no QEMU")
+    check(all(fleet.worker_of(n) != source for n in NAMES), "nothing lives on a drained worker")
+    for name in NAMES:
+        fleet.watch.wait_for_more(name)
+        check(fleet.watch.last(name)[2] != source, f"{name} still speaks from {source}")
+    why = fleet.ebb("why", source).stdout
+    check("return" in why, f"why names who can release it: {why}")
+
+    fleet.run_vm("late", True)
+    fleet.wait_running(["late"])
+    check(fleet.worker_of("late") != source, "a held worker receives nothing")
+    fleet.ebb("return", source)
+    check(fleet.get(f"/v1/workers/{source}")["schedulable"], "return puts it back into service")
+
+    fleet.ebb("migrate", "db-1", "--to", source)
+    wait_until(lambda: fleet.worker_of("db-1") == source and fleet.vm("db-1")["seen"] == "running", 60, "db-1 is back")
+    fleet.watch.wait_for_more("db-1")
+
+    # Cancel: what has not passed its point of no return comes back, and the worker takes work again.
+    drain = json.loads(fleet.ebb("drain", source, "--detach", "--json").stdout)["drain"]["id"]
+    fleet.ebb("cancel", drain)
+    fleet.wait_drain(drain)
+    wait_until(lambda: not fleet.vm("db-1").get("migration"), 60, "db-1 has settled")
+    fleet.wait_running(NAMES)
+    check(fleet.get(f"/v1/workers/{source}")["schedulable"], "cancel releases the hold")
+    for name in NAMES:
+        fleet.watch.wait_for_more(name)
+
+    expect_failure(fleet.ebb("drain", "nobody", check=False), 4, "nobody")
+    for worker in fleet.workers:
+        if worker != source:
+            fleet.ebb("cordon", worker, "--reason", "no room")
+    expect_failure(fleet.ebb("drain", source, "--plan", check=False), 3, "no room")
+    records_are_whole(fleet, DISKS)

@@ -1,0 +1,351 @@
+"""A whole cell on this machine, with real programs and real VMs: for the demo, the tests and the benchmarks.
+
+Everything lives below one folder and is ended by process id. Programs are started in sessions of their own, so that Ctrl-C
+on the terminal reaches only whoever drives them."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class CommandFailed(Exception):
+    def __init__(self, words, code, out, err):
+        super().__init__(f"{' '.join(map(str, words))} ended with {code}:\n{err.strip() or out.strip()}")
+        self.code, self.out, self.err = code, out, err
+
+
+def wait_until(condition, limit_s, what):
+    end = time.monotonic() + limit_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {limit_s} s")
+        time.sleep(0.02)
+
+
+class Program:
+    """One of our daemons; may be killed and started again on the same state."""
+
+    def __init__(self, words, log):
+        self.words, self.log, self.process = list(map(str, words)), log, None
+
+    def start(self):
+        out = open(self.log, "ab")
+        self.process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        return self
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number):
+        if self.is_running():
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
+        if self.process:
+            self.process.wait()
+
+    def stop(self, limit_s=10):
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def restart(self):
+        self.kill()
+        return self.start()
+
+    def memory_mib(self):
+        for line in open(f"/proc/{self.pid}/status"):
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+
+class Worker:
+    def __init__(self, fleet, name, memory):
+        self.name, self.root = name, fleet.root / name
+        self.run = self.root / "run"
+        self.machines = self.root / "agent" / "machines"
+        for folder in (self.root, self.run):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o711)
+        diskd_socket = f"unix:{self.run}/diskd.sock"
+        (self.root / "diskd.toml").write_text(
+            f'worker = "{name}"\nstate_dir = "{self.root}/diskd"\nrun_dir = "{self.run}"\nlisten = "{diskd_socket}"\n'
+            f'log_level = "{fleet.log_level}"\n[pools.main]\nurl = "dir:{fleet.root}/pool"\n')
+        (self.root / "agent.toml").write_text(
+            f'worker = "{name}"\ncontrol = "127.0.0.1:{fleet.port}"\njoin_token_file = "{fleet.root}/control/join.token"\n'
+            f'state_dir = "{self.root}/agent"\ndiskd = "{diskd_socket}"\nlog_level = "{fleet.log_level}"\n'
+            f'[capacity]\ncpu = 8\nmemory = "{memory}"\n[labels]\nzone = "{name[-1]}"\n[pools.main]\nurl = "dir:{fleet.root}/pool"\n')
+        self.diskd = Program([fleet.bin / "ebb-diskd", "--config", self.root / "diskd.toml"], self.root / "diskd.log")
+        self.agent = Program([fleet.bin / "ebb-agent", "--config", self.root / "agent.toml"], self.root / "agent.log")
+
+    def start(self):
+        self.diskd.start()
+        self.agent.start()
+        return self
+
+    def machine_pids(self):
+        """Processes of QEMU that this worker's agent started and that still run."""
+        pids = []
+        for folder in self.machines.glob("*"):
+            for entry in pathlib.Path("/proc").glob("[0-9]*"):
+                try:
+                    words = (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                if str(folder).encode() + b"/" in words and b"qemu" in words.split(b"\0")[0]:
+                    pids.append(int(entry.name))
+        return pids
+
+
+class Fleet:
+    def __init__(self, bin_dir, guest_dir, workers=3, memory="1100MiB", root=None, log_level="info"):
+        self.bin, self.guest = pathlib.Path(bin_dir).resolve(), pathlib.Path(guest_dir).resolve()
+        self.root = pathlib.Path(root or tempfile.mkdtemp(prefix="ebb-fleet-", dir="/tmp"))
+        self.root.mkdir(exist_ok=True)
+        self.root.chmod(0o711)  # VMs run as another user and must get through
+        self.log_level, self.port = log_level, free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.token_file = self.root / "control" / "operator.token"
+        (self.root / "ebbd.toml").write_text(
+            f'state_dir = "{self.root}/control"\nlisten = "{self.address}"\nlog_level = "{log_level}"\n'
+            f'[pools.main]\nurl = "dir:{self.root}/pool"\n')
+        self.control = Program([self.bin / "ebbd", "--config", self.root / "ebbd.toml"], self.root / "ebbd.log")
+        self.workers = {f"worker-{i}": Worker(self, f"worker-{i}", memory) for i in range(1, workers + 1)}
+        self.watch = Watch(self)
+
+    # ---- life ----
+    def start(self):
+        self.start_control()
+        for worker in self.workers.values():
+            worker.start()
+        wait_until(lambda: sum(w["liveness"] == "ready" for w in self.items("workers")) == len(self.workers), 30, "workers are ready")
+        self.watch.start()
+        return self
+
+    def start_control(self):
+        self.control.start()
+        wait_until(self.is_ready, 20, "the control plane is ready")
+
+    def is_ready(self):
+        if not self.control.is_running():
+            raise RuntimeError(f"ebbd ended: {(self.root / 'ebbd.log').read_text()[-2000:]}")
+        return subprocess.run(["curl", "-fsS", "-m", "2", f"http://{self.address}/readyz"], capture_output=True).returncode == 0
+
+    def stop(self, keep_files=False):
+        """Ends everything that was started, whatever state it is in."""
+        self.watch.stop()
+        programs = [p for w in self.workers.values() for p in (w.agent, w.diskd)] + [self.control]
+        for program in programs:
+            program.signal(signal.SIGCONT)
+        for worker in self.workers.values():
+            if worker.agent.process:
+                worker.agent.kill()
+        for worker in self.workers.values():
+            for pid in worker.machine_pids():
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        for program in programs:
+            if program.process:
+                program.kill()
+        if not keep_files:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        keep = kind is not None and os.environ.get("EBB_KEEP_FAILED")
+        if keep:
+            print(f"kept: {self.root}")
+        self.stop(keep_files=bool(keep))
+
+    # ---- talking to it ----
+    def environment(self):
+        return dict(os.environ, EBB_SERVER=self.address, EBB_TOKEN_FILE=str(self.token_file))
+
+    def ebb(self, *words, check=True, timeout=180):
+        done = subprocess.run([str(self.bin / "ebb"), *map(str, words)], env=self.environment(), capture_output=True, text=True,
+                              timeout=timeout, stdin=subprocess.DEVNULL)
+        if check and done.returncode != 0:
+            raise CommandFailed(["ebb", *words], done.returncode, done.stdout, done.stderr)
+        return done
+
+    def api(self, method, path, body=None):
+        """(status, decoded body), past the CLI."""
+        words = ["curl", "-sS", "-m", "60", "-X", method, "-w", "\n%{http_code}", f"http://{self.address}{path}", "-H",
+                 f"authorization: Bearer {self.token_file.read_text().strip()}"]
+        if body is not None:
+            words += ["--data-binary", body if isinstance(body, str) else json.dumps(body)]
+        out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        text, _, status = out.rpartition("\n")
+        return int(status), json.loads(text) if text.strip().startswith(("{", "[")) else text
+
+    def get(self, path):
+        status, body = self.api("GET", path)
+        if status != 200:
+            raise RuntimeError(f"GET {path}: {status} {body}")
+        return body
+
+    def items(self, kind):
+        return self.get(f"/v1/{kind}")["items"]
+
+    def vm(self, name):
+        return self.get(f"/v1/vms/{name}")
+
+    def worker_of(self, name):
+        return self.vm(name)["vm"].get("worker")
+
+    def import_guest(self, name="witness"):
+        files = ["--kernel", self.guest / "vmlinux", "--initrd", self.guest / "initrd.cpio", "--disk", self.guest / "disk.raw"]
+        return self.ebb("images", "import", name, *files, "--cmdline", (self.guest / "cmdline").read_text().strip(), "--channel", "witness")
+
+    def run_vm(self, name, stateless=False, *more):
+        return self.ebb("run", name, "--image", "witness", "--memory", "128M", *(["--stateless"] if stateless else []), *more)
+
+    def wait_running(self, names, limit_s=90):
+        wait_until(lambda: all(self.vm(n)["seen"] == "running" for n in names), limit_s, f"{', '.join(names)} run")
+
+    def wait_drain(self, drain, limit_s=180):
+        ended = ("done", "cancelled", "failed")
+        return wait_until(lambda: (lambda d: d if d["status"] in ended else None)(self.get(f"/v1/drains/{drain}")), limit_s, f"{drain} ends")
+
+    # ---- the witness's verdict ----
+    def stop_vms(self, names, limit_s=90):
+        for name in names:
+            self.ebb("stop", name)
+        wait_until(lambda: all(self.vm(n)["vm"].get("worker") is None for n in names), limit_s, "VMs are stopped")
+
+    def check_records(self, name):
+        """Reads the VM's disk from the pool alone and compares it with every number the guest ever reported as durable."""
+        disk = self.vm(name)["vm"]["disk"]
+        raw = self.root / f"check-{name}.raw"
+        subprocess.run([self.bin / "ebb-disk", "cat", "--pool", f"dir:{self.root}/pool", disk, raw], check=True, capture_output=True)
+        done = subprocess.run([self.bin / "witness-check", "--scratch", "--disk", raw, "--reported", self.watch.record_of(name)],
+                              capture_output=True, text=True)
+        raw.unlink()
+        if not done.stdout.strip():
+            raise RuntimeError(f"witness-check {name}: {done.stderr}")
+        return json.loads(done.stdout)
+
+
+class Watch:
+    """Reads what every guest reports on its witness port, as it comes, whichever worker it runs on; keeps all of it."""
+
+    def __init__(self, fleet):
+        self.fleet, self.thread, self.ending = fleet, None, threading.Event()
+        self.open, self.seen = {}, {}  # (worker, vm, inode) -> file, half line; vm -> [(time, kind, number, worker)]
+        self.lock = threading.Lock()
+
+    def record_of(self, vm):
+        return self.fleet.root / f"reported-{vm}.log"
+
+    def start(self):
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def stop(self):
+        self.ending.set()
+        if self.thread:
+            self.thread.join()
+
+    def run(self):
+        last_scan = 0.0
+        while not self.ending.is_set():
+            now = time.monotonic()
+            if now - last_scan > 0.02:
+                self.scan()
+                last_scan = now
+            for key in list(self.open):
+                self.read(key)
+            time.sleep(0.002)
+
+    def scan(self):
+        for worker in self.fleet.workers.values():
+            for path in worker.machines.glob("*/channel-witness.log"):
+                try:
+                    file = open(path, "rb", buffering=0)
+                    key = (worker.name, path.parent.name, os.fstat(file.fileno()).st_ino)
+                except OSError:
+                    continue
+                if key in self.open:
+                    file.close()
+                else:
+                    self.open[key] = [file, b""]
+
+    def read(self, key):
+        worker, vm, _ = key
+        entry = self.open[key]
+        file = entry[0]
+        if os.fstat(file.fileno()).st_size < file.tell():
+            file.seek(0)  # rotated
+        data = file.read(1 << 16)
+        now = time.monotonic()
+        if not data:
+            if os.fstat(file.fileno()).st_nlink == 0:
+                file.close()
+                del self.open[key]
+            return
+        *lines, entry[1] = (entry[1] + data).split(b"\n")
+        with self.lock, open(self.record_of(vm), "ab") as record:
+            for line in lines:
+                record.write(line + b"\n")
+                words = line.split()
+                if len(words) >= 2 and words[0] in (b"D", b"S", b"B") and words[-1].isdigit():
+                    self.seen.setdefault(vm, []).append((now, words[0].decode(), int(words[1]), worker))
+                if words and words[0] == b"BAD":
+                    self.seen.setdefault(vm, []).append((now, "BAD", 0, worker))
+
+    def last(self, vm):
+        """(time, number, worker) of the newest report, or None."""
+        with self.lock:
+            for t, kind, number, worker in reversed(self.seen.get(vm, [])):
+                if kind in "DS":
+                    return t, number, worker
+        return None
+
+    def reports(self, vm):
+        with self.lock:
+            return [r for r in self.seen.get(vm, []) if r[1] in ("D", "S")]
+
+    def bad(self, vm):
+        with self.lock:
+            return [r for r in self.seen.get(vm, []) if r[1] == "BAD"]
+
+    def interruptions_ms(self, vm):
+        """One a move: from the last report on one worker to the first on the next."""
+        reports = self.reports(vm)
+        return [(b[0] - a[0]) * 1000 for a, b in zip(reports, reports[1:]) if a[3] != b[3]]
+
+    def wait_for_more(self, vm, limit_s=60):
+        """Until the guest reports something newer than now."""
+        start = time.monotonic()
+        return wait_until(lambda: (lambda r: r if r and r[0] > start else None)(self.last(vm)), limit_s, f"{vm} reports")
