@@ -1,8 +1,7 @@
 // The operator's CLI: the real world around ebb::Cli.
+#include <cstdio>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-#include <cstdio>
 
 #include "cli/cli.h"
 #include "platform/real_env.h"
@@ -18,7 +17,9 @@ class TerminalScreen final : public ebb::Screen {
     std::fwrite(text.data(), 1, text.size(), file);
     std::fflush(file);
   }
-  bool is_terminal(ebb::Output output) const override { return isatty(output == ebb::Output::data ? 1 : 2) != 0; }
+  bool is_terminal(ebb::Output output) const override {
+    return isatty(output == ebb::Output::data ? 1 : 2) != 0;
+  }
   ebb::ScreenSize size() const override {
     winsize now{};
     if (ioctl(1, TIOCGWINSZ, &now) != 0 && ioctl(2, TIOCGWINSZ, &now) != 0) return {};

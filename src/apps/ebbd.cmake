@@ -1,11 +1,8 @@
-if(NOT EXISTS ${CMAKE_SOURCE_DIR}/docs/api/openapi.json)
-  return()
-endif()
-file(READ ${CMAKE_SOURCE_DIR}/docs/api/openapi.json EBB_OPENAPI)
-set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/api/openapi.json)
+# The OpenAPI document is linked in as it is (an assembler's .incbin: a string literal may not be that long).
+set(openapi_json ${CMAKE_SOURCE_DIR}/docs/api/openapi.json)
 file(CONFIGURE OUTPUT openapi.cpp CONTENT [==[
-extern const char* const ebb_openapi;
-const char* const ebb_openapi = R"openapi(@EBB_OPENAPI@)openapi";
+__asm__(".section .rodata\n.global ebb_openapi\nebb_openapi:\n.incbin \"@openapi_json@\"\n.byte 0\n.previous\n");
 ]==] @ONLY)
 ebb_program(ebbd USES base env model store disk control platform
   SOURCES ebbd.cpp ${CMAKE_CURRENT_BINARY_DIR}/openapi.cpp)
+set_property(SOURCE ${CMAKE_CURRENT_BINARY_DIR}/openapi.cpp PROPERTY OBJECT_DEPENDS ${openapi_json})

@@ -10,7 +10,7 @@
 #include "platform/toml_config.h"
 #include "store/sqlite_store.h"
 
-extern const char* const ebb_openapi;
+extern const char ebb_openapi[];
 
 namespace ebb {
 namespace {
@@ -158,6 +158,7 @@ int run(const std::string& path) {
 }  // namespace ebb
 
 int main(int argc, char** argv) {
+  using ebb::usage;
   const std::string_view first = argc > 1 ? argv[1] : "";
   if (argc == 2 && (first == "--help" || first == "-h")) return std::fputs(usage, stdout), 0;
   if (argc != 3 || first != "--config") return std::fputs(usage, stderr), 2;

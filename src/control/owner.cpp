@@ -76,7 +76,7 @@ Task<Status> Owner::reload() {
 }
 
 // Holds its caller's turn: no other decision sees the fleet between the commit and its application.
-Task<Status> Owner::commit(AsyncMutex::Guard turn, Batch batch) {
+Task<Status> Owner::commit([[maybe_unused]] AsyncMutex::Guard turn, Batch batch) {
   batch.close();
   auto status = co_await store_.commit(batch.to_commit(revision_));
   if (!status && status.error().code == Code::unavailable) {

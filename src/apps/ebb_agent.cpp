@@ -1,0 +1,175 @@
+// ebb-agent: makes one worker match what is wanted of it. Reads its configuration, wires the agent to this
+// machine.
+#include <cstdio>
+
+#include "agent/agent.h"
+#include "platform/qemu/qemu_hypervisor.h"
+#include "platform/real_env.h"
+#include "platform/toml_config.h"
+
+namespace ebb {
+namespace {
+
+constexpr const char* usage = R"(usage: ebb-agent --config FILE
+
+The agent of one worker. FILE is TOML:
+  worker          = "worker-1"                        its name in the cell
+  control         = "127.0.0.1:7400"                  the control plane
+  join_token_file = "/etc/ebb/join.token"             from the control plane's state_dir
+  state_dir       = "/var/lib/ebb/agent"              what is wanted, kernels, machines
+  diskd           = "unix:/run/ebb/diskd.sock"        the disk daemon of this worker
+  vm_user         = "nobody"                          whom machines run as, when the agent is root
+  qemu            = "qemu-system-x86_64"              a name on PATH, or a path
+  kvm             = true                              false: do not even try
+  listen          = "unix:/var/lib/ebb/agent/sock"    for operators: /healthz and /status
+  log_level       = "info"                            debug, info, warning, error
+  [capacity]                                          for VMs; by default the machine's, less 1 GiB or a tenth
+  cpu    = 4
+  memory = "8GiB"
+  [labels]
+  zone = "a"
+  [pools.main]
+  url = "dir:/var/lib/ebb/pool"
+
+SIGTERM ends the agent and leaves its machines running.
+)";
+
+struct Config {
+  agent::AgentConfig agent;
+  QemuOptions qemu;
+  std::string join_token_file;
+  LogLevel log_level = LogLevel::info;
+  std::map<std::string, std::string> pools;
+};
+
+Result<LogLevel> read_log_level(const TomlTable& file) {
+  EBB_TRY(name, file.string("log_level", "info"));
+  for (auto [level, text] : {std::pair{LogLevel::debug, "debug"},
+                             {LogLevel::info, "info"},
+                             {LogLevel::warning, "warning"},
+                             {LogLevel::error, "error"}}) {
+    if (name == text) return level;
+  }
+  return file.wrong("log_level", "must be one of: debug, info, warning, error");
+}
+
+// The rest of the machine is for VMs: the kernel, the disk daemon and its cache need something too.
+Result<Resources> read_capacity(const TomlTable& file) {
+  EBB_TRY(table, file.table("capacity"));
+  EBB_TRY(memory, memory_bytes_total());
+  auto reserve = std::max<std::uint64_t>(GiB, memory / 10);
+  EBB_TRY(cpu, table.integer("cpu", 1, 100'000, cpu_count()));
+  EBB_TRY(bytes, table.size("memory", memory > 2 * reserve ? memory - reserve : memory / 2));
+  return Resources{static_cast<std::uint64_t>(cpu) * 1000, bytes};
+}
+
+Result<Config> read_config(const std::string& path) {
+  EBB_TRY(file, TomlTable::load(path));
+  Config config;
+  EBB_TRY(worker, file.string("worker"));
+  if (!is_valid_name(worker)) return file.wrong("worker", "must be 1 to 63 of a-z, 0-9 and '-'");
+  EBB_TRY(control, file.string("control"));
+  EBB_TRY(join_token_file, file.string("join_token_file"));
+  EBB_TRY(state_dir, file.string("state_dir"));
+  EBB_TRY(diskd, file.string("diskd"));
+  if (!diskd.starts_with("unix:")) return file.wrong("diskd", "must be unix:PATH");
+  EBB_TRY(vm_user, file.string("vm_user", "nobody"));
+  EBB_TRY(qemu, file.string("qemu", "qemu-system-x86_64"));
+  EBB_TRY(kvm, file.boolean("kvm", true));
+  EBB_TRY(listen, file.string("listen", fmt::format("unix:{}/sock", state_dir)));
+  if (!listen.starts_with("unix:")) return file.wrong("listen", "must be unix:PATH");
+  EBB_TRY(level, read_log_level(file));
+  EBB_TRY(capacity, read_capacity(file));
+  EBB_TRY(labels, file.string_map("labels"));
+  EBB_TRY(tables, file.tables("pools"));
+  for (const auto& [name, table] : tables) {
+    EBB_TRY(url, table.string("url"));
+    config.pools[name] = url;
+  }
+  if (config.pools.empty())
+    return file.wrong("pools", "at least one pool is needed: [pools.main] with url = \"dir:/path\"");
+  EBB_CHECKED(file.finish());
+
+  config.join_token_file = join_token_file, config.log_level = level;
+  auto& a = config.agent;
+  a.worker = WorkerId(worker), a.control = control, a.state_dir = state_dir, a.disk_daemon = diskd;
+  a.status_address = listen, a.capacity = capacity, a.labels = labels;
+  auto& q = config.qemu;
+  q.state_dir = state_dir, q.program = qemu, q.user = vm_user, q.may_use_kvm = kvm;
+  return config;
+}
+
+struct Opened {
+  std::string join_token;
+  std::map<PoolId, std::unique_ptr<ObjectStore>> stores;
+};
+
+Task<Result<Opened>> open_all(RealEnv& env, Config config) {
+  Opened opened;
+  auto token = co_await env.files.read_all(config.join_token_file);
+  if (!token) co_return fail(std::move(token).error().within("join_token_file"));
+  opened.join_token = std::string(as_text(*token));
+  while (!opened.join_token.empty() && opened.join_token.back() <= ' ') opened.join_token.pop_back();
+  if (opened.join_token.empty())
+    co_return fail(Code::invalid, "join_token_file: {} is empty", config.join_token_file);
+  for (const auto& [name, url] : config.pools) {
+    auto store = co_await open_object_store(env.loop, url);
+    if (!store) co_return fail(std::move(store).error().within("pool " + name));
+    opened.stores[PoolId(name)] = std::move(*store);
+  }
+  co_return opened;
+}
+
+int report_failure(const Error& error) {
+  std::fprintf(stderr, "ebb-agent: %s\n", error.message.c_str());
+  return error.code == Code::invalid ? 2 : 1;
+}
+
+// Runs until a signal comes, or the agent cannot begin.
+int serve(RealEnv& env, agent::Agent& agent, const Logger& log) {
+  std::optional<Status> ended;
+  env.loop.on_signal([&](int) {
+    log.info("ending; machines run on");
+    env.loop.stop();
+  });
+  Scope scope(env.loop);
+  scope.spawn([](RealEnv& e, agent::Agent& a, std::optional<Status>* out) -> Task<void> {
+    out->emplace(co_await a.run());
+    e.loop.stop();
+  }(env, agent, &ended));
+  env.loop.run();
+  return ended && !*ended ? report_failure(ended->error()) : 0;
+}
+
+int run(const std::string& path) {
+  auto config = read_config(path);
+  if (!config) return report_failure(config.error());
+  Logger log(make_stderr_sink(config->log_level), "ebb-agent");
+  raise_open_files_limit();
+  RealEnv env;
+  auto opened = run_until_done(env.loop, open_all(env, *config));
+  if (!opened) return report_failure(opened.error());
+  auto boot = boot_id();
+  if (!boot) return report_failure(boot.error());
+
+  config->agent.boot_id = *boot;
+  config->agent.join_token = opened->join_token;
+  for (auto& [id, store] : opened->stores) config->agent.pools[id] = store.get();
+  config->qemu.tsc_khz = tsc_khz();
+  auto hypervisor = make_qemu_hypervisor(env.loop, log.named("machines"), config->qemu);
+  if (!hypervisor) return report_failure(hypervisor.error());
+  agent::Agent agent(config->agent, {env.loop, env.files, env.http, **hypervisor, log});
+  log.info("worker {}: {} cores and {} MiB for VMs", config->agent.worker,
+           config->agent.capacity.cpu_millis / 1000, config->agent.capacity.memory_bytes / MiB);
+  return serve(env, agent, log);
+}
+
+}  // namespace
+}  // namespace ebb
+
+int main(int argc, char** argv) {
+  const std::string_view first = argc > 1 ? argv[1] : "";
+  if (argc == 2 && (first == "--help" || first == "-h")) return std::fputs(ebb::usage, stdout), 0;
+  if (argc != 3 || first != "--config") return std::fputs(ebb::usage, stderr), 2;
+  return ebb::run(argv[2]);
+}

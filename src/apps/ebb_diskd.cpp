@@ -1,0 +1,148 @@
+// ebb-diskd: the disk daemon of one worker. Reads its configuration, opens pools, serves disks over NBD.
+#include <cstdio>
+
+#include "disk/daemon.h"
+#include "disk/nbd/align_layer.h"
+#include "disk/nbd/nbd_server.h"
+#include "platform/real_env.h"
+#include "platform/toml_config.h"
+
+namespace ebb {
+namespace {
+
+constexpr const char* usage = R"(usage: ebb-diskd --config FILE
+
+The disk daemon of one worker. FILE is TOML:
+  worker    = "worker-1"                     the owner's name in the pool
+  state_dir = "/var/lib/ebb/diskd"           logs of open disks: must survive a restart
+  run_dir   = "/run/ebb/diskd"               sockets of served disks
+  listen    = "unix:/run/ebb/diskd.sock"     where the agent asks
+  log_level = "info"                         debug, info, warning, error
+  settle    = "15s"                          between a take-over without a confirmed stop and serving
+  [pools.main]
+  url = "dir:/var/lib/ebb/pool"
+)";
+
+struct Config {
+  std::string worker, state_dir, run_dir, listen;
+  LogLevel log_level = LogLevel::info;
+  Duration settle{};
+  std::map<std::string, std::string> pools;
+};
+
+Result<LogLevel> read_log_level(const TomlTable& file) {
+  EBB_TRY(name, file.string("log_level", "info"));
+  for (auto [level, text] : {std::pair{LogLevel::debug, "debug"}, {LogLevel::info, "info"}, {LogLevel::warning, "warning"}, {LogLevel::error, "error"}}) {
+    if (name == text) return level;
+  }
+  return file.wrong("log_level", "must be one of: debug, info, warning, error");
+}
+
+Result<Config> read_config(const std::string& path) {
+  EBB_TRY(file, TomlTable::load(path));
+  EBB_TRY(worker, file.string("worker"));
+  if (!is_valid_name(worker)) return file.wrong("worker", "must be 1 to 63 of a-z, 0-9 and '-'");
+  EBB_TRY(state_dir, file.string("state_dir"));
+  EBB_TRY(run_dir, file.string("run_dir"));
+  EBB_TRY(listen, file.string("listen"));
+  if (!listen.starts_with("unix:")) return file.wrong("listen", "must be unix:PATH: whoever connects may open any disk");
+  EBB_TRY(level, read_log_level(file));
+  EBB_TRY(settle, file.duration("settle", 15s));
+  EBB_TRY(tables, file.tables("pools"));
+  Config config{worker, state_dir, run_dir, listen, level, settle, {}};
+  for (const auto& [name, table] : tables) {
+    EBB_TRY(url, table.string("url"));
+    config.pools[name] = url;
+  }
+  if (config.pools.empty()) return file.wrong("pools", "at least one pool is needed: [pools.main] with url = \"dir:/path\"");
+  EBB_CHECKED(file.finish());
+  return config;
+}
+
+// A served disk on a unix socket of its own.
+class NbdExport final : public disk::Published {
+ public:
+  static Result<std::unique_ptr<disk::Published>> make(RealEnv& env, const std::string& run_dir, const DiskId& id,
+                                                       std::shared_ptr<disk::BlockDevice> device, Logger log) {
+    auto made = std::make_unique<NbdExport>();
+    made->path_ = fmt::format("{}/{}.sock", run_dir, id);
+    made->name_ = id.str();
+    auto aligned = std::make_shared<disk::AlignLayer>(env.loop, std::move(device));
+    disk::NbdExports exports;
+    exports.lookup = [aligned, name = made->name_](std::string asked) -> Result<std::shared_ptr<disk::BlockDevice>> {
+      if (asked == name || asked.empty()) return aligned;
+      return fail(Code::not_found, "this socket serves '{}'", name);
+    };
+    exports.list = [name = made->name_] { return std::vector{name}; };
+    exports.log = log;
+    auto listener = env.network.listen("unix:" + made->path_, [&env, exports](std::unique_ptr<Stream> stream) {
+      return disk::serve_nbd(env.loop, std::move(stream), exports);
+    });
+    if (!listener) return fail(std::move(listener).error());
+    made->listener_ = std::move(*listener);
+    return made;
+  }
+  std::string socket() const override { return path_; }
+  std::string export_name() const override { return name_; }
+
+ private:
+  std::string path_, name_;
+  std::unique_ptr<Listener> listener_;
+};
+
+using Stores = std::map<PoolId, std::unique_ptr<ObjectStore>>;
+
+Task<Result<Stores>> open_pools(RealEnv& env, Config config) {
+  EBB_CO_CHECKED(co_await env.files.make_dirs(config.run_dir));
+  Stores stores;
+  for (const auto& [name, url] : config.pools) {
+    auto store = co_await open_object_store(env.loop, url);
+    if (!store) co_return fail(std::move(store).error().within("pool " + name));
+    stores[PoolId(name)] = std::move(*store);
+  }
+  co_return stores;
+}
+
+int report_failure(const Error& error) {
+  std::fprintf(stderr, "ebb-diskd: %s\n", error.message.c_str());
+  return error.code == Code::invalid ? 2 : 1;
+}
+
+int run(const std::string& path) {
+  auto config = read_config(path);
+  if (!config) return report_failure(config.error());
+  Logger log(make_stderr_sink(config->log_level), "ebb-diskd");
+  raise_open_files_limit();
+  RealEnv env;
+  auto stores = run_until_done(env.loop, open_pools(env, *config));
+  if (!stores) return report_failure(stores.error());
+
+  disk::DaemonOptions options;
+  options.state_dir = config->state_dir, options.worker = config->worker, options.settle = config->settle;
+  for (auto& [id, store] : *stores) options.pools[id] = store.get();
+  auto publish = [&](DiskId id, std::shared_ptr<disk::BlockDevice> device) {
+    return NbdExport::make(env, config->run_dir, id, std::move(device), log.named("nbd"));
+  };
+  disk::DiskDaemon daemon(env.loop, env.files, std::move(options), publish, log);
+  auto started = run_until_done(env.loop, daemon.start());
+  if (!started) return report_failure(started.error());
+  auto server = env.http.serve(config->listen, daemon.handler(), 64 * KiB);
+  if (!server) return report_failure(server.error());
+  log.info("listening on {}", (*server)->address());
+  env.loop.on_signal([&](int) {
+    log.info("ending; disks stay open in their logs");
+    env.loop.stop();
+  });
+  env.loop.run();
+  return 0;
+}
+
+}  // namespace
+}  // namespace ebb
+
+int main(int argc, char** argv) {
+  const std::string_view first = argc > 1 ? argv[1] : "";
+  if (argc == 2 && (first == "--help" || first == "-h")) return std::fputs(ebb::usage, stdout), 0;
+  if (argc != 3 || first != "--config") return std::fputs(ebb::usage, stderr), 2;
+  return ebb::run(argv[2]);
+}

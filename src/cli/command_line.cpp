@@ -1,0 +1,306 @@
+#include "cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <sstream>
+
+#include "base/text.h"
+#include "cli/commands.h"
+
+namespace ebb {
+namespace {
+
+constexpr const char* footer = R"(
+Data goes to stdout, talk to stderr. --json prints what the API answered.
+
+Environment:
+  EBB_SERVER       the control plane's address (default 127.0.0.1:7400)
+  EBB_TOKEN        the operator's token
+  EBB_TOKEN_FILE   a file that holds it
+  NO_COLOR         no colours
+
+Exit codes:
+  0    ok
+  1    failed: the operation ended without success, or an error of the server
+  2    wrong command line or bad input (a missing or wrong token too)
+  3    blocked: the plan does not fit (drain --plan, drain --fail-blocked)
+  4    not found
+  5    the control plane cannot be reached
+  6    conflict: changed or used by somebody else
+  130  interrupted by Ctrl-C; what runs on the server goes on
+)";
+
+// Library exceptions stay in this file: thrown by our converters, caught by parse_command_line.
+[[noreturn]] void refuse(const std::string& option, const std::string& why) {
+  throw CLI::ValidationError(option, why);
+}
+
+template <class T>
+T value_or_refuse(Result<T> result, const std::string& option) {
+  if (!result) refuse(option, result.error().message);
+  return std::move(*result);
+}
+
+std::pair<std::string, std::string> key_and_value(const std::string& text, const std::string& option) {
+  auto at = text.find('=');
+  if (at == 0 || at == std::string::npos) refuse(option, fmt::format("'{}' must be NAME=VALUE", text));
+  return {text.substr(0, at), text.substr(at + 1)};
+}
+
+Port parse_port(const std::string& text) {
+  auto [name, number] = key_and_value(text, "--port");
+  unsigned int port = 0;
+  auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), port);
+  if (error != std::errc{} || end != number.data() + number.size() || port == 0 || port > 65535) {
+    refuse("--port", fmt::format("'{}' must be NAME=PORT with a port from 1 to 65535", text));
+  }
+  return {name, static_cast<std::uint16_t>(port)};
+}
+
+// A group of commands that lists when nothing more is said, as in `ebb vms` and `ebb vms show VM`.
+class Builder {
+ public:
+  Builder(CLI::App& app, ParsedCommandLine& parsed) : app_(app), parsed_(parsed) {}
+
+  CLI::App* command(CLI::App* parent, const std::string& name, const std::string& description) {
+    return parent->add_subcommand(name, description)->fallthrough();
+  }
+  CLI::App* command(const std::string& name, const std::string& description) {
+    return command(&app_, name, description);
+  }
+
+  void on(CLI::App* command, std::function<Command()> bind) {
+    command->callback([this, command, bind = std::move(bind)] {
+      if (command->get_subcommands().empty()) parsed_.run = bind();
+    });
+  }
+  // A command with one required argument.
+  template <class Id>
+  void on_one(CLI::App* parent, const std::string& name, const std::string& description,
+              const std::string& argument, Task<Result<Exit>> (*run)(Context&, Id)) {
+    auto text = std::make_shared<std::string>();
+    auto* added = command(parent, name, description);
+    added->add_option(argument, *text)->required();
+    on(added, [text, run] { return [id = Id(*text), run](Context& c) { return run(c, id); }; });
+  }
+  void on_none(CLI::App* command, Task<Result<Exit>> (*run)(Context&)) {
+    on(command, [run] { return [run](Context& c) { return run(c); }; });
+  }
+
+ private:
+  CLI::App& app_;
+  ParsedCommandLine& parsed_;
+};
+
+void add_worker_commands(Builder& b, CLI::App& app) {
+  auto* workers = b.command("workers", "list workers");
+  b.on_none(workers, list_workers);
+  b.on_one(workers, "show", "everything about one worker", "WORKER", show_worker);
+  b.on_one(workers, "rm", "forget a worker that is empty and silent", "WORKER", remove_worker);
+
+  auto id = std::make_shared<std::string>(), reason = std::make_shared<std::string>();
+  auto* cordon = b.command("cordon", "keep new VMs off a worker");
+  cordon->add_option("WORKER", *id)->required();
+  cordon->add_option("--reason", *reason, "why; shown to everybody")->required();
+  b.on(cordon, [=] { return [=](Context& c) { return cordon_worker(c, WorkerId(*id), *reason); }; });
+  b.on_one(&app, "uncordon", "release the operator's hold of a worker", "WORKER", uncordon_worker);
+  b.on_one(&app, "return", "verify a drained worker and let it take VMs again", "WORKER", return_worker);
+  b.on_one(&app, "why", "why something is as it is, since when, and who can act", "WORKER|VM|DRAIN",
+           explain_why);
+}
+
+void add_storage_commands(Builder& b) {
+  auto* disks = b.command("disks", "list disks");
+  b.on_none(disks, list_disks);
+  b.on_one(disks, "show", "one disk", "DISK", show_disk);
+
+  auto* images = b.command("images", "list images");
+  b.on_none(images, list_images);
+  b.on_one(images, "show", "one image", "IMAGE", show_image);
+  b.on_one(images, "rm", "remove an image", "IMAGE", remove_image);
+  auto options = std::make_shared<ImportOptions>();
+  auto name = std::make_shared<std::string>();
+  auto* import = b.command(images, "import", "upload an image: kernel, and what goes with it");
+  import->add_option("NAME", *name)->required();
+  import->add_option("--kernel", options->kernel, "ELF kernel (vmlinux, not bzImage)")->required();
+  import->add_option("--initrd", options->initrd, "initial RAM disk");
+  import->add_option("--disk", options->disk, "raw disk that VMs fork from");
+  import->add_option("--cmdline", options->cmdline, "kernel command line");
+  import->add_option("--channel", options->channels, "virtio-serial channel of the guest; may be repeated")
+      ->allow_extra_args(false);
+  b.on(import, [=] {
+    options->name = ImageId(*name);
+    return [o = *options](Context& c) { return import_image(c, o); };
+  });
+}
+
+struct RunTexts {
+  std::string image, memory = "128M", disk_class, wait_limit = "10m";
+  std::vector<std::string> ports, labels;
+  bool stateless = false;
+  RunOptions options;
+};
+
+RunOptions finish(RunTexts texts) {
+  auto& o = texts.options;
+  o.spec.image = ImageId(texts.image);
+  o.spec.memory_bytes = value_or_refuse(parse_size(texts.memory), "--memory");
+  o.wait_limit = value_or_refuse(parse_duration(texts.wait_limit), "--timeout");
+  o.spec.storage = texts.stateless ? Storage::none : Storage::object;
+  if (!texts.disk_class.empty())
+    o.spec.disk_class = texts.disk_class == "local" ? DiskClass::local : DiskClass::remote;
+  for (const auto& port : texts.ports) o.spec.ports.push_back(parse_port(port));
+  for (const auto& label : texts.labels) o.spec.labels.insert(key_and_value(label, "--label"));
+  return o;
+}
+
+void add_run_command(Builder& b) {
+  auto t = std::make_shared<RunTexts>();
+  auto* run = b.command("run", "create VMs and start them");
+  run->add_option("NAME", t->options.name)->required();
+  run->add_option("--image", t->image, "image to boot")->required();
+  run->add_option("--cpus", t->options.spec.cpus, "virtual CPUs")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  run->add_option("--memory", t->memory, "guest memory")->capture_default_str();
+  auto* stateless = run->add_flag("--stateless", t->stateless,
+                                  "no disk of its own: restarted elsewhere when its worker is drained");
+  run->add_option("--disk-class", t->disk_class,
+                  "what a FLUSH waits for: the worker's log (local) or the store (remote)")
+      ->check(CLI::IsMember({"local", "remote"}))
+      ->excludes(stateless);
+  run->add_option("--port", t->ports, "NAME=PORT of the guest to forward; may be repeated")
+      ->allow_extra_args(false);
+  run->add_option("--label", t->labels, "KEY=VALUE; may be repeated")->allow_extra_args(false);
+  run->add_option("--count", t->options.count, "so many VMs: NAME-1, NAME-2 ...")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str();
+  run->add_flag("--wait", t->options.wait, "until the guests are up");
+  run->add_option("--timeout", t->wait_limit, "how long --wait waits")->capture_default_str();
+  b.on(run, [t] { return [o = finish(*t)](Context& c) { return run_vms(c, o); }; });
+}
+
+void add_vm_change(Builder& b, const std::string& name, const std::string& description,
+                   Task<Result<Exit>> (*act)(Context&, ChangeVmOptions)) {
+  auto options = std::make_shared<ChangeVmOptions>();
+  auto id = std::make_shared<std::string>(), limit = std::make_shared<std::string>("10m");
+  auto* command = b.command(name, description);
+  command->add_option("VM", *id)->required();
+  command->add_flag("--wait", options->wait, "until it is so");
+  command->add_option("--timeout", *limit, "how long --wait waits")->capture_default_str();
+  b.on(command, [=] {
+    options->vm = VmId(*id);
+    options->wait_limit = value_or_refuse(parse_duration(*limit), "--timeout");
+    return [o = *options, act](Context& c) { return act(c, o); };
+  });
+}
+
+void add_vm_commands(Builder& b) {
+  auto* vms = b.command("vms", "list VMs");
+  b.on_none(vms, list_vms);
+  b.on_one(vms, "show", "everything about one VM", "VM", show_vm);
+  add_run_command(b);
+  add_vm_change(b, "start", "start a stopped VM", start_vm);
+  add_vm_change(b, "stop", "stop a VM; its disk stays", stop_vm);
+  add_vm_change(b, "rm", "remove a VM and its disk", remove_vm);
+
+  auto options = std::make_shared<MigrateOptions>();
+  auto id = std::make_shared<std::string>(), target = std::make_shared<std::string>();
+  auto* migrate = b.command("migrate", "move one VM to another worker");
+  migrate->add_option("VM", *id)->required();
+  migrate->add_option("--to", *target, "the worker; chosen if not given");
+  migrate->add_option("--reason", options->reason, "why");
+  migrate->add_flag("--wait", options->wait, "until it has moved");
+  b.on(migrate, [=] {
+    options->vm = VmId(*id);
+    if (!target->empty()) options->target = WorkerId(*target);
+    return [o = *options](Context& c) { return migrate_vm(c, o); };
+  });
+
+  auto vm = std::make_shared<std::string>(), drain = std::make_shared<std::string>();
+  auto* migrations = b.command("migrations", "list migrations");
+  migrations->add_option("--vm", *vm, "only of this VM");
+  migrations->add_option("--drain", *drain, "only of this drain");
+  b.on_one(migrations, "show", "one migration and its phases", "MIGRATION", show_migration);
+  b.on(migrations, [=] {
+    MigrationFilter filter;
+    if (!vm->empty()) filter.vm = VmId(*vm);
+    if (!drain->empty()) filter.drain = DrainId(*drain);
+    return [filter](Context& c) { return list_migrations(c, filter); };
+  });
+}
+
+void add_drain_commands(Builder& b, CLI::App& app) {
+  auto options = std::make_shared<DrainCommandOptions>();
+  auto worker = std::make_shared<std::string>();
+  auto* drain = b.command("drain", "move everything off a worker, and keep it empty");
+  drain->add_option("WORKER", *worker)->required();
+  drain->add_option("--reason", options->reason, "why; shown to everybody");
+  auto* plan =
+      drain->add_flag("--plan", options->plan_only, "only show what would happen; exit 3 if it does not fit");
+  drain->add_flag("--partial", options->policy.partial, "move what can be placed although some VMs cannot");
+  drain->add_option("--parallel", options->policy.parallel_max, "moves at a time")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  drain->add_flag("--detach", options->detach, "do not wait for its end")->excludes(plan);
+  drain
+      ->add_flag("--fail-blocked", options->fail_blocked,
+                 "end with exit 3 when nothing can move; the drain stays")
+      ->excludes(plan);
+  b.on(drain, [=] {
+    options->worker = WorkerId(*worker);
+    return [o = *options](Context& c) { return drain_worker(c, o); };
+  });
+
+  auto* drains = b.command("drains", "list drains");
+  b.on_none(drains, list_drains);
+  auto show = std::make_shared<ShowDrainOptions>();
+  auto id = std::make_shared<std::string>();
+  auto* one = b.command(drains, "show", "one drain, VM by VM");
+  one->add_option("DRAIN", *id)->required();
+  one->add_flag("--watch", show->watch, "follow it to its end");
+  b.on(one, [=] {
+    show->drain = DrainId(*id);
+    return [o = *show](Context& c) { return show_drain(c, o); };
+  });
+  b.on_one(&app, "cancel", "cancel a drain or a migration: VMs past the point of no return go on",
+           "DRAIN|MIGRATION", cancel_operation);
+
+  auto events = std::make_shared<EventsOptions>();
+  auto* listen = b.command("events", "what happened, in the order of commits");
+  listen->add_option("--since", events->since, "only after this revision");
+  listen->add_flag("--follow", events->follow, "go on with what happens from now on");
+  b.on(listen, [=] { return [o = *events](Context& c) { return show_events(c, o); }; });
+}
+
+}  // namespace
+
+ParsedCommandLine parse_command_line(std::vector<std::string> args) {
+  ParsedCommandLine parsed;
+  CLI::App app("Ebb: a fleet of VMs whose workers can be emptied at the press of a button", "ebb");
+  app.footer(footer);
+  app.set_version_flag("--version", "ebb " EBB_VERSION);
+  app.require_subcommand(1);
+  app.add_option("--server", parsed.server, "HOST:PORT of the control plane");
+  app.add_option("--token-file", parsed.token_file, "file that holds the operator's token");
+  app.add_flag_callback("--json", [&] { parsed.format = Format::json; }, "print JSON");
+
+  Builder builder(app, parsed);
+  add_drain_commands(builder, app);
+  add_worker_commands(builder, app);
+  add_vm_commands(builder);
+  add_storage_commands(builder);
+  try {
+    std::reverse(args.begin(), args.end());  // as CLI11 wants them
+    app.parse(std::move(args));
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out, err;
+    auto code = app.exit(error, out, err);
+    parsed.run = nullptr;
+    parsed.exit = code == 0 ? Exit::ok : Exit::usage;
+    parsed.text = code == 0 ? out.str() : "ebb: " + err.str();
+  }
+  return parsed;
+}
+
+}  // namespace ebb

@@ -1,0 +1,85 @@
+// The commands of `ebb`, one coroutine each. Options arrive by value; the context outlives the task.
+#pragma once
+#include "cli/context.h"
+
+namespace ebb {
+
+// ---- fleet_commands.cpp ----
+Task<Result<Exit>> list_workers(Context& c);
+Task<Result<Exit>> show_worker(Context& c, WorkerId id);
+Task<Result<Exit>> remove_worker(Context& c, WorkerId id);
+Task<Result<Exit>> cordon_worker(Context& c, WorkerId id, std::string reason);
+Task<Result<Exit>> uncordon_worker(Context& c, WorkerId id);
+Task<Result<Exit>> return_worker(Context& c, WorkerId id);
+Task<Result<Exit>> list_disks(Context& c);
+Task<Result<Exit>> show_disk(Context& c, DiskId id);
+// `subject` is a name, or "workers/NAME", "vms/NAME", "drains/ID" where a name alone could mean two things.
+Task<Result<Exit>> explain_why(Context& c, std::string subject);
+
+struct EventsOptions {
+  std::uint64_t since = 0;
+  bool follow = false;
+};
+Task<Result<Exit>> show_events(Context& c, EventsOptions options);
+
+// ---- vm_commands.cpp ----
+struct RunOptions {
+  std::string name;
+  std::uint32_t count = 1;  // more than one: NAME-1, NAME-2 ...
+  VmSpec spec;
+  bool wait = false;
+  Duration wait_limit = 10min;
+};
+struct ChangeVmOptions {
+  VmId vm;
+  bool wait = false;
+  Duration wait_limit = 10min;
+};
+Task<Result<Exit>> list_vms(Context& c);
+Task<Result<Exit>> show_vm(Context& c, VmId id);
+Task<Result<Exit>> run_vms(Context& c, RunOptions options);
+Task<Result<Exit>> start_vm(Context& c, ChangeVmOptions options);
+Task<Result<Exit>> stop_vm(Context& c, ChangeVmOptions options);
+Task<Result<Exit>> remove_vm(Context& c, ChangeVmOptions options);
+
+// ---- image_commands.cpp ----
+struct ImportOptions {
+  ImageId name;
+  std::string kernel, initrd, disk;  // paths; empty: none
+  std::string cmdline;
+  std::vector<std::string> channels;
+};
+Task<Result<Exit>> list_images(Context& c);
+Task<Result<Exit>> show_image(Context& c, ImageId id);
+Task<Result<Exit>> import_image(Context& c, ImportOptions options);
+Task<Result<Exit>> remove_image(Context& c, ImageId id);
+
+// ---- drain_commands.cpp ----
+struct DrainCommandOptions {
+  WorkerId worker;
+  std::string reason;
+  DrainOptions policy;
+  bool plan_only = false;
+  bool detach = false;
+  bool fail_blocked = false;  // end with `blocked` when nothing moves and something is in the way
+};
+Task<Result<Exit>> drain_worker(Context& c, DrainCommandOptions options);
+Task<Result<Exit>> list_drains(Context& c);
+struct ShowDrainOptions {
+  DrainId drain;
+  bool watch = false;
+};
+Task<Result<Exit>> show_drain(Context& c, ShowDrainOptions options);
+// A drain or a migration, whichever has that id.
+Task<Result<Exit>> cancel_operation(Context& c, std::string id);
+struct MigrateOptions {
+  VmId vm;
+  std::optional<WorkerId> target;
+  std::string reason;
+  bool wait = false;
+};
+Task<Result<Exit>> migrate_vm(Context& c, MigrateOptions options);
+Task<Result<Exit>> list_migrations(Context& c, MigrationFilter filter);
+Task<Result<Exit>> show_migration(Context& c, MigrationId id);
+
+}  // namespace ebb

@@ -1,0 +1,162 @@
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/fleet_view.h"
+#include "cli/image_file.h"
+
+namespace ebb {
+namespace {
+
+// A chunk may be sent again, so a control plane that restarts in between is survived.
+constexpr Duration progress_interval = 100ms;
+
+struct Part {
+  ImagePart part;
+  ImageFile file;
+};
+
+// "checking  [####----]  50%  12 MiB of 24 MiB" on a terminal; nothing in a pipe.
+class UploadProgress final {
+ public:
+  UploadProgress(Context& c, std::uint64_t total)
+      : c_(c), painter_(c.screen(), Output::talk), total_(total) {}
+  void begin(std::string_view doing) {
+    doing_ = doing;
+    done_ = 0;
+    shown_at_.reset();
+    add(0);
+  }
+  void add(std::uint64_t bytes) {
+    done_ += bytes;
+    if (!c_.screen().is_terminal(Output::talk)) return;
+    auto now = c_.env.loop.now();
+    if (shown_at_ && now - *shown_at_ < progress_interval && done_ < total_) return;
+    shown_at_ = now;
+    auto share = total_ == 0 ? 1 : static_cast<double>(done_) / static_cast<double>(total_);
+    auto columns = c_.screen().size().columns;
+    auto text = fmt::format("{:<10}{} {:>3.0f}%  {} of {}", doing_,
+                            bar(share, std::min<std::size_t>(columns / 3, 40)), share * 100,
+                            format_size(done_), format_size(total_));
+    painter_.show({cut(text, columns)});
+  }
+  void end() { painter_.clear(); }
+
+ private:
+  Context& c_;
+  LivePainter painter_;
+  std::uint64_t total_, done_ = 0;
+  std::string doing_;
+  std::optional<Instant> shown_at_;
+};
+
+Task<Result<std::vector<Part>>> open_and_check(Context& c, ImportOptions options) {
+  std::vector<Part> parts;
+  EBB_CO_TRY(kernel, co_await open_image_file(c.env.files, options.kernel));
+  EBB_CO_CHECKED(co_await check_kernel(kernel));
+  parts.push_back({ImagePart::kernel, std::move(kernel)});
+  if (!options.initrd.empty()) {
+    EBB_CO_TRY(initrd, co_await open_image_file(c.env.files, options.initrd));
+    parts.push_back({ImagePart::initrd, std::move(initrd)});
+  }
+  if (!options.disk.empty()) {
+    EBB_CO_TRY(disk, co_await open_image_file(c.env.files, options.disk));
+    EBB_CO_CHECKED(co_await check_raw_disk(disk));
+    parts.push_back({ImagePart::disk, std::move(disk)});
+  }
+  co_return parts;
+}
+
+CreateImage announce(const ImportOptions& options, const std::vector<Part>& parts) {
+  CreateImage request;
+  request.id = options.name;
+  request.cmdline = options.cmdline;
+  request.channels = options.channels;
+  for (const auto& [part, file] : parts) {
+    switch (part) {
+      case ImagePart::kernel:
+        request.kernel_bytes = file.size_bytes, request.kernel_sha256 = file.sha256;
+        break;
+      case ImagePart::initrd:
+        request.initrd_bytes = file.size_bytes, request.initrd_sha256 = file.sha256;
+        break;
+      case ImagePart::disk:
+        request.disk_bytes = file.size_bytes, request.disk_sha256 = file.sha256;
+        break;
+    }
+  }
+  return request;
+}
+
+Task<Status> upload_part(Context& c, ImageId id, Part* part, UploadProgress* progress) {
+  auto& file = part->file;
+  for (std::uint64_t offset = 0; offset < file.size_bytes;) {
+    EBB_CO_TRY(chunk, co_await file.file->read(offset, upload_chunk_bytes));
+    if (chunk.empty()) co_return fail(Code::invalid, "{} became shorter while it was read", file.path);
+    std::function<Task<Status>()> send = [&] { return c.client.upload(id, part->part, offset, chunk); };
+    EBB_CO_CHECKED(co_await ask_patiently<void>(c, send, [&](const Error& error) {
+      progress->end(), c.screen().say(error.message + "; trying on");
+    }));
+    offset += chunk.size();
+    progress->add(chunk.size());
+  }
+  co_return Status{};
+}
+
+Task<Result<Image>> upload_and_seal(Context& c, ImageId id, std::vector<Part>* parts,
+                                    UploadProgress* progress) {
+  progress->begin("uploading");
+  for (auto& part : *parts) EBB_CO_CHECKED(co_await upload_part(c, id, &part, progress));
+  progress->end();
+  co_return co_await c.client.seal_image(id);
+}
+
+}  // namespace
+
+Task<Result<Exit>> list_images(Context& c) {
+  EBB_CO_TRY(images, co_await c.client.images());
+  c.show(images, images_table(images, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> show_image(Context& c, ImageId id) {
+  EBB_CO_TRY(image, co_await c.client.image(id));
+  c.show(image, images_table({image}, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> import_image(Context& c, ImportOptions options) {
+  EBB_CO_TRY(parts, co_await open_and_check(c, options));
+  std::uint64_t total = 0;
+  for (const auto& part : parts) total += part.file.size_bytes;
+  UploadProgress progress(c, total);
+  progress.begin("checking");
+  for (auto& part : parts) {
+    EBB_CO_CHECKED(co_await hash_image_file(part.file, [&](std::uint64_t bytes) { progress.add(bytes); }));
+  }
+  progress.end();
+  EBB_CO_TRY(created, co_await c.client.create_image(announce(options, parts)));
+  c.farewell = fmt::format("ebb: interrupted; image {} is not whole: remove it with 'ebb images rm {}'",
+                           options.name, options.name);
+  auto image = co_await upload_and_seal(c, created.id, &parts, &progress);
+  if (!image) {
+    progress.end();
+    // Half an image is of no use, and would be in the way of the next try. Its seal may have removed it
+    // already.
+    if (image.error().code != Code::unavailable) {
+      if (auto removed = co_await c.client.remove_image(created.id);
+          !removed && removed.error().code != Code::not_found) {
+        c.screen().say(fmt::format("image {} could not be removed: {}", created.id, removed.error().message));
+      }
+    }
+    co_return fail(std::move(image).error());
+  }
+  c.show(*image, images_table({*image}, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> remove_image(Context& c, ImageId id) {
+  EBB_CO_CHECKED(co_await c.client.remove_image(id));
+  c.screen().say(fmt::format("image {} is removed", id));
+  co_return Exit::ok;
+}
+
+}  // namespace ebb

@@ -1,0 +1,128 @@
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/fleet_view.h"
+
+namespace ebb {
+namespace {
+
+enum class Until { running, stopped, gone };
+
+// Tells what it is waited for, each reason once.
+void tell_changes(Context& c, const VmView& view, std::string& told) {
+  auto text = fmt::format("{}: {}", view.vm.id, vm_state(view));
+  if (!view.waiting_for.empty()) {
+    text += ", waiting: " + view.waiting_for.front().text;
+  } else if (!view.vm.last_error.empty()) {
+    text += ", " + view.vm.last_error;
+  }
+  if (text != told) c.screen().say(text);
+  told = std::move(text);
+}
+
+bool has_reached(const VmView& view, Until until) {
+  switch (until) {
+    case Until::running:
+      return view.vm.worker && view.seen == VmSeen::running && !view.migration;
+    case Until::stopped:
+      return vm_state(view) == "stopped";
+    case Until::gone:
+      return false;
+  }
+  return false;
+}
+
+// The VM as it was last seen; absent when it is gone.
+Task<Result<std::optional<VmView>>> wait_for_vm(Context& c, VmId id, Until until, Duration limit) {
+  auto give_up_at = c.env.loop.now() + limit;
+  std::string told;
+  std::function<Task<Result<VmView>>()> ask = [&] { return c.client.vm(id); };
+  std::function<void(const Error&)> on_silence = [&](const Error& error) {
+    c.screen().say(error.message + "; trying on");
+  };
+  while (true) {
+    auto view = co_await ask_patiently(c, ask, on_silence);
+    if (!view && view.error().code == Code::not_found && until == Until::gone) co_return std::nullopt;
+    if (!view) co_return fail(std::move(view).error());
+    if (has_reached(*view, until)) co_return std::move(*view);
+    tell_changes(c, *view, told);
+    if (c.env.loop.now() >= give_up_at) {
+      co_return fail(Code::internal, "{} is still {} after {}; 'ebb why vms/{}' tells more", id,
+                     vm_state(*view), format_duration(limit), id);
+    }
+    co_await sleep_for(c.env.loop, poll_interval);
+  }
+}
+
+// Waits if that was asked for, then shows the VM as it is.
+Task<Result<Exit>> finish_change(Context& c, ChangeVmOptions options, VmView view, Until until) {
+  if (options.wait) {
+    c.farewell = fmt::format("ebb: interrupted; what was asked of {} goes on: 'ebb vms show {}'", options.vm,
+                             options.vm);
+    EBB_CO_TRY(reached, co_await wait_for_vm(c, options.vm, until, options.wait_limit));
+    if (!reached) {
+      c.screen().say(fmt::format("{} is gone", options.vm));
+      co_return Exit::ok;
+    }
+    view = std::move(*reached);
+  }
+  c.show(view, vms_table({view}));
+  co_return Exit::ok;
+}
+
+}  // namespace
+
+Task<Result<Exit>> list_vms(Context& c) {
+  EBB_CO_TRY(vms, co_await c.client.vms());
+  c.show(vms, vms_table(vms));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> show_vm(Context& c, VmId id) {
+  EBB_CO_TRY(view, co_await c.client.vm(id));
+  c.show(view, vm_page(view, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> run_vms(Context& c, RunOptions options) {
+  std::vector<VmView> made;
+  for (std::uint32_t i = 1; i <= options.count; ++i) {
+    VmId id(options.count == 1 ? options.name : fmt::format("{}-{}", options.name, i));
+    auto view = co_await c.client.create_vm(CreateVm{id, options.spec});
+    if (!view) {
+      // What was made before stays, and is shown: the caller has to know.
+      if (!made.empty()) c.show(made, vms_table(made));
+      co_return fail(std::move(view).error());
+    }
+    made.push_back(std::move(*view));
+  }
+  if (options.wait) {
+    c.farewell = "ebb: interrupted; the VMs go on starting: 'ebb vms'";
+    for (auto& view : made) {
+      EBB_CO_TRY(reached, co_await wait_for_vm(c, view.vm.id, Until::running, options.wait_limit));
+      if (reached) view = std::move(*reached);
+    }
+  }
+  if (options.count == 1) {
+    c.show(made.front(), vms_table(made));
+  } else {
+    c.show(made, vms_table(made));
+  }
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> start_vm(Context& c, ChangeVmOptions options) {
+  EBB_CO_TRY(view, co_await c.client.start_vm(options.vm));
+  co_return co_await finish_change(c, std::move(options), std::move(view), Until::running);
+}
+
+Task<Result<Exit>> stop_vm(Context& c, ChangeVmOptions options) {
+  EBB_CO_TRY(view, co_await c.client.stop_vm(options.vm));
+  co_return co_await finish_change(c, std::move(options), std::move(view), Until::stopped);
+}
+
+Task<Result<Exit>> remove_vm(Context& c, ChangeVmOptions options) {
+  EBB_CO_TRY(view, co_await c.client.remove_vm(options.vm));
+  co_return co_await finish_change(c, std::move(options), std::move(view), Until::gone);
+}
+
+}  // namespace ebb

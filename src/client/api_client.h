@@ -1,0 +1,106 @@
+// The typed client of the control plane's API, for the CLI and for tests. One method a route; pages are
+// followed, error bodies become Errors, and "no answer" says what to do about it.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "env/http.h"
+#include "model/api_types.h"
+
+namespace ebb {
+
+struct ClientOptions {
+  std::string address = "127.0.0.1:7400";
+  std::string token;  // sent as `authorization: Bearer`; none if empty
+  Duration request_limit = 15s;
+  Duration seal_limit = 10min;  // sealing an image reads all of it again
+};
+
+// A part of an image, as in PUT /v1/images/{id}/{part}.
+enum class ImagePart { kernel, initrd, disk };
+BOOST_DESCRIBE_ENUM(ImagePart, kernel, initrd, disk)
+
+// The most that one upload carries.
+inline constexpr std::size_t upload_chunk_bytes = 4 * MiB;
+
+struct StartedDrain {
+  DrainView view;
+  bool existed = false;  // the worker was being drained already: this is that drain
+};
+
+struct MigrationFilter {
+  std::optional<VmId> vm;
+  std::optional<DrainId> drain;
+};
+
+struct EventsFrom {
+  std::uint64_t since = 0;  // only entries with a higher revision
+  bool follow = false;      // go on with what happens from now on
+};
+
+class ApiClient final {
+ public:
+  ApiClient(Http& http, ClientOptions options) : http_(http), options_(std::move(options)) {}
+  const ClientOptions& options() const { return options_; }
+
+  Task<Result<std::vector<WorkerView>>> workers();
+  Task<Result<WorkerView>> worker(WorkerId id);
+  Task<Result<WorkerView>> cordon(WorkerId id, std::string reason);
+  Task<Result<WorkerView>> uncordon(WorkerId id);
+  Task<Result<WorkerView>> return_worker(WorkerId id);
+  Task<Result<WhyAnswer>> why_worker(WorkerId id);
+  Task<Status> remove_worker(WorkerId id);
+
+  Task<Result<std::vector<VmView>>> vms();
+  Task<Result<VmView>> vm(VmId id);
+  Task<Result<VmView>> create_vm(CreateVm request);
+  Task<Result<VmView>> start_vm(VmId id);
+  Task<Result<VmView>> stop_vm(VmId id);
+  // What is wanted is `absent` from now on; the VM is gone when vm(id) answers not_found.
+  Task<Result<VmView>> remove_vm(VmId id);
+  Task<Result<MigrationView>> migrate_vm(VmId id, MigrateVm request);
+  Task<Result<WhyAnswer>> why_vm(VmId id);
+
+  Task<Result<std::vector<Disk>>> disks();
+  Task<Result<Disk>> disk(DiskId id);
+
+  Task<Result<std::vector<Image>>> images();
+  Task<Result<Image>> image(ImageId id);
+  Task<Result<Image>> create_image(CreateImage request);
+  // Chunks of a part follow each other without a gap; one that was sent already may be sent again.
+  Task<Status> upload(ImageId id, ImagePart part, std::uint64_t offset, Bytes chunk);
+  Task<Result<Image>> seal_image(ImageId id);
+  Task<Status> remove_image(ImageId id);
+
+  Task<Result<DrainPlan>> plan_drain(CreateDrain request);
+  Task<Result<StartedDrain>> start_drain(CreateDrain request);
+  Task<Result<std::vector<DrainView>>> drains();
+  Task<Result<DrainView>> drain(DrainId id);
+  Task<Result<DrainView>> cancel_drain(DrainId id);
+
+  Task<Result<std::vector<MigrationView>>> migrations(MigrationFilter filter);
+  Task<Result<MigrationView>> migration(MigrationId id);
+  Task<Result<MigrationView>> cancel_migration(MigrationId id);
+
+  // Calls `on_entry` for every entry in order. Ends ok when the server has no more; unavailable when the
+  // stream broke.
+  Task<Status> events(EventsFrom from, std::function<void(const JournalEntry&)> on_entry);
+
+ private:
+  HttpRequest make_request(std::string method, std::string target) const;
+  Task<Result<HttpResponse>> send(HttpRequest request, Duration limit);
+  template <class T>
+  Task<Result<T>> call(std::string method, std::string target, std::string body = {});
+  template <class T>
+  Task<Result<std::vector<T>>> all_pages(std::string target);
+
+  Http& http_;
+  ClientOptions options_;
+};
+
+// Percent-encodes everything but A-Z a-z 0-9 - . _ ~ (RFC 3986, section 2.3).
+std::string url_encode(std::string_view text);
+
+}  // namespace ebb

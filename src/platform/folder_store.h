@@ -1,0 +1,27 @@
+// An object store in a folder of this machine, shared by any number of its processes. An object is a file;
+// create-if-absent is link(2) of a synced file, compare-and-set is rename(2) under a lock. Tags are SHA-256
+// of the content.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "env/object_store.h"
+#include "platform/asio_loop.h"
+
+namespace ebb {
+
+// 1 to 1024 bytes of printable ASCII in '/'-separated parts, none of them empty, ".", "..", ".ebb" or over
+// 255 bytes.
+Status check_object_key(std::string_view key);
+
+// Makes the folder if need be. invalid: its file system cannot promise atomic and durable changes (NFS, SMB,
+// FUSE, ...).
+Task<Result<std::unique_ptr<ObjectStore>>> open_folder_store(AsioLoop& loop, std::string path);
+
+// By URL: "dir:/absolute/path".
+Task<Result<std::unique_ptr<ObjectStore>>> open_object_store(AsioLoop& loop, std::string url);
+
+// "" if a file system of this statfs type keeps the promises, else a sentence that names it.
+std::string why_not_a_pool(long file_system_type);
+
+}  // namespace ebb

@@ -1,0 +1,69 @@
+#include "platform/posix_calls.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "platform/os_error.h"
+
+namespace ebb::posix {
+
+Result<Bytes> read_at(int fd, std::uint64_t offset, std::size_t length, const std::string& path) {
+  Bytes data(length);
+  std::size_t done = 0;
+  while (done < length) {
+    auto count = ::pread(fd, data.data() + done, length - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_os(errno, "read", path);
+    if (count == 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  data.resize(done);
+  return data;
+}
+
+Status write_at(int fd, std::uint64_t offset, ByteView data, const std::string& path) {
+  while (!data.empty()) {
+    auto count = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_os(errno, "write", path);
+    data = data.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+  return {};
+}
+
+Status sync_data(int fd, const std::string& path) {
+  if (::fdatasync(fd) != 0) return fail_os(errno, "sync", path);
+  return {};
+}
+
+Status sync_folder(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return fail_os(errno, "open", path);
+  if (::fsync(fd.get()) != 0) return fail_os(errno, "sync", path);
+  return {};
+}
+
+Status make_folders(const std::string& path) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) == 0) {
+    if (S_ISDIR(info.st_mode)) return {};
+    return fail_os(ENOTDIR, "make folder", path);
+  }
+  auto parent = parent_of(path);
+  if (parent != path) EBB_CHECKED(make_folders(parent));
+  if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return fail_os(errno, "make folder", path);
+  return sync_folder(parent);
+}
+
+std::string parent_of(const std::string& path) {
+  auto end = path.find_last_not_of('/');
+  if (end == std::string::npos) return path.empty() ? "." : "/";
+  auto slash = path.rfind('/', end);
+  if (slash == std::string::npos) return ".";
+  auto last = path.find_last_not_of('/', slash);
+  return last == std::string::npos ? "/" : path.substr(0, last + 1);
+}
+
+}  // namespace ebb::posix

@@ -1,0 +1,23 @@
+// Blocking calls that finish what they begin: no short reads or writes, no EINTR. For the loop's threads
+// only.
+#pragma once
+#include <string>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace ebb::posix {
+
+// Up to `length` bytes, fewer only at the end of the file. `path` is for errors, here and below.
+Result<Bytes> read_at(int fd, std::uint64_t offset, std::size_t length, const std::string& path);
+Status write_at(int fd, std::uint64_t offset, ByteView data, const std::string& path);
+Status sync_data(int fd, const std::string& path);
+
+// Makes names in the folder durable.
+Status sync_folder(const std::string& path);
+// With parents, durable; fine if it exists.
+Status make_folders(const std::string& path);
+// "/a" of "/a/b", "." of "b".
+std::string parent_of(const std::string& path);
+
+}  // namespace ebb::posix

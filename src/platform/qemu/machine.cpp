@@ -1,0 +1,208 @@
+#include "platform/qemu/machine.h"
+
+#include <csignal>
+#include <fcntl.h>
+
+namespace ebb::qemu {
+namespace {
+constexpr Duration continue_pause_first = 1s, continue_pause_max = 30s;
+}
+
+Machine::Machine(AsioLoop& loop, Logger log, std::string folder, MachineRecord record, Settings settings)
+    : loop_(loop),
+      log_(std::move(log)),
+      folder_(std::move(folder)),
+      record_(std::move(record)),
+      settings_(std::move(settings)),
+      news_(loop),
+      scope_(loop) {}
+
+Machine::~Machine() { scope_.cancel(); }
+
+void Machine::attach(ProcessId process) {
+  auto pidfd = open_pidfd(process);
+  if (!pidfd) return mark_exited("its process ended while nobody watched");
+  pidfd_ = std::move(*pidfd);
+  exit_ = std::make_unique<FdWatch>(loop_, fcntl(pidfd_.get(), F_DUPFD_CLOEXEC, 3));
+  connect_sockets();
+  scope_.spawn(watch_exit());
+  if (record_.paused) {
+    if (auto status = pause(); !status) log_.error("VM {}: {}", record_.spec.vm, status.error());
+    return;
+  }
+  if (record_.ready) return enter(MachineState::ready, "");
+  scope_.spawn(wait_without_word());
+}
+
+void Machine::connect_sockets() {
+  auto monitor = LineSocket::connect(loop_, folder_ + "/qmp.sock");
+  auto control = LineSocket::connect(loop_, folder_ + "/control.sock");
+  for (const auto* socket : {&monitor, &control}) {
+    if (!*socket) log_.warning("VM {}: {}", record_.spec.vm, socket->error());
+  }
+  if (monitor) {
+    monitor_ = std::move(*monitor);
+    scope_.spawn(watch_monitor());
+  }
+  if (control) {
+    control_ = std::move(*control);
+    // A guest says `ready` by itself when it comes up; an adopted one has said it to somebody else.
+    (void)control_->send("ping\n");
+    scope_.spawn(watch_control());
+  }
+}
+
+void Machine::mark_exited(std::string why) { enter(MachineState::exited, std::move(why)); }
+
+MachineStatus Machine::status() const {
+  return {record_.spec.vm, record_.spec.epoch, state_, record_.ports, record_.accel, error_};
+}
+
+Task<bool> Machine::greeted() {
+  while (!greeted_ && !exited()) co_await news_.wait();
+  co_return greeted_;
+}
+
+Task<bool> Machine::stop(Duration grace) {
+  if (exited()) co_return !kill_sent_;
+  stop_asked_ = true;
+  auto deadline = loop_.now() + grace;
+  // A paused guest cannot answer; what is given no time is not asked.
+  bool asked = grace > 0s && state_ != MachineState::paused && control_ && control_->send("stop\n");
+  while (asked && !exited() && loop_.now() < deadline) co_await news_.wait_for(deadline - loop_.now());
+  if (!exited()) {
+    kill_sent_ = true;
+    if (auto status = send_signal(pidfd_, SIGKILL); !status)
+      log_.error("VM {}: {}", record_.spec.vm, status.error());
+    while (!exited()) co_await news_.wait();
+  }
+  co_return !kill_sent_;
+}
+
+// By signal and not by QEMU's monitor: its `stop` flushes the disks first and waits for requests under way,
+// and a fenced machine must do neither.
+Status Machine::pause() {
+  if (exited()) return fail(Code::not_found, "VM '{}' is not running", record_.spec.vm);
+  EBB_CHECKED(send_signal(pidfd_, SIGSTOP));
+  record_.paused = true;
+  save();
+  enter(MachineState::paused, "paused by the agent");
+  return {};
+}
+
+void Machine::save() {
+  if (auto status = save_record(folder_, record_); !status)
+    log_.warning("VM {}: {}", record_.spec.vm, status.error());
+}
+
+Task<void> Machine::watch_exit() {
+  if (co_await exit_->readable()) finish();
+}
+
+void Machine::finish() {
+  // What QEMU said at its end may not have been read yet; it is all there.
+  if (monitor_) {
+    for (const auto& line : monitor_->take_lines()) on_monitor_line(line);
+  }
+  enter(MachineState::exited, exit_reason());
+}
+
+std::string Machine::exit_reason() const {
+  if (stop_asked_) return "";
+  if (!shutdown_reason_.empty()) return fmt::format("the guest ended by itself ({})", shutdown_reason_);
+  auto words = last_words(folder_ + "/qemu.log");
+  return words.empty() ? "QEMU was killed" : fmt::format("QEMU ended: {}", words);
+}
+
+Task<void> Machine::watch_monitor() {
+  while (!monitor_->ended() && co_await monitor_->readable()) {
+    for (const auto& line : monitor_->take_lines()) on_monitor_line(line);
+  }
+}
+
+Task<void> Machine::watch_control() {
+  while (!control_->ended() && co_await control_->readable()) {
+    for (const auto& line : control_->take_lines()) on_control_line(line);
+  }
+}
+
+void Machine::on_monitor_line(const std::string& line) {
+  auto value = json::parse(line);
+  if (!value || !value->is_object()) return;
+  const auto& message = value->get_object();
+  if (message.contains("QMP")) {
+    (void)monitor_->send("{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-status\"}\n");
+  } else if (const auto* event = message.if_contains("event"); event && event->is_string()) {
+    const auto* data = message.if_contains("data");
+    on_event(event->get_string(), data && data->is_object() ? data->get_object() : json::Object{});
+  } else if (const auto* answer = message.if_contains("return"); answer && answer->is_object()) {
+    const auto* status = answer->get_object().if_contains("status");
+    // Commands are answered only once the machine is complete; the greeting comes before that.
+    if (status) greeted_ = true, news_.notify_all();
+    if (status && status->is_string() && status->get_string() == "io-error")
+      on_io_stop("a disk answered with an error");
+  } else if (const auto* error = message.if_contains("error")) {
+    log_.warning("VM {}: QEMU's monitor: {}", record_.spec.vm, json::to_text(*error));
+  }
+}
+
+void Machine::on_event(std::string_view name, const json::Object& data) {
+  auto text = [&](const char* key) {
+    const auto* value = data.if_contains(key);
+    return value && value->is_string() ? std::string(value->get_string()) : std::string();
+  };
+  if (name == "SHUTDOWN") {
+    shutdown_reason_ = text("reason");
+  } else if (name == "BLOCK_IO_ERROR") {
+    log_.error("VM {}: disk {}: {} failed: {}", record_.spec.vm, text("node-name"), text("operation"),
+               text("reason"));
+    if (text("action") == "stop") on_io_stop(fmt::format("disk {}: {}", text("operation"), text("reason")));
+  } else if (name == "RESUME" && state_ == MachineState::paused) {
+    enter(record_.ready ? MachineState::ready : MachineState::booting, "");
+  }
+}
+
+void Machine::on_io_stop(std::string why) {
+  enter(MachineState::paused, std::move(why));
+  if (std::exchange(continuing_, true)) return;
+  // A disk that holds again by the next error has not recovered: wait longer each time.
+  continue_pause_ = std::clamp(continue_pause_ * 2, continue_pause_first, continue_pause_max);
+  scope_.spawn(continue_later());
+}
+
+Task<void> Machine::continue_later() {
+  co_await sleep_for(loop_, continue_pause_);
+  continuing_ = false;
+  if (!exited() && monitor_) (void)monitor_->send("{\"execute\":\"cont\"}\n");
+}
+
+void Machine::on_control_line(const std::string& line) {
+  guest_spoke_ = true;
+  if (line == "ready") become_ready();
+  if (line == "bad" && !exited()) enter(state_, "the guest reports a fault");
+}
+
+void Machine::become_ready() {
+  if (state_ != MachineState::booting && !(state_ == MachineState::ready && !error_.empty())) return;
+  if (!std::exchange(record_.ready, true)) {
+    // Only so that a restarted agent need not wait for the guest's answer.
+    if (auto status = save_record(folder_, record_); !status)
+      log_.warning("VM {}: {}", record_.spec.vm, status.error());
+  }
+  enter(MachineState::ready, "");
+}
+
+Task<void> Machine::wait_without_word() {
+  co_await sleep_for(loop_, settings_.ready_without_word);
+  if (!guest_spoke_) become_ready();
+}
+
+void Machine::enter(MachineState state, std::string error) {
+  if (exited() || (state == state_ && error == error_)) return;
+  state_ = state;
+  error_ = std::move(error);
+  news_.notify_all();
+  settings_.changed();
+}
+
+}  // namespace ebb::qemu

@@ -1,0 +1,80 @@
+// One machine of this worker: its process, QEMU's monitor and the guest's control port, and what they say.
+// A machine is found in its folder as well after a restart of the agent as right after its start.
+#pragma once
+#include <functional>
+
+#include "base/log.h"
+#include "env/scope.h"
+#include "platform/qemu/line_socket.h"
+#include "platform/qemu/machine_record.h"
+#include "platform/qemu/process.h"
+
+namespace ebb::qemu {
+
+class Machine final {
+ public:
+  struct Settings {
+    Duration ready_without_word =
+        30s;  // a guest that never speaks on its control port counts as ready after this
+    std::function<void()> changed;
+  };
+  Machine(AsioLoop& loop, Logger log, std::string folder, MachineRecord record, Settings settings);
+  Machine(const Machine&) = delete;
+  ~Machine();
+
+  // Begins to watch the process; one that is gone makes the machine `exited`.
+  void attach(ProcessId process);
+  // There is no process to find.
+  void mark_exited(std::string why);
+
+  MachineStatus status() const;
+  bool exited() const { return state_ == MachineState::exited; }
+  const std::string& folder() const { return folder_; }
+
+  // Ends when QEMU's monitor has answered (true) or the process is gone (false).
+  Task<bool> greeted();
+  // As Hypervisor::stop.
+  Task<bool> stop(Duration grace);
+  Status pause();
+
+ private:
+  Task<void> watch_exit();
+  Task<void> watch_monitor();
+  Task<void> watch_control();
+  Task<void> wait_without_word();
+  Task<void> continue_later();
+  void connect_sockets();
+  void on_monitor_line(const std::string& line);
+  void on_event(std::string_view name, const json::Object& data);
+  void on_io_stop(std::string why);
+  void on_control_line(const std::string& line);
+  void become_ready();
+  void save();
+  void finish();
+  void enter(MachineState state, std::string error);
+  std::string exit_reason() const;
+
+  AsioLoop& loop_;
+  Logger log_;
+  const std::string folder_;
+  MachineRecord record_;
+  Settings settings_;
+
+  MachineState state_ = MachineState::booting;
+  std::string error_;
+  std::string shutdown_reason_;  // of QEMU's SHUTDOWN event
+  bool greeted_ = false;
+  bool guest_spoke_ = false;
+  bool kill_sent_ = false;
+  bool stop_asked_ = false;
+  bool continuing_ = false;  // a `cont` after an I/O error is under way
+  Duration continue_pause_{};
+
+  UniqueFd pidfd_;  // for signals; exit_ watches a copy
+  std::unique_ptr<FdWatch> exit_;
+  std::unique_ptr<LineSocket> monitor_, control_;
+  Notify news_;  // greeted or exited
+  Scope scope_;  // last: its tasks end before what they use
+};
+
+}  // namespace ebb::qemu

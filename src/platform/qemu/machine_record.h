@@ -1,0 +1,47 @@
+// What stands about a machine in its folder, and the small synchronous file calls that this needs. Nothing
+// here is synced: a machine does not outlive a power cut, so its record need not.
+//
+//   <state>/machines/<vm>/machine.json   MachineRecord, written before the process starts
+//                         process        /proc/PID/stat of the process, written by itself before it becomes
+//                         QEMU qmp.sock control.sock overlay-N.qcow2 qemu.log console.log channel-NAME.log,
+//                         and one older NAME.1 of each
+//   <state>/logs/<vm>.<wall ms>/         the logs of machines that are gone, the latest few
+#pragma once
+#include <string>
+
+#include "base/json.h"
+#include "env/hypervisor.h"
+
+namespace ebb {
+BOOST_DESCRIBE_STRUCT(MachineDisk, (), (serial, nbd_socket, nbd_export, read_only, bytes))
+BOOST_DESCRIBE_STRUCT(MachinePort, (), (name, guest))
+BOOST_DESCRIBE_STRUCT(MachineSpec, (),
+                      (vm, epoch, kernel, initrd, cmdline, cpus, memory_bytes, disks, ports, channels))
+}  // namespace ebb
+
+namespace ebb::qemu {
+
+inline constexpr std::uint32_t record_format = 1;
+
+struct MachineRecord {
+  std::uint32_t format = record_format;
+  MachineSpec spec;
+  std::map<std::string, std::uint16_t> ports;
+  std::string accel;
+  std::string boot_id;  // of the host: processes of an earlier boot are gone
+  bool ready = false;   // the guest has said once that it is up
+  bool paused = false;  // by us, for good
+};
+BOOST_DESCRIBE_STRUCT(MachineRecord, (), (format, spec, ports, accel, boot_id, ready, paused))
+
+Status save_record(const std::string& folder, const MachineRecord& record);
+Result<MachineRecord> load_record(const std::string& folder);
+
+// At most 1 MiB; not_found if there is none.
+Result<std::string> read_small_file(const std::string& path);
+// Old or new content after a crash of this process.
+Status write_small_file(const std::string& path, std::string_view text);
+// The last lines of a file, for an error message.
+std::string last_words(const std::string& path);
+
+}  // namespace ebb::qemu

@@ -1,0 +1,36 @@
+// The command line of a machine: a pure function of what it is to be.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "env/hypervisor.h"
+
+namespace ebb::qemu {
+
+enum class Accel { tcg, kvm };
+inline const char* to_text(Accel accel) { return accel == Accel::kvm ? "kvm" : "tcg"; }
+
+// Descriptors that QEMU finds open: listening sockets.
+inline constexpr int qmp_fd = 3, control_fd = 4;
+
+struct CommandInput {
+  std::string program;
+  Accel accel = Accel::tcg;
+  std::uint64_t tsc_khz = 0;                   // of the host; 0: not told to the guest
+  std::map<std::string, std::uint16_t> ports;  // by name: TCP port on this worker
+};
+
+// File names in it are relative to the machine's folder.
+std::vector<std::string> make_command(const MachineSpec& spec, const CommandInput& input);
+
+// A kernel alone, without disks, ports or initrd, that ends by itself: for the KVM probe.
+std::vector<std::string> make_probe_command(const std::string& program, const std::string& kernel,
+                                            std::uint64_t tsc_khz);
+
+std::string overlay_name(std::size_t disk_index);
+std::string channel_log_name(const std::string& channel);
+
+// Refuses what would not fit a command line or a file name.
+Status check_spec(const MachineSpec& spec);
+
+}  // namespace ebb::qemu

@@ -1,0 +1,324 @@
+#include "platform/qemu/qemu_hypervisor.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <filesystem>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "platform/host.h"
+#include "platform/qemu/kvm_probe.h"
+#include "platform/qemu/log_rotation.h"
+#include "platform/qemu/machine.h"
+#include "platform/qemu/qcow2_overlay.h"
+#include "platform/qemu/qemu_command.h"
+
+namespace ebb {
+namespace fs = std::filesystem;
+
+Result<std::uint16_t> find_free_port() {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  if (!fd || bind(fd.get(), generic, length) != 0 || getsockname(fd.get(), generic, &length) != 0) {
+    return fail_os(errno, "find", "a free TCP port");
+  }
+  return ntohs(address.sin_port);
+}
+
+namespace qemu {
+namespace {
+
+constexpr int port_tries_max = 5;
+constexpr Duration rotation_period = 1s;
+constexpr std::size_t archived_folders_max = 64;
+constexpr std::uint64_t file_bytes_backstop =
+    64 * MiB;  // a log grows by no more than this between two rotations
+
+class QemuHypervisor final : public Hypervisor {
+ public:
+  QemuHypervisor(AsioLoop& loop, Logger log, QemuOptions options, std::string host_boot_id,
+                 std::optional<RunAs> run_as)
+      : loop_(loop),
+        log_(log),
+        options_(std::move(options)),
+        boot_id_(host_boot_id),
+        run_as_(run_as),
+        kvm_(loop, log, {options_.state_dir + "/kvm-probe", host_boot_id, run_as, options_.tsc_khz}),
+        scope_(loop) {}
+  ~QemuHypervisor() override { scope_.cancel(); }
+
+  // Folders and user are as they must be.
+  Status check();
+
+  Task<Result<MachineStatus>> start(MachineSpec spec) override;
+  Task<Result<bool>> stop(VmId vm, Duration grace) override;
+  Task<Status> pause(VmId vm) override;
+  Task<Result<std::vector<MachineStatus>>> list() override;
+  Task<Status> forget(VmId vm) override;
+  void on_change(std::function<void()> callback) override { on_change_ = std::move(callback); }
+
+ private:
+  std::string folder_of(const VmId& vm) const {
+    return fmt::format("{}/machines/{}", options_.state_dir, vm);
+  }
+  Status adopt();
+  Task<Result<MachineStatus>> start_checked(MachineSpec spec, std::string program);
+  Result<std::shared_ptr<Machine>> launch(const MachineSpec& spec, const std::string& program, Accel accel);
+  Status make_folder(const MachineSpec& spec, std::uint64_t& file_bytes_max);
+  Status make_owned_file(const std::string& path, ByteView content);
+  std::shared_ptr<Machine> make_machine(std::string folder, MachineRecord record);
+  void adopt_folder(const std::string& folder, const VmId& vm);
+  Status remove_folder(const VmId& vm);
+  Task<void> rotate_now_and_then();
+
+  AsioLoop& loop_;
+  Logger log_;
+  QemuOptions options_;
+  std::string boot_id_;
+  std::optional<RunAs> run_as_;
+  KvmProbe kvm_;
+  std::function<void()> on_change_;
+  bool adopted_ = false;
+  std::map<VmId, std::shared_ptr<Machine>> machines_;  // a nullptr: being started
+  Scope scope_;
+};
+
+Status QemuHypervisor::check() {
+  for (auto name : {"", "/machines", "/logs", "/kvm-probe"}) {
+    auto path = options_.state_dir + name;
+    std::error_code error;
+    fs::create_directories(path, error);
+    if (error) return fail_os(error.value(), "make", path);
+  }
+  return {};
+}
+
+// At the first call and not before: by then the caller holds the state folder for itself.
+Status QemuHypervisor::adopt() {
+  if (std::exchange(adopted_, true)) return {};
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(options_.state_dir + "/machines", error)) {
+    adopt_folder(entry.path().string(), VmId(entry.path().filename().string()));
+  }
+  if (error) return fail_os(error.value(), "list", options_.state_dir + "/machines");
+  scope_.spawn(rotate_now_and_then());
+  return {};
+}
+
+void QemuHypervisor::adopt_folder(const std::string& folder, const VmId& vm) {
+  auto record = load_record(folder);
+  if (!record) {
+    log_.error("VM {}: {}", vm, record.error());
+    MachineRecord unknown;
+    unknown.spec.vm = vm;
+    record = unknown;
+  }
+  auto same_boot = record->boot_id == boot_id_;
+  auto line = read_small_file(folder + "/process");
+  auto process = line ? parse_process_stat(*line) : std::nullopt;
+  auto machine = make_machine(folder, std::move(*record));
+  machines_[vm] = machine;
+  if (!process || !same_boot)
+    return machine->mark_exited(same_boot ? "it was never started" : "the host has rebooted");
+  machine->attach(*process);
+}
+
+std::shared_ptr<Machine> QemuHypervisor::make_machine(std::string folder, MachineRecord record) {
+  Machine::Settings settings;
+  settings.ready_without_word = options_.ready_without_word;
+  settings.changed = [this] {
+    if (on_change_) on_change_();
+  };
+  return std::make_shared<Machine>(loop_, log_, std::move(folder), std::move(record), std::move(settings));
+}
+
+Task<Result<MachineStatus>> QemuHypervisor::start(MachineSpec spec) {
+  EBB_CO_CHECKED(check_spec(spec));
+  EBB_CO_CHECKED(adopt());
+  auto vm = spec.vm;
+  if (machines_.contains(vm)) co_return fail(Code::conflict, "VM '{}' has a machine here already", vm);
+  auto program = find_program(options_.program);
+  if (!program) co_return fail(std::move(program).error().within("cannot run virtual machines"));
+  // Holds the VM's place until there is a machine, whatever becomes of this task.
+  struct Place {
+    QemuHypervisor* self;
+    VmId vm;
+    ~Place() {
+      auto found = self->machines_.find(vm);
+      if (found != self->machines_.end() && !found->second) self->machines_.erase(found);
+    }
+  } place{this, vm};
+  machines_[vm] = nullptr;
+  co_return co_await start_checked(std::move(spec), std::move(*program));
+}
+
+Task<Result<MachineStatus>> QemuHypervisor::start_checked(MachineSpec spec, std::string program) {
+  auto vm = spec.vm;
+  Accel accel = Accel::tcg;
+  if (options_.may_use_kvm) accel = co_await kvm_.decide(program, spec.kernel);
+  std::string why;
+  for (int tries = 0; tries < port_tries_max; ++tries) {
+    auto launched = launch(spec, program, accel);
+    if (!launched) {
+      (void)remove_folder(vm);
+      co_return fail(std::move(launched).error().within(fmt::format("VM '{}'", vm)));
+    }
+    auto machine = *launched;
+    if (co_await machine->greeted()) co_return machine->status();
+    why = last_words(machine->folder() + "/qemu.log");
+    log_.warning("VM {}: QEMU ended at its start: {}", vm, why);
+    machines_[vm] = nullptr;
+    EBB_CO_CHECKED(remove_folder(vm));
+    // Somebody took a port between our look and QEMU's: choose others. Anything else stays wrong.
+    if (why.find("host forwarding") == std::string::npos) break;
+  }
+  co_return fail(Code::unavailable, "VM '{}': QEMU ended at its start: {}", vm,
+                 why.empty() ? "it said nothing" : why);
+}
+
+// Up to the running process in one go, without a suspension: a task that ends half-way leaves either no
+// process or one that the table and the folder know.
+Result<std::shared_ptr<Machine>> QemuHypervisor::launch(const MachineSpec& spec, const std::string& program,
+                                                        Accel accel) {
+  auto folder = folder_of(spec.vm);
+  SpawnRequest request;
+  request.file_bytes_max = file_bytes_backstop;
+  EBB_CHECKED(make_folder(spec, request.file_bytes_max));
+  MachineRecord record;
+  record.spec = spec;
+  record.accel = to_text(accel);
+  record.boot_id = boot_id_;
+  for (const auto& port : spec.ports) {
+    EBB_TRY(number, options_.find_port ? options_.find_port() : find_free_port());
+    record.ports[port.name] = number;
+  }
+  EBB_CHECKED(save_record(folder, record));
+  EBB_TRY(monitor, qemu::listen_unix(folder + "/qmp.sock"));
+  EBB_TRY(control, qemu::listen_unix(folder + "/control.sock"));
+
+  request.argv = make_command(spec, {program, accel, options_.tsc_khz, record.ports});
+  request.folder = folder;
+  request.pass_fds = {monitor.get(), control.get()};
+  request.output = "qemu.log";
+  request.record = "process";
+  request.must_be_readable = {spec.kernel};
+  if (!spec.initrd.empty()) request.must_be_readable.push_back(spec.initrd);
+  request.run_as = run_as_;
+  EBB_TRY(process, spawn_detached(request));
+  auto machine = make_machine(folder, std::move(record));
+  machines_[spec.vm] = machine;
+  machine->attach(process);
+  return machine;
+}
+
+Status QemuHypervisor::make_folder(const MachineSpec& spec, std::uint64_t& file_bytes_max) {
+  auto folder = folder_of(spec.vm);
+  if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return fail_os(errno, "make", folder);
+  EBB_CHECKED(make_owned_file(folder + "/console.log", {}));
+  for (const auto& channel : spec.channels) {
+    EBB_CHECKED(make_owned_file(fmt::format("{}/{}", folder, channel_log_name(channel)), {}));
+  }
+  for (std::size_t i = 0; i < spec.disks.size(); ++i) {
+    if (!spec.disks[i].read_only) continue;
+    EBB_TRY(overlay, make_qcow2_overlay(spec.disks[i].bytes));
+    EBB_CHECKED(make_owned_file(fmt::format("{}/{}", folder, overlay_name(i)), overlay));
+    // A full overlay holds every byte once, and its tables.
+    file_bytes_max =
+        std::max(file_bytes_max, spec.disks[i].bytes + spec.disks[i].bytes / 64 + file_bytes_backstop);
+  }
+  // QEMU works in the folder but owns only the files that it writes: it must not be able to change the
+  // records.
+  if (run_as_ && chmod(folder.c_str(), 0711) != 0) return fail_os(errno, "open up", folder);
+  return {};
+}
+
+Status QemuHypervisor::make_owned_file(const std::string& path, ByteView content) {
+  UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!file) return fail_os(errno, "make", path);
+  auto written = write(file.get(), content.data(), content.size());
+  if (written != static_cast<ssize_t>(content.size()))
+    return fail_os(written < 0 ? errno : ENOSPC, "write", path);
+  if (run_as_ && fchown(file.get(), run_as_->uid, run_as_->gid) != 0)
+    return fail_os(errno, "change the owner of", path);
+  return {};
+}
+
+Task<Result<bool>> QemuHypervisor::stop(VmId vm, Duration grace) {
+  EBB_CO_CHECKED(adopt());
+  auto found = machines_.find(vm);
+  if (found == machines_.end() || !found->second) co_return true;
+  auto machine = found->second;  // kept alive until it has stopped
+  co_return co_await machine->stop(grace);
+}
+
+Task<Status> QemuHypervisor::pause(VmId vm) {
+  EBB_CO_CHECKED(adopt());
+  auto found = machines_.find(vm);
+  if (found == machines_.end() || !found->second)
+    co_return fail(Code::not_found, "VM '{}' has no machine here", vm);
+  co_return found->second->pause();
+}
+
+Task<Result<std::vector<MachineStatus>>> QemuHypervisor::list() {
+  EBB_CO_CHECKED(adopt());
+  std::vector<MachineStatus> all;
+  for (const auto& [vm, machine] : machines_) {
+    if (machine) all.push_back(machine->status());
+  }
+  co_return all;
+}
+
+Task<Status> QemuHypervisor::forget(VmId vm) {
+  EBB_CO_CHECKED(adopt());
+  auto found = machines_.find(vm);
+  if (found == machines_.end()) co_return Status{};
+  if (!found->second || !found->second->exited())
+    co_return fail(Code::busy, "VM '{}' runs; stop it first", vm);
+  EBB_CO_CHECKED(remove_folder(vm));
+  machines_.erase(vm);
+  co_return Status{};
+}
+
+Status QemuHypervisor::remove_folder(const VmId& vm) {
+  auto folder = folder_of(vm);
+  auto name = fmt::format("{}.{}", vm, loop_.wall_now());
+  if (auto status = archive_logs(folder, options_.state_dir + "/logs", name, archived_folders_max); !status) {
+    log_.warning("VM {}: {}", vm, status.error());
+  }
+  std::error_code error;
+  fs::remove_all(folder, error);
+  if (error) return fail_os(error.value(), "remove", folder);
+  return {};
+}
+
+Task<void> QemuHypervisor::rotate_now_and_then() {
+  for (;;) {
+    co_await sleep_for(loop_, rotation_period);
+    for (const auto& [vm, machine] : machines_) {
+      if (!machine) continue;
+      auto status = rotate_logs(machine->folder(), options_.log_bytes_max);
+      if (!status) log_.warning("VM {}: {}", vm, status.error());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace qemu
+
+Result<std::unique_ptr<Hypervisor>> make_qemu_hypervisor(AsioLoop& loop, Logger log, QemuOptions options) {
+  EBB_TRY(host_boot_id, boot_id());
+  EBB_TRY(run_as, qemu::find_run_as(options.user));
+  auto hypervisor =
+      std::make_unique<qemu::QemuHypervisor>(loop, log, std::move(options), host_boot_id, run_as);
+  EBB_CHECKED(hypervisor->check());
+  return hypervisor;
+}
+
+}  // namespace ebb

@@ -1,0 +1,289 @@
+// `ebb` from its arguments to its exit code, against a scripted control plane in virtual time.
+#include "cli/cli.h"
+
+#include "fake_world.h"
+#include "golden.h"
+#include "sample_fleet.h"
+
+namespace ebb {
+namespace {
+
+using fake::refuse;
+using fake::reply;
+
+struct CliTest : testing::Test {
+  fake::World world;
+  std::map<std::string, HttpResponse> answers;  // by "METHOD target"
+
+  CliTest() {
+    world.http.handler = [this](const HttpRequest& request) {
+      auto at = answers.find(request.method + " " + request.target);
+      return at == answers.end()
+                 ? refuse(404, "not_found", request.method + " " + request.target + " is not there")
+                 : at->second;
+    };
+  }
+  int ebb(std::vector<std::string> args) { return world.ebb(std::move(args)); }
+  std::string& data() { return world.screen.data; }
+  std::string& talk() { return world.screen.talk; }
+  template <class T>
+  T sent() {
+    return json::read_text<T>(world.http.seen.back().body).value();
+  }
+};
+
+// ---- the command line ----
+
+TEST_F(CliTest, HelpListsEveryCommandAndTheExitCodes) {
+  EXPECT_EQ(ebb({"--help"}), 0);
+  expect_golden("help.txt", data());
+  EXPECT_EQ(talk(), "");
+  EXPECT_EQ(ebb({"drain", "--help"}), 0);
+  EXPECT_NE(data().find("--plan"), std::string::npos);
+  EXPECT_EQ(ebb({"--version"}), 0);
+  EXPECT_EQ(data(), "ebb 0.1.0\n");
+}
+
+TEST_F(CliTest, AWrongCommandLineIsExit2AndSendsNothing) {
+  const std::vector<std::vector<std::string>> wrong{
+      {},
+      {"workerz"},
+      {"drain"},
+      {"drain", "a", "b"},
+      {"drain", "a", "--plan", "--detach"},
+      {"drain", "a", "--parallel", "0"},
+      {"cordon", "a"},
+      {"run", "a"},
+      {"run", "a", "--image", "i", "--memory", "lots"},
+      {"run", "a", "--image", "i", "--port", "http"},
+      {"run", "a", "--image", "i", "--port", "http=99999"},
+      {"run", "a", "--image", "i", "--label", "=x"},
+      {"run", "a", "--image", "i", "--disk-class", "fast"},
+      {"run", "a", "--image", "i", "--stateless", "--disk-class", "local"},
+      {"stop", "a", "--timeout", "soon"},
+      {"images", "import", "a"},
+      {"why", "pools/a"},
+      {"workers", "--nonsense"},
+  };
+  for (const auto& args : wrong) {
+    EXPECT_EQ(ebb(args), 2) << fmt::format("{}", fmt::join(args, " "));
+    EXPECT_EQ(data(), "");
+    EXPECT_TRUE(talk().starts_with("ebb: ")) << talk();
+  }
+  EXPECT_TRUE(world.http.seen.empty());
+}
+
+TEST_F(CliTest, TheServerComesFromTheFlagThenTheEnvironmentThenTheDefault) {
+  answers["GET /v1/workers"] = reply(Page<WorkerView>{});
+  EXPECT_EQ(ebb({"workers"}), 0);
+  EXPECT_EQ(world.http.last_address, "127.0.0.1:7400");
+  world.variables["EBB_SERVER"] = "http://cell-1:7400/";
+  EXPECT_EQ(ebb({"workers"}), 0);
+  EXPECT_EQ(world.http.last_address, "cell-1:7400");
+  EXPECT_EQ(ebb({"workers", "--server", "cell-2:7400"}), 0);
+  EXPECT_EQ(world.http.last_address, "cell-2:7400");
+}
+
+TEST_F(CliTest, TheTokenComesFromTheFileThatWasNamed) {
+  answers["GET /v1/workers"] = reply(Page<WorkerView>{});
+  auto bearer = [&] {
+    return world.http.seen.back().headers.contains("authorization")
+               ? world.http.seen.back().headers.at("authorization")
+               : "";
+  };
+  world.files.content = {{"/a", "from-a\n"}, {"/b", "from-b"}, {"/empty", " \n"}};
+  EXPECT_EQ(ebb({"workers"}), 0);
+  EXPECT_EQ(bearer(), "");
+  world.variables["EBB_TOKEN_FILE"] = "/b";
+  EXPECT_EQ(ebb({"workers"}), 0);
+  EXPECT_EQ(bearer(), "Bearer from-b");
+  world.variables["EBB_TOKEN"] = "direct";
+  EXPECT_EQ(ebb({"workers"}), 0);
+  EXPECT_EQ(bearer(), "Bearer direct");
+  EXPECT_EQ(ebb({"--token-file", "/a", "workers"}), 0);
+  EXPECT_EQ(bearer(), "Bearer from-a");
+  auto requests = world.http.seen.size();
+  EXPECT_EQ(ebb({"--token-file", "/none", "workers"}), 2);
+  EXPECT_EQ(talk(), "ebb: cannot read the token file: /none does not exist\n");
+  EXPECT_EQ(ebb({"--token-file", "/empty", "workers"}), 2);
+  EXPECT_EQ(world.http.seen.size(), requests);
+}
+
+// ---- exit codes ----
+
+TEST_F(CliTest, EveryKindOfErrorHasItsExitCode) {
+  const std::vector<std::tuple<int, std::string, int>> table{
+      {404, "not_found", 4},   {409, "conflict", 6}, {409, "fenced", 6},  {400, "invalid", 2},
+      {503, "unavailable", 5}, {503, "busy", 1},     {500, "corrupt", 1}, {500, "internal", 1},
+      {401, "invalid", 2},     {413, "invalid", 2},
+  };
+  for (const auto& [status, code, exit] : table) {
+    answers["GET /v1/vms/a"] = refuse(status, code, "because");
+    EXPECT_EQ(ebb({"vms", "show", "a"}), exit) << code;
+    EXPECT_EQ(data(), "");
+    EXPECT_TRUE(talk().starts_with("ebb: because")) << talk();
+  }
+}
+
+TEST_F(CliTest, AnUnreachableControlPlaneIsExit5AtOnce) {
+  world.http.reachable = false;
+  EXPECT_EQ(ebb({"drain", "worker-1"}), 5);
+  EXPECT_EQ(talk(),
+            "ebb: cannot reach the control plane at 127.0.0.1:7400: start it or give --server (connection "
+            "refused)\n");
+  EXPECT_LT(world.loop.now().time_since_epoch(), 1s);
+}
+
+// ---- lists, and JSON ----
+
+TEST_F(CliTest, ListsAreTablesOrJsonArrays) {
+  answers["GET /v1/workers"] = reply(Page<WorkerView>{sample::workers(), {}});
+  answers["GET /v1/vms"] = reply(Page<VmView>{sample::vms(), {}});
+  answers["GET /v1/drains"] = reply(Page<DrainView>{{sample::drain()}, {}});
+  answers["GET /v1/migrations?vm=db-1&drain=D-1"] =
+      reply(Page<MigrationView>{sample::drain().migrations, {}});
+  EXPECT_EQ(ebb({"workers"}), 0);
+  EXPECT_TRUE(data().starts_with("WORKER    STATE"));
+  EXPECT_EQ(data().find('\x1b'), std::string::npos);
+  EXPECT_EQ(ebb({"migrations", "--vm", "db-1", "--drain", "D-1"}), 0);
+  EXPECT_EQ(ebb({"vms", "--json"}), 0);
+  auto vms = json::read_text<std::vector<VmView>>(data());
+  ASSERT_TRUE(vms);
+  EXPECT_EQ(vms->size(), 5u);
+  EXPECT_EQ(ebb({"--json", "drains"}), 0);
+  EXPECT_TRUE(json::read_text<std::vector<DrainView>>(data()));
+}
+
+TEST_F(CliTest, WhyAsksForAWorkerThenAVmThenADrain) {
+  answers["GET /v1/workers/worker-1:why"] = reply(WhyAnswer{"workers/worker-1", "it is held", {}});
+  answers["GET /v1/vms/db-2:why"] = reply(WhyAnswer{"vms/db-2", "it waits", {}});
+  answers["GET /v1/drains/D-1"] = reply(sample::blocked_drain());
+  EXPECT_EQ(ebb({"why", "worker-1"}), 0);
+  EXPECT_EQ(data(), "workers/worker-1: it is held\n");
+  EXPECT_EQ(ebb({"why", "db-2"}), 0);
+  EXPECT_EQ(data(), "vms/db-2: it waits\n");
+  EXPECT_EQ(ebb({"why", "D-1"}), 0);
+  EXPECT_TRUE(data().starts_with("drains/D-1: drain of worker-1 is blocked"));
+  EXPECT_EQ(ebb({"why", "drains/D-1", "--json"}), 0);
+  EXPECT_TRUE(json::read_text<WhyAnswer>(data()));
+  EXPECT_EQ(ebb({"why", "nobody"}), 4);
+  EXPECT_EQ(talk(), "ebb: there is no worker, VM or drain 'nobody'\n");
+}
+
+TEST_F(CliTest, CancelTakesADrainOrAMigration) {
+  answers["POST /v1/drains/D-1:cancel"] = reply(sample::drain());
+  answers["POST /v1/migrations/M-2:cancel"] = reply(sample::drain().migrations[1]);
+  answers["POST /v1/migrations/M-1:cancel"] = refuse(409, "conflict", "M-1 is past the point of no return");
+  EXPECT_EQ(ebb({"cancel", "D-1"}), 0);
+  EXPECT_EQ(ebb({"cancel", "M-2"}), 0);
+  EXPECT_EQ(ebb({"cancel", "M-1"}), 6);
+  EXPECT_EQ(ebb({"cancel", "X-1"}), 4);
+}
+
+TEST_F(CliTest, CordonUncordonAndReturnShowTheWorkerAndWhoStillHoldsIt) {
+  auto view = sample::workers()[0];
+  answers["POST /v1/workers/worker-1:cordon"] = reply(view);
+  view.holds.resize(1);
+  answers["POST /v1/workers/worker-1:uncordon"] = answers["POST /v1/workers/worker-1:return"] = reply(view);
+  EXPECT_EQ(ebb({"cordon", "worker-1", "--reason", "noisy fan"}), 0);
+  EXPECT_EQ(sent<CordonWorker>().reason, "noisy fan");
+  EXPECT_EQ(ebb({"uncordon", "worker-1"}), 0);
+  EXPECT_EQ(talk(), "worker-1 is still held by drain:D-1: new kernel\n");
+  EXPECT_EQ(ebb({"return", "worker-1"}), 0);
+}
+
+TEST_F(CliTest, EventsAreLinesThatEndWithTheStream) {
+  std::string body;
+  for (std::uint64_t i : {1, 2})
+    body += fmt::format("id: {}\ndata: {}\n\n", i,
+                        json::write_text(JournalEntry{i, 0, "vm.created", "vms/a", "made"}));
+  answers["GET /v1/events?since=0"] = {200, {}, body, {}};
+  EXPECT_EQ(ebb({"events"}), 0);
+  EXPECT_EQ(std::count(data().begin(), data().end(), '\n'), 2);
+  EXPECT_EQ(ebb({"events", "--json"}), 0);
+  EXPECT_EQ(data().substr(0, data().find('\n')),
+            R"({"revision":1,"at":0,"kind":"vm.created","subject":"vms/a","text":"made"})");
+}
+
+TEST_F(CliTest, FollowedEventsGoOnFromTheLastOneWhenTheStreamBreaks) {
+  answers["GET /v1/events?since=0&follow=true"] = {
+      200, {}, "data: " + json::write_text(JournalEntry{7, 0, "a", "b", "c"}) + "\n\n", {}};
+  answers["GET /v1/events?since=7&follow=true"] = {200, {}, "", {}};
+  EXPECT_EQ(world.ebb({"events", "--follow"}, 2s), 130);
+  EXPECT_EQ(std::count(data().begin(), data().end(), '\n'), 1) << "an entry is shown once";
+  EXPECT_EQ(world.http.seen.back().target, "/v1/events?since=7&follow=true");
+}
+
+// ---- VMs ----
+
+TEST_F(CliTest, RunSendsWhatTheOptionsSay) {
+  answers["POST /v1/vms"] = reply(sample::vms()[0], 201);
+  EXPECT_EQ(ebb({"run", "web", "--image", "witness", "--cpus", "2", "--memory", "256M", "--disk-class",
+                 "local", "--port", "http=80", "--port", "ssh=22", "--label", "app=web"}),
+            0);
+  auto create = sent<CreateVm>();
+  EXPECT_EQ(create.id, VmId("web"));
+  EXPECT_EQ(create.spec.cpus, 2u);
+  EXPECT_EQ(create.spec.memory_bytes, 256ull << 20);
+  EXPECT_EQ(create.spec.storage, Storage::object);
+  EXPECT_EQ(create.spec.disk_class, DiskClass::local);
+  EXPECT_EQ(create.spec.ports, (std::vector<Port>{{"http", 80}, {"ssh", 22}}));
+  EXPECT_EQ(create.spec.labels, (Labels{{"app", "web"}}));
+  EXPECT_EQ(ebb({"run", "web", "--image", "witness", "--stateless"}), 0);
+  EXPECT_EQ(sent<CreateVm>().spec.storage, Storage::none);
+  EXPECT_FALSE(sent<CreateVm>().spec.disk_class);
+  EXPECT_EQ(sent<CreateVm>().spec.memory_bytes, 128ull << 20);
+}
+
+TEST_F(CliTest, RunCountMakesNumberedVms) {
+  answers["POST /v1/vms"] = reply(sample::vms()[0], 201);
+  EXPECT_EQ(ebb({"run", "web", "--image", "witness", "--count", "3", "--json"}), 0);
+  ASSERT_EQ(world.http.seen.size(), 3u);
+  EXPECT_EQ(sent<CreateVm>().id, VmId("web-3"));
+  EXPECT_EQ(json::read_text<std::vector<VmView>>(data())->size(), 3u);
+}
+
+TEST_F(CliTest, WaitEndsWhenTheGuestIsUpAndTellsReasonsOnce) {
+  auto view = sample::vms()[2];
+  answers["POST /v1/vms"] = reply(view, 201);
+  answers["GET /v1/vms/db-2"] = reply(view);
+  world.loop.call_at(world.loop.now() + 3s, [&] {
+    view.vm.worker = WorkerId("worker-2"), view.seen = VmSeen::running, view.waiting_for.clear();
+    answers["GET /v1/vms/db-2"] = reply(view);
+  });
+  EXPECT_EQ(ebb({"run", "db-2", "--image", "witness", "--wait"}), 0);
+  EXPECT_EQ(talk(), "db-2: waiting, waiting: no worker has 2 GiB free\n");
+  EXPECT_NE(data().find("db-2  running  worker-2"), std::string::npos);
+}
+
+TEST_F(CliTest, WaitGivesUpAfterItsTimeoutAndSaysWhereToLook) {
+  answers["POST /v1/vms/db-2:start"] = answers["GET /v1/vms/db-2"] = reply(sample::vms()[2]);
+  EXPECT_EQ(ebb({"start", "db-2", "--wait", "--timeout", "5s"}), 1);
+  EXPECT_NE(talk().find("db-2 is still waiting after 5.0 s; 'ebb why vms/db-2' tells more"),
+            std::string::npos);
+}
+
+TEST_F(CliTest, RemoveWaitsUntilTheVmIsGone) {
+  auto view = sample::vms()[0];
+  view.vm.desired = VmDesired::absent;
+  answers["DELETE /v1/vms/web-1"] = answers["GET /v1/vms/web-1"] = reply(view);
+  world.loop.call_at(world.loop.now() + 2s, [&] { answers.erase("GET /v1/vms/web-1"); });
+  EXPECT_EQ(ebb({"rm", "web-1", "--wait"}), 0);
+  EXPECT_NE(talk().find("web-1 is gone"), std::string::npos);
+}
+
+TEST_F(CliTest, MigrateWaitsForTheEndOfItsMigration) {
+  auto moving = sample::drain().migrations[1];
+  answers["POST /v1/vms/db-1:migrate"] = answers["GET /v1/migrations/M-2"] = reply(moving);
+  world.loop.call_at(world.loop.now() + 1s, [&] {
+    answers["GET /v1/migrations/M-2"] = reply(sample::migration("M-2", "db-1", sample::all_phases));
+  });
+  EXPECT_EQ(ebb({"migrate", "db-1", "--to", "worker-2", "--wait"}), 0);
+  EXPECT_EQ(json::read_text<MigrateVm>(world.http.seen.front().body)->target, WorkerId("worker-2"));
+  answers["GET /v1/migrations/M-2"] =
+      reply(sample::migration("M-2", "db-1", {Phase::reserving, Phase::aborting, Phase::aborted}));
+  EXPECT_EQ(ebb({"migrate", "db-1", "--wait"}), 1);
+}
+
+}  // namespace
+}  // namespace ebb
