@@ -35,9 +35,9 @@ Task<Status> print_head(Offline at, Arguments args) {
 
 Task<Status> check(Offline at, Arguments args) {
   EBB_CO_TRY(report, co_await disk::check_offline(at.access, DiskId(args.disk)));
-  std::printf("%s: all right: %s of data, %s of holes, %llu segments since the checkpoint\n", args.disk.c_str(),
-              format_size(report.data_bytes).c_str(), format_size(report.hole_bytes).c_str(),
-              static_cast<unsigned long long>(report.segments));
+  std::printf("%s: all right: %s of data, %s of holes, %llu segments since the checkpoint\n",
+              args.disk.c_str(), format_size(report.data_bytes).c_str(),
+              format_size(report.hole_bytes).c_str(), static_cast<unsigned long long>(report.segments));
   co_return Status{};
 }
 
@@ -72,14 +72,18 @@ std::optional<Arguments> read_arguments(const std::vector<std::string>& words) {
   Arguments args;
   std::vector<std::string> plain;
   for (std::size_t i = 0; i < words.size(); ++i) {
-    if (words[i] == "--pool" && i + 1 < words.size()) args.pool = words[++i];
-    else if (words[i].starts_with("--")) return std::nullopt;
-    else plain.push_back(words[i]);
+    if (words[i] == "--pool" && i + 1 < words.size())
+      args.pool = words[++i];
+    else if (words[i].starts_with("--"))
+      return std::nullopt;
+    else
+      plain.push_back(words[i]);
   }
   if (plain.empty()) return std::nullopt;
   args.command = plain[0];
   bool is_known = args.command == "head" || args.command == "check" || args.command == "cat";
-  if (!is_known || args.pool.empty() || plain.size() != (args.command == "cat" ? 3u : 2u)) return std::nullopt;
+  if (!is_known || args.pool.empty() || plain.size() != (args.command == "cat" ? 3u : 2u))
+    return std::nullopt;
   args.disk = plain[1];
   if (plain.size() == 3) args.file = plain[2];
   return args;
@@ -90,10 +94,12 @@ std::optional<Arguments> read_arguments(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   std::vector<std::string> words(argv + 1, argv + argc);
-  if (words.size() == 1 && (words[0] == "--help" || words[0] == "-h")) return std::fputs(ebb::usage, stdout), 0;
+  if (words.size() == 1 && (words[0] == "--help" || words[0] == "-h"))
+    return std::fputs(ebb::usage, stdout), 0;
   auto args = ebb::read_arguments(words);
   if (!args) return std::fputs(ebb::usage, stderr), 2;
-  if (!ebb::is_valid_name(args->disk)) return std::fprintf(stderr, "ebb-disk: '%s' is no valid name for a disk\n", args->disk.c_str()), 2;
+  if (!ebb::is_valid_name(args->disk))
+    return std::fprintf(stderr, "ebb-disk: '%s' is no valid name for a disk\n", args->disk.c_str()), 2;
   ebb::RealEnv env;
   auto done = ebb::run_until_done(env.loop, ebb::carry_out(env, *args));
   if (done) return 0;

@@ -1,4 +1,6 @@
 // ebb-diskd: the disk daemon of one worker. Reads its configuration, opens pools, serves disks over NBD.
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "disk/daemon.h"
@@ -17,6 +19,7 @@ The disk daemon of one worker. FILE is TOML:
   state_dir = "/var/lib/ebb/diskd"           logs of open disks: must survive a restart
   run_dir   = "/run/ebb/diskd"               sockets of served disks
   listen    = "unix:/run/ebb/diskd.sock"     where the agent asks
+  vm_user   = "nobody"                       who besides us may use a served disk, when we are root
   log_level = "info"                         debug, info, warning, error
   settle    = "15s"                          between a take-over without a confirmed stop and serving
   [pools.main]
@@ -24,7 +27,7 @@ The disk daemon of one worker. FILE is TOML:
 )";
 
 struct Config {
-  std::string worker, state_dir, run_dir, listen;
+  std::string worker, state_dir, run_dir, listen, vm_user;
   LogLevel log_level = LogLevel::info;
   Duration settle{};
   std::map<std::string, std::string> pools;
@@ -32,7 +35,10 @@ struct Config {
 
 Result<LogLevel> read_log_level(const TomlTable& file) {
   EBB_TRY(name, file.string("log_level", "info"));
-  for (auto [level, text] : {std::pair{LogLevel::debug, "debug"}, {LogLevel::info, "info"}, {LogLevel::warning, "warning"}, {LogLevel::error, "error"}}) {
+  for (auto [level, text] : {std::pair{LogLevel::debug, "debug"},
+                             {LogLevel::info, "info"},
+                             {LogLevel::warning, "warning"},
+                             {LogLevel::error, "error"}}) {
     if (name == text) return level;
   }
   return file.wrong("log_level", "must be one of: debug, info, warning, error");
@@ -45,16 +51,19 @@ Result<Config> read_config(const std::string& path) {
   EBB_TRY(state_dir, file.string("state_dir"));
   EBB_TRY(run_dir, file.string("run_dir"));
   EBB_TRY(listen, file.string("listen"));
-  if (!listen.starts_with("unix:")) return file.wrong("listen", "must be unix:PATH: whoever connects may open any disk");
+  if (!listen.starts_with("unix:"))
+    return file.wrong("listen", "must be unix:PATH: whoever connects may open any disk");
+  EBB_TRY(vm_user, file.string("vm_user", "nobody"));
   EBB_TRY(level, read_log_level(file));
   EBB_TRY(settle, file.duration("settle", 15s));
   EBB_TRY(tables, file.tables("pools"));
-  Config config{worker, state_dir, run_dir, listen, level, settle, {}};
+  Config config{worker, state_dir, run_dir, listen, vm_user, level, settle, {}};
   for (const auto& [name, table] : tables) {
     EBB_TRY(url, table.string("url"));
     config.pools[name] = url;
   }
-  if (config.pools.empty()) return file.wrong("pools", "at least one pool is needed: [pools.main] with url = \"dir:/path\"");
+  if (config.pools.empty())
+    return file.wrong("pools", "at least one pool is needed: [pools.main] with url = \"dir:/path\"");
   EBB_CHECKED(file.finish());
   return config;
 }
@@ -62,22 +71,27 @@ Result<Config> read_config(const std::string& path) {
 // A served disk on a unix socket of its own.
 class NbdExport final : public disk::Published {
  public:
-  static Result<std::unique_ptr<disk::Published>> make(RealEnv& env, const std::string& run_dir, const DiskId& id,
-                                                       std::shared_ptr<disk::BlockDevice> device, Logger log) {
+  static Result<std::unique_ptr<disk::Published>> make(RealEnv& env, Network& network,
+                                                       const std::string& run_dir,
+                                                       const DiskId& id,
+                                                       std::shared_ptr<disk::BlockDevice> device,
+                                                       Logger log) {
     auto made = std::make_unique<NbdExport>();
     made->path_ = fmt::format("{}/{}.sock", run_dir, id);
     made->name_ = id.str();
     auto aligned = std::make_shared<disk::AlignLayer>(env.loop, std::move(device));
     disk::NbdExports exports;
-    exports.lookup = [aligned, name = made->name_](std::string asked) -> Result<std::shared_ptr<disk::BlockDevice>> {
+    exports.lookup = [aligned,
+                      name = made->name_](std::string asked) -> Result<std::shared_ptr<disk::BlockDevice>> {
       if (asked == name || asked.empty()) return aligned;
       return fail(Code::not_found, "this socket serves '{}'", name);
     };
     exports.list = [name = made->name_] { return std::vector{name}; };
     exports.log = log;
-    auto listener = env.network.listen("unix:" + made->path_, [&env, exports](std::unique_ptr<Stream> stream) {
-      return disk::serve_nbd(env.loop, std::move(stream), exports);
-    });
+    auto listener =
+        network.listen("unix:" + made->path_, [&env, exports](std::unique_ptr<Stream> stream) {
+          return disk::serve_nbd(env.loop, std::move(stream), exports);
+        });
     if (!listener) return fail(std::move(listener).error());
     made->listener_ = std::move(*listener);
     return made;
@@ -120,8 +134,16 @@ int run(const std::string& path) {
   disk::DaemonOptions options;
   options.state_dir = config->state_dir, options.worker = config->worker, options.settle = config->settle;
   for (auto& [id, store] : *stores) options.pools[id] = store.get();
+  // Machines run under a user of their own, which may use the disks served to it and nothing else of ours.
+  SocketOptions sockets;
+  if (geteuid() == 0) {
+    auto uid = user_id(config->vm_user);
+    if (!uid) return report_failure(uid.error());
+    sockets.unix_uid = *uid;
+  }
+  SocketNetwork for_machines(env.loop, sockets);
   auto publish = [&](DiskId id, std::shared_ptr<disk::BlockDevice> device) {
-    return NbdExport::make(env, config->run_dir, id, std::move(device), log.named("nbd"));
+    return NbdExport::make(env, for_machines, config->run_dir, id, std::move(device), log.named("nbd"));
   };
   disk::DiskDaemon daemon(env.loop, env.files, std::move(options), publish, log);
   auto started = run_until_done(env.loop, daemon.start());

@@ -217,3 +217,11 @@ std::string write_text(const T& value) {
 }
 
 }  // namespace ebb::json
+
+// Reading and writing a described struct is a lot of code: headers of values announce that one source file has it
+// (EBB_JSON_EXTERN), and that file makes it (EBB_JSON_INSTANTIATE). Used inside namespace ebb.
+#define EBB_JSON_FUNCTIONS_(prefix, type)                       \
+  prefix template json::Value json::write<type>(const type&);   \
+  prefix template Status json::read_into<type>(type&, const json::Value&, const std::string&);
+#define EBB_JSON_EXTERN(type) EBB_JSON_FUNCTIONS_(extern, type)
+#define EBB_JSON_INSTANTIATE(type) EBB_JSON_FUNCTIONS_(, type)

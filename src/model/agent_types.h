@@ -119,4 +119,13 @@ struct Registration {
 };
 BOOST_DESCRIBE_STRUCT(Registration, (), (worker, boot_id, version, labels, capacity, pools))
 
+// ---- JSON: see model.cpp ----
+EBB_JSON_EXTERN(WantedDisk)
+EBB_JSON_EXTERN(WantedVm)
+EBB_JSON_EXTERN(WantedSet)
+EBB_JSON_EXTERN(VmTimings)
+EBB_JSON_EXTERN(SeenVm)
+EBB_JSON_EXTERN(AgentReport)
+EBB_JSON_EXTERN(Registration)
+
 }  // namespace ebb

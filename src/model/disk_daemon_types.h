@@ -67,4 +67,10 @@ struct DaemonStatus {
 };
 BOOST_DESCRIBE_STRUCT(DaemonStatus, (), (run, disks, unsent_logs))
 
+// ---- JSON: see model.cpp ----
+EBB_JSON_EXTERN(OpenDisk)
+EBB_JSON_EXTERN(DiskRef)
+EBB_JSON_EXTERN(DiskStatus)
+EBB_JSON_EXTERN(DaemonStatus)
+
 }  // namespace ebb

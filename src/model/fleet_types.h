@@ -252,4 +252,21 @@ inline bool is_past_no_return(Phase p) {
   return p == Phase::moving_lease || p == Phase::starting || p == Phase::releasing || p == Phase::done;
 }
 
+// ---- JSON: see model.cpp ----
+EBB_JSON_EXTERN(Resources)
+EBB_JSON_EXTERN(Worker)
+EBB_JSON_EXTERN(Disk)
+EBB_JSON_EXTERN(Blob)
+EBB_JSON_EXTERN(Image)
+EBB_JSON_EXTERN(Port)
+EBB_JSON_EXTERN(VmSpec)
+EBB_JSON_EXTERN(Vm)
+EBB_JSON_EXTERN(Hold)
+EBB_JSON_EXTERN(DrainOptions)
+EBB_JSON_EXTERN(Drain)
+EBB_JSON_EXTERN(PhaseTime)
+EBB_JSON_EXTERN(Migration)
+EBB_JSON_EXTERN(JournalEntry)
+EBB_JSON_EXTERN(Cell)
+
 }  // namespace ebb

@@ -1,5 +1,59 @@
-// Compiles every header of the model once, so that each stands on its own.
-#include "model/api_types.h"
+// The JSON of every value of the model, made once.
 #include "model/agent_types.h"
+#include "model/api_types.h"
 #include "model/disk_daemon_types.h"
 #include "model/fleet_types.h"
+
+namespace ebb {
+
+EBB_JSON_INSTANTIATE(Resources)
+EBB_JSON_INSTANTIATE(Worker)
+EBB_JSON_INSTANTIATE(Disk)
+EBB_JSON_INSTANTIATE(Blob)
+EBB_JSON_INSTANTIATE(Image)
+EBB_JSON_INSTANTIATE(Port)
+EBB_JSON_INSTANTIATE(VmSpec)
+EBB_JSON_INSTANTIATE(Vm)
+EBB_JSON_INSTANTIATE(Hold)
+EBB_JSON_INSTANTIATE(DrainOptions)
+EBB_JSON_INSTANTIATE(Drain)
+EBB_JSON_INSTANTIATE(PhaseTime)
+EBB_JSON_INSTANTIATE(Migration)
+EBB_JSON_INSTANTIATE(JournalEntry)
+EBB_JSON_INSTANTIATE(Cell)
+EBB_JSON_INSTANTIATE(WantedDisk)
+EBB_JSON_INSTANTIATE(WantedVm)
+EBB_JSON_INSTANTIATE(WantedSet)
+EBB_JSON_INSTANTIATE(VmTimings)
+EBB_JSON_INSTANTIATE(SeenVm)
+EBB_JSON_INSTANTIATE(AgentReport)
+EBB_JSON_INSTANTIATE(Registration)
+EBB_JSON_INSTANTIATE(OpenDisk)
+EBB_JSON_INSTANTIATE(DiskRef)
+EBB_JSON_INSTANTIATE(DiskStatus)
+EBB_JSON_INSTANTIATE(DaemonStatus)
+EBB_JSON_INSTANTIATE(ErrorBody)
+EBB_JSON_INSTANTIATE(Reason)
+EBB_JSON_INSTANTIATE(WorkerView)
+EBB_JSON_INSTANTIATE(VmView)
+EBB_JSON_INSTANTIATE(MigrationView)
+EBB_JSON_INSTANTIATE(PlanMove)
+EBB_JSON_INSTANTIATE(PlanBlocker)
+EBB_JSON_INSTANTIATE(DrainPlan)
+EBB_JSON_INSTANTIATE(DoneCheck)
+EBB_JSON_INSTANTIATE(DrainView)
+EBB_JSON_INSTANTIATE(WhyAnswer)
+EBB_JSON_INSTANTIATE(CreateVm)
+EBB_JSON_INSTANTIATE(CreateImage)
+EBB_JSON_INSTANTIATE(CreateDrain)
+EBB_JSON_INSTANTIATE(MigrateVm)
+EBB_JSON_INSTANTIATE(CordonWorker)
+EBB_JSON_INSTANTIATE(Page<WorkerView>)
+EBB_JSON_INSTANTIATE(Page<VmView>)
+EBB_JSON_INSTANTIATE(Page<Disk>)
+EBB_JSON_INSTANTIATE(Page<Image>)
+EBB_JSON_INSTANTIATE(Page<DrainView>)
+EBB_JSON_INSTANTIATE(Page<MigrationView>)
+EBB_JSON_INSTANTIATE(Page<JournalEntry>)
+
+}  // namespace ebb

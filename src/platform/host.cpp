@@ -1,5 +1,6 @@
 #include "platform/host.h"
 
+#include <pwd.h>
 #include <algorithm>
 #include <charconv>
 #include <cpuid.h>
@@ -96,6 +97,12 @@ void raise_open_files_limit() {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+Result<std::uint32_t> user_id(const std::string& name) {
+  const passwd* entry = getpwnam(name.c_str());
+  if (!entry) return fail(Code::invalid, "there is no user '{}' on this machine", name);
+  return entry->pw_uid;
 }
 
 }  // namespace ebb

@@ -19,6 +19,9 @@ Result<std::uint64_t> own_memory_bytes();
 // none. Blocks for up to 60 ms when the processor does not tell.
 std::uint32_t tsc_khz();
 
+// The numeric id of a user of this machine. invalid: there is none of that name.
+Result<std::uint32_t> user_id(const std::string& name);
+
 // As many open files as the system lets this process have.
 void raise_open_files_limit();
 

@@ -179,7 +179,7 @@ Task<Result<MachineStatus>> QemuHypervisor::start_checked(MachineSpec spec, std:
     // Somebody took a port between our look and QEMU's: choose others. Anything else stays wrong.
     if (why.find("host forwarding") == std::string::npos) break;
   }
-  co_return fail(Code::unavailable, "VM '{}': QEMU ended at its start: {}", vm,
+  co_return fail(Code::unavailable, "VM '{}': QEMU ended at its start (kernel {}): {}", vm, spec.kernel,
                  why.empty() ? "it said nothing" : why);
 }
 

@@ -1,0 +1,126 @@
+#include "boot.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <net/route.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <initializer_list>
+
+#include "port.h"
+
+namespace ebb::guest {
+namespace {
+
+void load_module(const std::string& name) {
+  const int fd = open(("/modules/" + name + ".ko").c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST)) complain("load " + name);
+  if (fd >= 0) close(fd);
+}
+
+void load_modules(std::initializer_list<const char*> names) {
+  for (const char* name : names) load_module(name);
+}
+
+void set_address(sockaddr& address, const char* text) {
+  sockaddr_in in{};
+  in.sin_family = AF_INET;
+  inet_pton(AF_INET, text, &in.sin_addr);
+  std::memcpy(&address, &in, sizeof in);
+}
+
+}  // namespace
+
+void complain(const std::string& what) { std::fprintf(stderr, "init: %s: %s\n", what.c_str(), std::strerror(errno)); }
+
+void mount_system() {
+  struct Mount {
+    const char* type;
+    const char* at;
+  };
+  for (const auto& [type, at] : {Mount{"devtmpfs", "/dev"}, Mount{"proc", "/proc"}, Mount{"sysfs", "/sys"}}) {
+    if (mount(type, at, type, MS_NOSUID | MS_NOEXEC, nullptr) != 0 && errno != EBUSY) complain(at);
+  }
+}
+
+void load_bus() { load_modules({"virtio_ring", "virtio", "virtio_mmio"}); }
+
+bool has_device(VirtioDevice kind) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/bus/virtio/devices", error)) {
+    const auto id = read_small_file(entry.path() / "device");
+    if (id && std::strtol(id->c_str(), nullptr, 16) == static_cast<long>(kind)) return true;
+  }
+  return false;
+}
+
+void load_driver(VirtioDevice kind) {
+  switch (kind) {
+    case VirtioDevice::network: return load_modules({"failover", "net_failover", "virtio_net"});
+    case VirtioDevice::disk: return load_modules({"virtio_blk"});
+    case VirtioDevice::serial: return load_modules({"virtio_console"});
+  }
+}
+
+DiskState mount_disk(std::string& why) {
+  if (access("/dev/vda", F_OK) != 0) return DiskState::absent;
+  if (mount("/dev/vda", "/data", "ext4", MS_NOATIME, nullptr) == 0) return DiskState::mounted;
+  why = std::string("mount: ") + std::strerror(errno);
+  return DiskState::failed;
+}
+
+void unmount_disk() {
+  if (umount2("/data", 0) != 0 && errno != EINVAL) complain("unmount /data");
+}
+
+std::string disk_serial() { return read_small_file("/sys/block/vda/serial").value_or(""); }
+
+std::string wait_for_port(const char* name, int wait_ms_max) {
+  for (int waited_ms = 0; waited_ms <= wait_ms_max; ++waited_ms) {
+    if (const auto path = find_port(name)) return *path;
+    const timespec one_ms{0, 1'000'000};
+    nanosleep(&one_ms, nullptr);
+  }
+  return "";
+}
+
+void start_network() {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return complain("socket");
+  ifreq request{};
+  std::strncpy(request.ifr_name, "eth0", IFNAMSIZ - 1);
+  set_address(request.ifr_addr, "10.0.2.15");
+  if (ioctl(fd, SIOCSIFADDR, &request) != 0) complain("eth0 address");
+  set_address(request.ifr_netmask, "255.255.255.0");
+  if (ioctl(fd, SIOCSIFNETMASK, &request) != 0) complain("eth0 netmask");
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  if (ioctl(fd, SIOCSIFFLAGS, &request) != 0) complain("eth0 up");
+  rtentry route{};
+  set_address(route.rt_dst, "0.0.0.0");
+  set_address(route.rt_genmask, "0.0.0.0");
+  set_address(route.rt_gateway, "10.0.2.2");
+  route.rt_flags = RTF_UP | RTF_GATEWAY;
+  if (ioctl(fd, SIOCADDRT, &route) != 0) complain("eth0 route");
+  close(fd);
+}
+
+std::string kernel_option(const std::string& name, const std::string& otherwise) {
+  const std::string line = " " + read_small_file("/proc/cmdline").value_or("") + " ";
+  const std::size_t at = line.find(" " + name + "=");
+  if (at == std::string::npos) return otherwise;
+  const std::size_t value = at + name.size() + 2;
+  return line.substr(value, line.find(' ', value) - value);
+}
+
+}  // namespace ebb::guest

@@ -1,0 +1,129 @@
+#!/bin/bash
+# build-guest.sh OUTDIR: makes the witness guest - OUTDIR/{vmlinux,initrd.cpio,disk.raw,cmdline}.
+# Does nothing when its inputs have not changed; safe to run many at once; the kernel package is kept in
+# OUTDIR/cache, so only the first run needs a network. EBB_GUEST_KERNEL=new asks for the newest kernel again.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+modules=(virtio_ring virtio virtio_mmio virtio_console virtio_blk failover net_failover virtio_net)
+outputs=(vmlinux initrd.cpio disk.raw cmdline)
+compile=(clang++-19 -std=c++23 -static -O2 -s -fuse-ld=lld -ffunction-sections -Wl,--gc-sections)
+
+# quiet, panic, reboot   a short console, and an end of QEMU (-no-reboot) whether the guest crashes or stops
+# no_timer_check         a busy host makes the kernel's timer test fail, and the boot with it
+# tsc=reliable           a guest that was paused or moved keeps its clock source
+# the others             what the guest does not use; half of the boot time under emulation is in them
+# The host adds tsc_early_khz=<its own TSC in kHz>.
+cmdline="console=ttyS0 quiet panic=-1 reboot=t no_timer_check tsc=reliable cryptomgr.notests mitigations=off"
+cmdline+=" ipv6.disable=1 apparmor=0 audit=0"
+
+main() {
+  [[ $# -eq 1 ]] || die "usage: build-guest.sh OUTDIR"
+  mkdir -p "$1/cache"
+  out=$(cd "$1" && pwd)
+  exec 9>"$out/.lock"
+  flock 9
+  rm -rf "$out"/.build.* "$out"/cache/.download.*  # of runs that were killed
+  obtain_kernel_package
+  local key
+  key=$(input_key)
+  if is_current "$key"; then return; fi
+  work=$(mktemp -d "$out/.build.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  unpack_kernel
+  make_initrd
+  make_disk
+  echo "$cmdline" >"$work/cmdline"
+  publish "$key"
+}
+
+die() {
+  echo "build-guest: $*" >&2
+  exit 1
+}
+
+# Sets `package` to the kernel package in the cache, downloading it if there is none.
+obtain_kernel_package() {
+  package=$(newest_cached)
+  [[ -z $package || ${EBB_GUEST_KERNEL:-} == new ]] || return 0
+  local name into
+  name=$(kernel_package_name)
+  if [[ -z $name ]]; then
+    apt-get update -q >&2 || true
+    name=$(kernel_package_name)
+  fi
+  [[ -n $name ]] || die "apt knows no linux-image-cloud-amd64; is this Debian, with a network?"
+  into=$(mktemp -d "$out/cache/.download.XXXXXX")
+  if ! (cd "$into" && apt-get download -q -o APT::Sandbox::User=root "$name" >&2); then
+    rm -rf "$into"
+    die "could not download $name"
+  fi
+  mv "$into"/*.deb "$out/cache/"
+  rmdir "$into"
+  package=$(newest_cached)
+}
+
+newest_cached() {
+  find "$out/cache" -maxdepth 1 -name 'linux-image-*-cloud-amd64_*.deb' | sort -V | tail -n 1
+}
+
+# The package that the meta package stands for: linux-image-<version>-cloud-amd64.
+kernel_package_name() {
+  apt-cache depends linux-image-cloud-amd64 2>/dev/null |
+    sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*-cloud-amd64\)$/\1/p' | head -n 1
+}
+
+# One line that changes when any input of the build does.
+input_key() {
+  {
+    (cd "$here" && sha256sum -- *.h *.cpp *.py build-guest.sh)
+    sha256sum <"$package"
+    "${compile[0]}" --version
+    mke2fs -V 2>&1
+  } | sha256sum | cut -d ' ' -f 1
+}
+
+is_current() {
+  local file
+  for file in "${outputs[@]}"; do [[ -s $out/$file ]] || return 1; done
+  [[ -f $out/.key && $(<"$out/.key") == "$1" ]]
+}
+
+unpack_kernel() {
+  dpkg-deb -x "$package" "$work/kernel"
+  python3 "$here/extract-vmlinux.py" "$work"/kernel/boot/vmlinuz-* "$work/vmlinux"
+}
+
+# Not compressed: unpacking under emulation takes longer than reading half a megabyte more.
+make_initrd() {
+  local root=$work/root module found
+  mkdir -p "$root"/{dev,proc,sys,data,modules}
+  "${compile[@]}" "$here"/{main,init,boot,witness}.cpp -o "$root/init"
+  for module in "${modules[@]}"; do
+    found=$(find "$work/kernel" -name "$module.ko")
+    [[ -n $found ]] || die "the kernel package has no module $module"
+    # Signature and type information cost time at each load and serve nobody here.
+    objcopy --strip-debug -R .BTF -R .BTF_ids "$found" "$root/modules/$module.ko"
+  done
+  find "$root" -exec touch -h -d @0 {} +
+  (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$work/initrd.cpio"
+}
+
+# Small, with a journal, and the same bytes each time.
+make_disk() {
+  truncate -s 64M "$work/disk.raw"
+  E2FSPROGS_FAKE_TIME=1 mke2fs -q -F -t ext4 -b 4096 -I 256 -N 64 -m 0 -J size=4 -L ebbdata -O ^resize_inode \
+    -U 0ebb0ebb-0ebb-4ebb-8ebb-0ebb0ebb0ebb -E hash_seed=0ebb0ebb-0ebb-4ebb-8ebb-0ebb0ebb0ebb,root_owner=0:0,lazy_itable_init=0 \
+    "$work/disk.raw"
+}
+
+# Each file appears whole; the key comes last, so an interrupted run is repeated.
+publish() {
+  local file
+  rm -f "$out/.key"
+  for file in "${outputs[@]}"; do mv -f "$work/$file" "$out/$file"; done
+  echo "$1" >"$work/.key"
+  mv -f "$work/.key" "$out/.key"
+}
+
+main "$@"

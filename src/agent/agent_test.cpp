@@ -1,0 +1,318 @@
+#include "agent/testing.h"
+
+namespace ebb::agent::testing {
+namespace {
+
+TEST_F(AgentTest, AWantedVmIsBootedAndReported) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  const auto& seen = *control_.seen("a");
+  EXPECT_TRUE(seen.machine);
+  EXPECT_TRUE(seen.disk_open);
+  EXPECT_TRUE(seen.ports.contains("http"));
+  EXPECT_TRUE(seen.timings.open_ms && seen.timings.boot_ms);
+  EXPECT_GT(*seen.timings.boot_ms, 500u);
+  EXPECT_EQ(control_.report.machines, 1u);
+  EXPECT_EQ(control_.report.leases, 1u);
+  EXPECT_TRUE(control_.report.disk_daemon_up);
+  EXPECT_EQ(control_.report.wanted_revision, control_.set.revision);
+  EXPECT_EQ(control_.registrations, 1u);
+  EXPECT_EQ(control_.refused, 0u);
+}
+
+TEST_F(AgentTest, ADrainedVmIsStoppedSealedAndThenGone) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  daemon_.is_slow = true;
+  control_.want({vm("a", 5, Wanted::sealed)});
+  ASSERT_TRUE(reaches("a", VmSeen::sealed, 5));
+  EXPECT_TRUE(daemon_.is("disk-a", DiskSeen::sealed));
+  EXPECT_EQ(machines_of("a"), 0u);
+  EXPECT_TRUE(control_.seen("a")->guest_stopped_itself);
+  EXPECT_TRUE(control_.seen("a")->timings.stop_ms && control_.seen("a")->timings.seal_ms);
+  control_.want({});
+  ASSERT_TRUE(run_until([&] { return control_.sees_nothing(); }));
+  EXPECT_TRUE(daemon_.disks.empty());
+  EXPECT_EQ(control_.report.leases, 0u);
+  EXPECT_EQ(control_.report.exports, 0u);
+  EXPECT_EQ(control_.report.machines, 0u);
+}
+
+TEST_F(AgentTest, ACancelledFreezeRunsTheGuestAgain) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  control_.want({vm("a", 5, Wanted::sealed)});
+  run_for(50ms);  // the guest is stopping
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(
+      run_until([&] { return control_.sees("a", VmSeen::running, 5) && ledger_.runs().size() == 2; }));
+  EXPECT_EQ(machines_of("a"), 1u);
+  EXPECT_TRUE(daemon_.is("disk-a", DiskSeen::open));
+}
+
+TEST_F(AgentTest, AStandbyOwnsNothingAndThenTakesOver) {
+  start_agent();
+  control_.want({vm("a", 5, Wanted::standby)});
+  ASSERT_TRUE(reaches("a", VmSeen::standby, 5));
+  EXPECT_FALSE(control_.seen("a")->disk_open);
+  EXPECT_EQ(control_.report.leases, 0u);
+  EXPECT_EQ(machines_of("a"), 0u);
+  control_.want({vm("a", 6)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 6));
+  EXPECT_TRUE(control_.seen("a")->timings.prepare_ms);
+}
+
+TEST_F(AgentTest, AnAbandonedStandbyLeavesNothingAndSealsNothing) {
+  start_agent();
+  control_.want({vm("a", 5, Wanted::standby)});
+  ASSERT_TRUE(reaches("a", VmSeen::standby, 5));
+  control_.want({});
+  ASSERT_TRUE(run_until([&] { return control_.sees_nothing(); }));
+  EXPECT_TRUE(daemon_.disks.empty());
+  EXPECT_EQ(count_calls("seal disk-a"), 0u);
+}
+
+TEST_F(AgentTest, AnOlderEpochIsRefusedAlsoAfterARestartAndAfterTheVmLeft) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  control_.want({vm("a", 4)});
+  run_for(5s);
+  EXPECT_TRUE(control_.sees("a", VmSeen::running, 5));
+  EXPECT_EQ(ledger_.runs().size(), 1u);
+  control_.want({});
+  ASSERT_TRUE(run_until([&] { return control_.sees_nothing(); }));
+  for (int restart = 0; restart < 2; ++restart) {
+    control_.want({vm("a", 4)});
+    run_for(10s);
+    EXPECT_EQ(machines_of("a"), 0u);
+    EXPECT_EQ(count_calls("open disk-a"), 1u);
+    restart_agent();
+  }
+  control_.want({vm("a", 6)});
+  EXPECT_TRUE(reaches("a", VmSeen::running, 6));
+}
+
+TEST_F(AgentTest, MachinesAreLeftAloneWhileTheControlPlaneIsAway) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  control_.stop();
+  run_for(10min);
+  restart_agent();
+  run_for(10min);
+  EXPECT_EQ(machines_of("a"), 1u);
+  EXPECT_EQ(ledger_.runs().size(), 1u);
+  control_.start();
+  control_.knows_worker = false;  // a control plane that has forgotten its workers
+  control_.report = {};
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  EXPECT_EQ(ledger_.runs().size(), 1u);
+}
+
+TEST_F(AgentTest, AGuestThatCrashesIsRestartedAlsoWithoutAControlPlane) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  machines_.crash(VmId("a"));
+  ASSERT_TRUE(reaches("a", VmSeen::failed, 5));
+  EXPECT_EQ(control_.seen("a")->failures, 1u);
+  EXPECT_NE(control_.seen("a")->error, "");
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  EXPECT_EQ(control_.seen("a")->failures, 0u);
+  control_.stop();
+  machines_.crash(VmId("a"));
+  run_for(30s);
+  EXPECT_EQ(machines_of("a"), 1u);
+}
+
+TEST_F(AgentTest, AGuestThatNeverComesUpIsTriedAgainEverMoreRarely) {
+  machines_.set_guest_fault(VmId("a"), sim::SimMachines::GuestFault::exits_at_boot);
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(run_until([&] { return control_.seen("a") && control_.seen("a")->failures >= 3; }));
+  run_for(10min);
+  auto runs = ledger_.runs().size();
+  EXPECT_GT(runs, 8u);
+  EXPECT_LT(runs, 25u);
+}
+
+TEST_F(AgentTest, AFencedMachineIsKilledAndFlushesNothing) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  control_.stop();
+  daemon_.fence("disk-a");
+  auto fenced_at = world_.loop().now();
+  ASSERT_TRUE(run_until([&] { return machines_of("a") == 0; }, 2s));
+  EXPECT_LT(world_.loop().now() - fenced_at, 1s);
+  auto flushes = flushes_["a"];
+  run_for(5min);
+  EXPECT_EQ(flushes_["a"], flushes);
+  EXPECT_EQ(count_calls("seal disk-a"), 0u);
+  EXPECT_EQ(ledger_.runs().size(), 1u) << "a fenced VM was started again under its old epoch";
+  control_.start();
+  ASSERT_TRUE(reaches("a", VmSeen::fenced, 5));
+  control_.want({vm("a", 7)});
+  daemon_.disks.clear();
+  EXPECT_TRUE(reaches("a", VmSeen::running, 7));
+}
+
+TEST_F(AgentTest, AGuestThatIgnoresItsStopIsKilledWhenItsDiskIsFencedMeanwhile) {
+  machines_.set_guest_fault(VmId("a"), sim::SimMachines::GuestFault::ignores_stop);
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  auto sealed = vm("a", 5, Wanted::sealed);
+  sealed.stop_grace_ms = 600'000;
+  control_.want({sealed});
+  run_for(2s);
+  daemon_.fence("disk-a");
+  EXPECT_TRUE(run_until([&] { return machines_of("a") == 0; }, 2s));
+  EXPECT_TRUE(reaches("a", VmSeen::fenced, 5));
+}
+
+TEST_F(AgentTest, ADiskThatIsFencedAtItsOpeningIsReportedSo) {
+  daemon_.refuse_open = Error{Code::fenced, "HEAD is newer", {}};
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::fenced, 5));
+  EXPECT_EQ(machines_of("a"), 0u);
+}
+
+TEST_F(AgentTest, WithoutADiskDaemonMachinesRunOnAndItIsSaid) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  daemon_.stop();
+  ASSERT_TRUE(run_until([&] { return !control_.report.disk_daemon_up; }));
+  run_for(1min);
+  EXPECT_EQ(machines_of("a"), 1u);
+  auto opens = count_calls("open disk-a");
+  daemon_.disks.clear();  // and it comes back without a memory
+  daemon_.start();
+  ASSERT_TRUE(
+      run_until([&] { return control_.report.disk_daemon_up && daemon_.is("disk-a", DiskSeen::open); }));
+  EXPECT_EQ(count_calls("open disk-a"), opens + 1);
+  EXPECT_EQ(ledger_.runs().size(), 1u);
+}
+
+TEST_F(AgentTest, WhatDoesNotFitIsRefusedWithTheReason) {
+  start_agent();
+  auto large = vm("b", 6);
+  large.memory_bytes = 900 * MiB;  // fits without QEMU's own memory and without VM a
+  control_.want({vm("a", 5), large});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  ASSERT_TRUE(reaches("b", VmSeen::failed, 6));
+  EXPECT_NE(control_.seen("b")->error.find("no room"), std::string::npos) << control_.seen("b")->error;
+  EXPECT_EQ(count_calls("open disk-b"), 0u);
+  control_.want({large});
+  EXPECT_TRUE(reaches("b", VmSeen::running, 6));
+}
+
+TEST_F(AgentTest, AnUnknownMachineIsLeftUntilAWantedSetIsReceived) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  kill_agent();
+  drive_ = std::make_shared<sim::SimDrive>();  // the agent's memory is lost
+  control_.stop();
+  start_agent();
+  run_for(5min);
+  EXPECT_EQ(machines_of("a"), 1u);
+  control_.report = {};
+  control_.start();
+  // It is wanted after all: adopted as it is.
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  EXPECT_EQ(ledger_.runs().size(), 1u);
+
+  kill_agent();
+  drive_ = std::make_shared<sim::SimDrive>();
+  start_agent();
+  control_.want({});
+  ASSERT_TRUE(run_until([&] { return control_.sees_nothing() && machines_of("a") == 0; }));
+}
+
+TEST_F(AgentTest, AKernelThatIsNotWhatWasAnnouncedIsNotBooted) {
+  auto bad = vm("a", 5);
+  bad.kernel.sha256[0] = bad.kernel.sha256[0] == '0' ? '1' : '0';
+  start_agent();
+  control_.want({bad});
+  ASSERT_TRUE(reaches("a", VmSeen::failed, 5));
+  EXPECT_NE(control_.seen("a")->error.find("sha256"), std::string::npos);
+  EXPECT_EQ(machines_of("a"), 0u);
+}
+
+TEST_F(AgentTest, AnImagesDiskIsClosedWithItsLastUser) {
+  auto stateless = [](const std::string& name, Epoch epoch) {
+    auto w = vm(name, epoch);
+    w.disks = {{DiskId("image"), PoolId("pool"), MiB, DiskClass::remote, true, false}};
+    return w;
+  };
+  start_agent();
+  control_.want({stateless("a", 5), stateless("b", 6)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  ASSERT_TRUE(reaches("b", VmSeen::running, 6));
+  EXPECT_EQ(control_.report.leases, 0u);
+  control_.want({stateless("b", 6)});
+  ASSERT_TRUE(run_until([&] { return control_.report.vms.size() == 1; }));
+  EXPECT_TRUE(daemon_.is("image", DiskSeen::reading));
+  control_.want({});
+  ASSERT_TRUE(run_until([&] { return control_.sees_nothing(); }));
+  EXPECT_TRUE(daemon_.disks.empty());
+  EXPECT_EQ(count_calls("seal image"), 0u);
+}
+
+TEST_F(AgentTest, AFolderOfANewerVersionIsRefused) {
+  drive_->make_dirs("/agent").value();
+  drive_->replace("/agent/wishes.json", to_bytes(R"({"format":2,"shape":"unknown"})")).value();
+  start_agent();
+  ASSERT_TRUE(run_until([&] { return run_result_->has_value(); }));
+  EXPECT_EQ((*run_result_)->error().code, Code::invalid);
+  EXPECT_NE((*run_result_)->error().message.find("newer version"), std::string::npos);
+  run_for(1min);
+  EXPECT_EQ(control_.registrations, 0u);
+}
+
+TEST_F(AgentTest, ASecondAgentOnTheSameFolderIsRefused) {
+  start_agent();
+  run_for(1s);
+  auto* first = agent_process_;
+  start_agent();
+  ASSERT_TRUE(run_until([&] { return run_result_->has_value(); }));
+  EXPECT_EQ((*run_result_)->error().code, Code::busy);
+  first->kill();
+}
+
+TEST_F(AgentTest, AQuietAgentReportsEveryTwoSeconds) {
+  start_agent();
+  ASSERT_TRUE(run_until([&] { return control_.reports > 0; }));
+  run_for(2s);
+  auto before = control_.reports;
+  run_for(20s);
+  EXPECT_GE(control_.reports - before, 9u);
+  EXPECT_LE(control_.reports - before, 12u);
+}
+
+TEST_F(AgentTest, OperatorsSeeWhatItSees) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  auto& operator_process = world_.start_process(worker_host, "curl");
+  sim::SimHttp http(operator_process, network_);
+  auto ask = [&](const std::string& target) {
+    return **sim::run_in(operator_process, http.request("unix:/run/agent", {"GET", target, {}, {}}, 1s));
+  };
+  EXPECT_EQ(ask("/healthz").status, 200);
+  EXPECT_EQ(ask("/nothing").status, 404);
+  auto status = json::parse(ask("/status").body);
+  ASSERT_TRUE(status);
+  EXPECT_EQ(status->at("worker"), "worker-1");
+  EXPECT_EQ(status->at("vms").at(0).at("seen").at("state"), "running");
+}
+
+}  // namespace
+}  // namespace ebb::agent::testing

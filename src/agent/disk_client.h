@@ -1,0 +1,49 @@
+// The disk daemon's five verbs over its unix socket, and what it was last heard to say about each disk.
+#pragma once
+#include "env/http.h"
+#include "env/sync.h"
+#include "model/disk_daemon_types.h"
+
+namespace ebb::agent {
+
+class DiskClient final {
+ public:
+  DiskClient(Loop& loop, Http& http, std::string address)
+      : loop_(loop), http_(http), address_(std::move(address)) {}
+
+  // Each asks once; the daemon answers within a second or so with the state it has reached by then.
+  Task<Result<DiskStatus>> open(OpenDisk request) {
+    return ask("/open", json::write_text(request), request.disk);
+  }
+  Task<Result<DiskStatus>> standby(DiskRef ref) { return ask("/standby", json::write_text(ref), ref.disk); }
+  Task<Result<DiskStatus>> seal(DiskRef ref) { return ask("/seal", json::write_text(ref), ref.disk); }
+  Task<Status> close(DiskRef ref);
+  Task<Status> refresh();
+
+  // As of the last answer; everything here is a memory.
+  const DaemonStatus& last() const { return last_; }
+  const DiskStatus* find(const DiskId& disk) const;
+  bool is_up() const { return is_up_; }
+
+ private:
+  Task<Result<DiskStatus>> ask(std::string verb, std::string body, DiskId disk);
+  Task<Result<HttpResponse>> request(HttpRequest request);
+  void remember(const DiskStatus& status);
+  void drop(const DiskId& disk);
+
+  Loop& loop_;
+  Http& http_;
+  std::string address_;
+  DaemonStatus last_;
+  std::uint64_t verbs_ = 0;  // answered: a status asked for before a verb's answer is older than that answer
+  bool is_up_ = false;
+};
+
+// Whether the daemon owns or serves the disk in this state.
+bool holds_lease(DiskSeen state);
+bool serves(const DiskStatus& status);
+
+// The error that a reply carries, by its code; for a reply that is no ErrorBody, by its HTTP status.
+Error error_of(const HttpResponse& response, std::string_view doing);
+
+}  // namespace ebb::agent

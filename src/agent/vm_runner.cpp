@@ -1,0 +1,533 @@
+#include "agent/vm_runner.h"
+
+namespace ebb::agent {
+namespace {
+
+constexpr Duration look_period = 5s;  // without news
+constexpr Duration failed_look_period = 1s;
+constexpr Duration retry_first = 1s, retry_max = 60s;
+constexpr Duration conflict_pause = 100ms;
+constexpr Duration steady_after = 60s;  // up for so long, a guest's earlier exits are forgiven
+constexpr Duration ask_pause_first = 5ms, ask_pause_max = 200ms, daemon_down_pause = 500ms;
+
+VmSeen first_guess(Wanted wanted) {
+  switch (wanted) {
+    case Wanted::running:
+      return VmSeen::starting;
+    case Wanted::standby:
+      return VmSeen::preparing;
+    case Wanted::sealed:
+    case Wanted::stopped:
+    case Wanted::absent:
+      return VmSeen::stopping;
+  }
+  return VmSeen::stopping;
+}
+
+// An image's disk is read by many VMs of different epochs: it is opened under none.
+Epoch disk_epoch(const WantedVm& wish, const WantedDisk& disk) { return disk.read_only ? 0 : wish.epoch; }
+
+bool is_reached(DiskSeen state, bool open, bool standby) {
+  switch (state) {
+    case DiskSeen::open:
+    case DiskSeen::reading:
+      return open;
+    case DiskSeen::standby:
+      return standby;
+    case DiskSeen::sealed:
+      return !open && !standby;
+    case DiskSeen::opening:
+    case DiskSeen::sealing:
+    case DiskSeen::fenced:
+    case DiskSeen::failed:
+      return false;
+  }
+  return false;
+}
+
+bool may_pass(Code code) { return code == Code::unavailable || code == Code::busy; }
+
+}  // namespace
+
+VmRunner::VmRunner(Tools tools, WantedVm wish, Origin origin)
+    : t_(std::move(tools)), wish_(std::move(wish)), origin_(origin), poke_(*t_.loop), scope_(*t_.loop) {
+  seen_.vm = wish_.vm;
+  seen_.epoch = wish_.epoch;
+  seen_.state = first_guess(wish_.wanted);
+}
+
+void VmRunner::ask(WantedVm wish) {
+  if (origin_ == Origin::asked && wish == wish_) return;
+  origin_ = Origin::asked;
+  wish_ = std::move(wish);
+  ++version_;
+  retry_at_ = {};
+  exits_ = 0;
+  poke_.poke();
+}
+
+Task<void> VmRunner::run() {
+  while (!gone_) {
+    auto pause = co_await step();
+    if (!gone_) co_await poke_.wait_for(pause);
+  }
+}
+
+Task<Duration> VmRunner::step() {
+  if (origin_ == Origin::found) co_return co_await step_found();
+  switch (wish_.wanted) {
+    case Wanted::running:
+      co_return co_await step_running(wish_);
+    case Wanted::standby:
+      co_return co_await step_standby(wish_);
+    case Wanted::sealed:
+    case Wanted::stopped:
+      co_return co_await step_down(wish_);
+    case Wanted::absent:
+      co_return co_await step_absent(wish_);
+  }
+  co_return look_period;
+}
+
+// ---- what is seen
+
+SeenVm VmRunner::seen() const {
+  auto seen = seen_;
+  for (const auto& disk : wish_.disks) {
+    const auto* status = t_.disks->find(disk.id);
+    bool is_held = status && (holds_lease(status->state) || serves(*status));
+    seen.disk_open = seen.disk_open || (is_held && (!disk.read_only || seen.machine));
+  }
+  return seen;
+}
+
+void VmRunner::enter(VmSeen state, std::string error) {
+  if (seen_.state != state)
+    t_.log.info("VM {} (epoch {}): {}{}{}", seen_.vm, seen_.epoch, json::name_of(state),
+                error.empty() ? "" : ": ", error);
+  else if (seen_.error != error && !error.empty())
+    t_.log.info("VM {} (epoch {}): {}", seen_.vm, seen_.epoch, error);
+  seen_.state = state;
+  seen_.error = std::move(error);
+  t_.changed();
+}
+
+// From here on what is seen is about this wish.
+void VmRunner::begin(const WantedVm& wish) {
+  if (seen_.epoch == wish.epoch) return;
+  seen_.epoch = wish.epoch;
+  seen_.failures = 0;
+  seen_.guest_stopped_itself = false;
+}
+
+void VmRunner::no_machine() {
+  seen_.machine = false;
+  seen_.ports.clear();
+  boot_began_.reset();
+  ready_since_.reset();
+  reserved_ = false;
+}
+
+std::uint32_t VmRunner::ms_since(Instant then) const {
+  return static_cast<std::uint32_t>(to_ms(t_.loop->now() - then));
+}
+
+Task<Result<std::optional<MachineStatus>>> VmRunner::find_machine() {
+  EBB_CO_TRY(machines, co_await t_.hypervisor->list());
+  for (auto& machine : machines) {
+    if (machine.vm == seen_.vm) co_return std::optional(std::move(machine));
+  }
+  co_return std::nullopt;
+}
+
+Task<Duration> VmRunner::step_found() {
+  auto machine = co_await find_machine();
+  if (!machine || !*machine || origin_ != Origin::found) co_return look_period;
+  seen_.machine = (*machine)->state != MachineState::exited;
+  seen_.ports = (*machine)->ports, seen_.accel = (*machine)->accel;
+  auto state = !seen_.machine                             ? VmSeen::stopped
+               : (*machine)->state == MachineState::ready ? VmSeen::running
+                                                          : VmSeen::starting;
+  enter(state, "found here; waiting for the control plane to say what it is");
+  co_return look_period;
+}
+
+// ---- running
+
+Task<Duration> VmRunner::step_running(WantedVm wish) {
+  auto version = version_;
+  auto machine = co_await find_machine();
+  if (!machine) co_return on_start_failure(machine.error());
+  begin(wish);
+  if (fenced_epoch_ == wish.epoch) co_return co_await keep_fenced(std::move(wish));
+  if (*machine && (*machine)->state == MachineState::exited) {
+    co_await bury(std::move(wish), std::move(**machine));
+    co_return 0s;
+  }
+  if (*machine && (*machine)->epoch != wish.epoch) {
+    auto stopped = co_await stop_machine(std::move(wish));
+    co_return stopped ? 0s : failed_look_period;
+  }
+  if (*machine) co_return co_await tend(std::move(wish), std::move(**machine));
+  if (reserved_) no_machine();
+  if (t_.loop->now() < retry_at_) co_return retry_at_ - t_.loop->now();
+  auto started = co_await start(std::move(wish));
+  if (!is_current(version) || started) co_return 0s;
+  co_return on_start_failure(started.error());
+}
+
+Duration VmRunner::on_start_failure(const Error& error) {
+  reserved_ = false;
+  ++seen_.failures;
+  wait_before_retry(seen_.failures);
+  enter(VmSeen::failed, error.message);
+  return retry_at_ - t_.loop->now();
+}
+
+void VmRunner::wait_before_retry(std::uint32_t attempts) {
+  auto pause = retry_first * (1u << std::min(attempts > 0 ? attempts - 1 : 0, 6u));
+  retry_at_ = t_.loop->now() + std::min<Duration>(pause, retry_max);
+}
+
+// Fails only for reasons of this wish; ends well, with nothing started, when the wish has changed meanwhile.
+Task<Status> VmRunner::start(WantedVm wish) {
+  auto version = version_;
+  enter(VmSeen::starting);
+  EBB_CO_CHECKED(t_.admit(wish));
+  reserved_ = true;
+  MachineSpec spec;
+  EBB_CO_CHECKED(co_await fetch_blobs(wish, &spec));
+  auto open_began = t_.loop->now();
+  for (const auto& disk : wish.disks) {
+    if (!is_current(version)) co_return Status{};
+    auto status = co_await drive(Verb::open, wish, disk);
+    if (!is_current(version)) co_return Status{};
+    if (!status && status.error().code == Code::fenced) {
+      fenced_epoch_ = wish.epoch;
+      co_return Status{};
+    }
+    if (!status) co_return fail(std::move(status).error());
+    auto bytes = status->size_bytes ? status->size_bytes : disk.size_bytes;
+    spec.disks.push_back({disk.id.value, status->nbd_socket, status->nbd_export, disk.read_only, bytes});
+  }
+  if (!is_current(version)) co_return Status{};
+  seen_.timings.open_ms = ms_since(open_began);
+  auto began = t_.loop->now();
+  auto machine = co_await t_.hypervisor->start(std::move(spec));
+  // A request of an agent that died just before this one may come through late: look again.
+  if (!machine && machine.error().code == Code::conflict) {
+    co_await sleep_for(*t_.loop, conflict_pause);
+    co_return Status{};
+  }
+  if (!machine) co_return fail(std::move(machine).error());
+  boot_began_ = began;
+  seen_.machine = true;
+  if (fenced_epoch_ == wish.epoch) co_await kill_fenced();
+  co_return Status{};
+}
+
+Task<Status> VmRunner::fetch_blobs(WantedVm wish, MachineSpec* spec) {
+  EBB_CO_TRY(kernel, co_await t_.blobs->fetch(wish.image_pool, wish.kernel));
+  spec->kernel = std::move(kernel);
+  if (wish.initrd) {
+    EBB_CO_TRY(initrd, co_await t_.blobs->fetch(wish.image_pool, *wish.initrd));
+    spec->initrd = std::move(initrd);
+  }
+  spec->vm = wish.vm, spec->epoch = wish.epoch;
+  spec->cmdline = wish.cmdline, spec->cpus = wish.cpus, spec->memory_bytes = wish.memory_bytes;
+  spec->channels = wish.channels;
+  for (const auto& port : wish.ports) spec->ports.push_back({port.name, port.guest});
+  co_return Status{};
+}
+
+// The machine is there, under the right epoch.
+Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
+  auto version = version_;
+  reserved_ = true;
+  seen_.machine = true;
+  seen_.ports = machine.ports, seen_.accel = machine.accel;
+  auto disks = co_await keep_disks_open(wish);
+  if (!is_current(version) || fenced_epoch_ == wish.epoch) co_return 0s;
+  auto trouble = !machine.error.empty() ? machine.error : disks ? std::string() : disks.error().message;
+  switch (machine.state) {
+    case MachineState::booting:
+      enter(VmSeen::starting, trouble);
+      break;
+    case MachineState::ready:
+      if (boot_began_) seen_.timings.boot_ms = ms_since(*std::exchange(boot_began_, std::nullopt));
+      if (!ready_since_) ready_since_ = t_.loop->now();
+      seen_.failures = 0;
+      enter(VmSeen::running, trouble);
+      break;
+    case MachineState::paused:
+      enter(ready_since_ ? VmSeen::running : VmSeen::starting, "paused: " + trouble);
+      break;
+    case MachineState::exited:
+      co_return 0s;
+  }
+  co_return look_period;
+}
+
+// The disk daemon opens again by itself what it had open; this is for one that has lost its memory.
+Task<Status> VmRunner::keep_disks_open(WantedVm wish) {
+  if (!t_.disks->is_up()) co_return fail(Code::unavailable, "the disk daemon does not answer");
+  Status status;
+  for (const auto& disk : wish.disks) {
+    const auto* known = t_.disks->find(disk.id);
+    bool is_right = known && known->epoch == disk_epoch(wish, disk) &&
+                    (known->state == DiskSeen::open || known->state == DiskSeen::reading ||
+                     known->state == DiskSeen::opening);
+    if (is_right) continue;
+    auto opened = co_await ask_daemon(Verb::open, wish, disk);
+    if (!opened && opened.error().code == Code::fenced) {
+      fenced_epoch_ = wish.epoch;
+      co_await kill_fenced();
+    }
+    if (!opened) status = fail(std::move(opened).error());
+  }
+  co_return status;
+}
+
+// The machine has ended although it was wanted.
+Task<void> VmRunner::bury(WantedVm wish, MachineStatus machine) {
+  if (ready_since_ && t_.loop->now() - *ready_since_ > steady_after) exits_ = 0;
+  no_machine();
+  if (machine.epoch == wish.epoch) {
+    ++seen_.failures;
+    wait_before_retry(++exits_);
+    enter(VmSeen::failed, machine.error.empty() ? "the machine has ended" : machine.error);
+  }
+  auto forgotten = co_await t_.hypervisor->forget(wish.vm);
+  if (forgotten) co_return;
+  t_.log.error("VM {}: {}", wish.vm, forgotten.error());
+  co_await sleep_for(*t_.loop, failed_look_period);
+}
+
+// ---- standby
+
+Task<Duration> VmRunner::step_standby(WantedVm wish) {
+  auto version = version_;
+  auto machine = co_await find_machine();
+  if (!machine) co_return failed_look_period;
+  if (*machine) {
+    // Left over from an earlier time of this VM here.
+    auto stopped = co_await stop_machine(wish);
+    if (stopped && is_current(version)) stopped = co_await release_disks(wish);
+    co_return stopped ? 0s : failed_look_period;
+  }
+  if (reserved_) no_machine();
+  begin(wish);
+  auto is_warm = [&](const WantedDisk& disk) {
+    const auto* status = t_.disks->find(disk.id);
+    return disk.read_only || (status && status->state == DiskSeen::standby);
+  };
+  if (seen_.state == VmSeen::standby && done_version_ == version && std::ranges::all_of(wish.disks, is_warm))
+    co_return look_period;
+  if (t_.loop->now() < retry_at_) co_return retry_at_ - t_.loop->now();
+  enter(VmSeen::preparing);
+  auto began = t_.loop->now();
+  MachineSpec unused;
+  auto prepared = co_await fetch_blobs(wish, &unused);
+  for (const auto& disk : wish.disks) {
+    if (!prepared || !is_current(version) || disk.read_only) continue;
+    auto warm = co_await drive(Verb::standby, wish, disk);
+    if (!warm) prepared = fail(std::move(warm).error());
+  }
+  if (!is_current(version)) co_return 0s;
+  if (!prepared) co_return on_start_failure(prepared.error());
+  seen_.timings.prepare_ms = ms_since(began);
+  done_version_ = version;
+  enter(VmSeen::standby);
+  co_return look_period;
+}
+
+// ---- down
+
+Task<Duration> VmRunner::step_down(WantedVm wish) {
+  auto version = version_;
+  auto stopped = co_await stop_machine(wish);
+  begin(wish);
+  if (!stopped) {
+    enter(VmSeen::stopping, stopped.error().message);
+    co_return failed_look_period;
+  }
+  if (fenced_epoch_ == wish.epoch) co_return co_await keep_fenced(std::move(wish));
+  if (done_version_ == version) co_return look_period;
+  if (!is_current(version)) co_return 0s;
+  if (seen_.state != VmSeen::stopping) enter(VmSeen::stopping);
+  auto began = t_.loop->now();
+  for (const auto& disk : wish.disks) {
+    if (disk.read_only) continue;
+    auto sealed = co_await drive(Verb::seal, wish, disk);
+    if (!is_current(version)) co_return 0s;
+    if (!sealed && sealed.error().code == Code::fenced) {
+      fenced_epoch_ = wish.epoch;
+      co_return 0s;
+    }
+    if (!sealed) {
+      enter(VmSeen::stopping, sealed.error().message);
+      co_return failed_look_period;
+    }
+  }
+  seen_.timings.seal_ms = ms_since(began);
+  done_version_ = version;
+  enter(wish.wanted == Wanted::sealed ? VmSeen::sealed : VmSeen::stopped);
+  for (const auto& disk : wish.disks) {
+    if (disk.read_only && !t_.is_used_by_others(wish.vm, disk.id))
+      (void)co_await t_.disks->close({disk.id, disk.pool, 0});
+  }
+  t_.used_disks();
+  co_return look_period;
+}
+
+Task<Duration> VmRunner::step_absent(WantedVm wish) {
+  auto version = version_;
+  auto stopped = co_await stop_machine(wish);
+  if (stopped && is_current(version)) stopped = co_await release_disks(wish);
+  if (!is_current(version)) co_return 0s;
+  if (!stopped) {
+    enter(VmSeen::stopping, stopped.error().message);
+    co_return failed_look_period;
+  }
+  enter(VmSeen::absent);
+  gone_ = true;
+  co_return 0s;
+}
+
+Task<Status> VmRunner::stop_machine(WantedVm wish) {
+  EBB_CO_TRY(machine, co_await find_machine());
+  if (!machine) {
+    if (seen_.machine || reserved_) no_machine();
+    co_return Status{};
+  }
+  if (machine->state != MachineState::exited) {
+    seen_.machine = true;
+    seen_.epoch = machine->epoch;
+    enter(VmSeen::stopping);
+    auto began = t_.loop->now();
+    auto grace = fenced_epoch_ == machine->epoch ? Duration(0)
+                                                 : Duration(std::chrono::milliseconds(wish.stop_grace_ms));
+    EBB_CO_TRY(by_itself, co_await t_.hypervisor->stop(wish.vm, grace));
+    seen_.timings.stop_ms = ms_since(began);
+    seen_.guest_stopped_itself = by_itself;
+  }
+  no_machine();
+  t_.changed();
+  co_return co_await t_.hypervisor->forget(wish.vm);
+}
+
+// Nothing of the disks stays here, and nothing that a guest was told to be safe is lost.
+Task<Status> VmRunner::release_disks(WantedVm wish) {
+  if (wish.disks.empty()) co_return Status{};
+  auto version = version_;
+  EBB_CO_CHECKED(co_await t_.disks->refresh());
+  for (const auto& disk : wish.disks) {
+    if (disk.read_only && t_.is_used_by_others(wish.vm, disk.id)) continue;
+    EBB_CO_CHECKED(co_await seal_and_close(wish, disk));
+    if (!is_current(version)) co_return Status{};
+  }
+  t_.used_disks();
+  co_return Status{};
+}
+
+Task<Status> VmRunner::seal_and_close(WantedVm wish, WantedDisk disk) {
+  auto version = version_;
+  const auto* status = t_.disks->find(disk.id);
+  // What was never opened here, or is known to be owned by nobody here, has nothing to flush. A disk that the
+  // daemon does not know may still be ours by HEAD: the daemon looks.
+  bool owns_nothing =
+      disk.read_only || (status && (status->state == DiskSeen::standby || status->state == DiskSeen::sealed ||
+                                    status->state == DiskSeen::fenced || status->state == DiskSeen::reading));
+  if (!owns_nothing && fenced_epoch_ != wish.epoch) {
+    auto sealed = co_await drive(Verb::seal, wish, disk);
+    if (!is_current(version)) co_return Status{};
+    // Somebody else's, deleted, or in a pool that this worker does not have: nothing of ours.
+    auto code = sealed ? Code::internal : sealed.error().code;
+    bool is_not_ours =
+        code == Code::fenced || code == Code::conflict || code == Code::not_found || code == Code::invalid;
+    if (!sealed && !is_not_ours) co_return fail(std::move(sealed).error());
+  }
+  auto closed = co_await t_.disks->close({disk.id, disk.pool, disk_epoch(wish, disk)});
+  if (!closed && closed.error().code == Code::invalid) co_return Status{};
+  co_return closed;
+}
+
+// ---- fenced
+
+void VmRunner::look_at_disks() {
+  bool is_fenced = false, is_news = false;
+  for (const auto& disk : wish_.disks) {
+    const auto* status = t_.disks->find(disk.id);
+    is_fenced |=
+        status && status->state == DiskSeen::fenced && status->epoch == wish_.epoch && !disk.read_only;
+    is_news |= wish_.wanted == Wanted::running && seen_.machine &&
+               !(status && is_reached(status->state, true, false));
+  }
+  if (is_fenced && fenced_epoch_ != wish_.epoch && wish_.wanted != Wanted::standby) {
+    fenced_epoch_ = wish_.epoch;
+    scope_.spawn(kill_fenced());
+  } else if (is_news && t_.disks->is_up()) {
+    look();
+  }
+}
+
+// Somebody else owns the disk: not one more instruction, and no flush.
+Task<void> VmRunner::kill_fenced() {
+  auto vm = seen_.vm;
+  t_.log.warning("VM {} (epoch {}): a newer owner of its disk exists; killing the machine", vm, seen_.epoch);
+  (void)co_await t_.hypervisor->pause(vm);
+  auto killed = co_await t_.hypervisor->stop(vm, 0s);
+  if (!killed) t_.log.error("VM {}: {}", vm, killed.error());
+  look();
+}
+
+Task<Duration> VmRunner::keep_fenced(WantedVm wish) {
+  wish.stop_grace_ms = 0;
+  auto stopped = co_await stop_machine(wish);
+  if (!stopped) co_return failed_look_period;
+  if (seen_.state != VmSeen::fenced) enter(VmSeen::fenced, "a newer owner of its disk exists");
+  co_return look_period;
+}
+
+// ---- the disk daemon
+
+Task<Result<DiskStatus>> VmRunner::ask_daemon(Verb verb, WantedVm wish, WantedDisk disk) {
+  auto epoch = disk_epoch(wish, disk);
+  switch (verb) {
+    case Verb::open:
+      return t_.disks->open({disk.id, disk.pool, epoch, disk.disk_class, disk.read_only, disk.take_over});
+    case Verb::standby:
+      return t_.disks->standby({disk.id, disk.pool, epoch});
+    case Verb::seal:
+      return t_.disks->seal({disk.id, disk.pool, epoch});
+  }
+  check_failed(__FILE__, __LINE__, "a verb");
+}
+
+// Asks until the disk is where the verb leads, or cannot get there. What passes is waited for, visibly. Ends
+// with `conflict` when the wish has changed meanwhile.
+Task<Result<DiskStatus>> VmRunner::drive(Verb verb, WantedVm wish, WantedDisk disk) {
+  auto version = version_;
+  for (Duration pause = ask_pause_first;; pause = std::min(pause * 2, ask_pause_max)) {
+    auto status = co_await ask_daemon(verb, wish, disk);
+    if (!is_current(version)) co_return fail(Code::conflict, "something else is wanted now");
+    if (status && is_reached(status->state, verb == Verb::open, verb == Verb::standby)) {
+      if (!seen_.error.empty()) enter(seen_.state);
+      co_return status;
+    }
+    if (status && status->state == DiskSeen::fenced)
+      co_return fail(Code::fenced, "disk '{}' has a newer owner", disk.id);
+    if (status && status->state == DiskSeen::failed)
+      co_return fail(Code::unavailable, "disk '{}': {}", disk.id, status->error);
+    if (!status && !may_pass(status.error().code)) co_return status;
+    auto waiting = status
+                       ? fmt::format("disk '{}': {}", disk.id,
+                                     status->waiting_for.empty() ? std::string(json::name_of(status->state))
+                                                                 : status->waiting_for)
+                       : status.error().message;
+    if (waiting != seen_.error) enter(seen_.state, std::move(waiting));
+    co_await sleep_for(*t_.loop, t_.disks->is_up() ? pause : daemon_down_pause);
+  }
+}
+
+}  // namespace ebb::agent

@@ -1,0 +1,104 @@
+// Makes one VM on this worker match what is wanted of it. Level-triggered: each step looks at the wish, at
+// the machine and at its disks, does what is missing, and may be repeated or begun anew at any point.
+//
+// Start, in this order, and stop in the reverse one:   admission -> kernel and initrd -> disks -> machine ->
+// guest ready
+#pragma once
+#include "agent/blob_cache.h"
+#include "agent/disk_client.h"
+#include "env/hypervisor.h"
+#include "env/scope.h"
+#include "model/agent_types.h"
+
+namespace ebb::agent {
+
+class VmRunner final {
+ public:
+  // What it works with; everything outlives it.
+  struct Tools {
+    Loop* loop = nullptr;
+    Hypervisor* hypervisor = nullptr;
+    DiskClient* disks = nullptr;
+    BlobCache* blobs = nullptr;
+    std::function<Status(const WantedVm&)> admit;
+    std::function<bool(const VmId&, const DiskId&)> is_used_by_others;  // an image's disk serves many VMs
+    std::function<void()> changed;                                      // seen() is another
+    std::function<void()> used_disks;  // the disk daemon has been told something
+    Logger log;
+  };
+  enum class Origin {
+    asked,  // the control plane wanted it, now or before a restart of the agent
+    found,  // a machine runs and nobody knows why: left alone until a wanted set says more
+  };
+  VmRunner(Tools tools, WantedVm wish, Origin origin);
+  VmRunner(const VmRunner&) = delete;
+  ~VmRunner() { scope_.cancel(); }
+
+  void ask(WantedVm wish);
+  // Works until nothing of the VM is left here and nothing is wanted.
+  Task<void> run();
+
+  // Something may have changed: look.
+  void look() { poke_.poke(); }
+  // The disk daemon's status is news. A fenced machine is killed at once, whatever is under way.
+  void look_at_disks();
+
+  SeenVm seen() const;
+  const WantedVm& wish() const { return wish_; }
+  // Counts against this worker's capacity.
+  bool has_reserved() const { return reserved_; }
+  bool has_machine() const { return seen_.machine; }
+  bool is_gone() const { return gone_; }
+
+ private:
+  using Version = std::uint64_t;
+  bool is_current(Version version) const { return version == version_; }
+
+  Task<Duration> step();
+  Task<Duration> step_found();
+  Task<Duration> step_running(WantedVm wish);
+  Task<Duration> step_standby(WantedVm wish);
+  Task<Duration> step_down(WantedVm wish);
+  Task<Duration> step_absent(WantedVm wish);
+
+  Task<Status> start(WantedVm wish);
+  Task<Status> fetch_blobs(WantedVm wish, MachineSpec* spec);
+  Task<Duration> tend(WantedVm wish, MachineStatus machine);
+  Task<Status> keep_disks_open(WantedVm wish);
+  Task<void> bury(WantedVm wish, MachineStatus machine);
+  Duration on_start_failure(const Error& error);
+
+  Task<Status> stop_machine(WantedVm wish);
+  Task<Status> release_disks(WantedVm wish);
+  Task<Status> seal_and_close(WantedVm wish, WantedDisk disk);
+  Task<void> kill_fenced();
+  Task<Duration> keep_fenced(WantedVm wish);
+
+  enum class Verb { open, standby, seal };
+  Task<Result<DiskStatus>> ask_daemon(Verb verb, WantedVm wish, WantedDisk disk);
+  Task<Result<DiskStatus>> drive(Verb verb, WantedVm wish, WantedDisk disk);
+  Task<Result<std::optional<MachineStatus>>> find_machine();
+
+  void begin(const WantedVm& wish);
+  void enter(VmSeen state, std::string error = {});
+  void no_machine();
+  void wait_before_retry(std::uint32_t attempts);
+  std::uint32_t ms_since(Instant then) const;
+
+  Tools t_;
+  WantedVm wish_;
+  Version version_ = 1;  // of the wish
+  Origin origin_;
+  SeenVm seen_;
+  bool reserved_ = false;
+  bool gone_ = false;
+  Epoch fenced_epoch_ = 0;    // a newer owner exists than this; 0: none known
+  Version done_version_ = 0;  // the wish to be down that has been fulfilled
+  std::uint32_t exits_ = 0;   // unexpected ones, since the guest was last up for a while
+  Instant retry_at_{};
+  std::optional<Instant> boot_began_, ready_since_;
+  Poke poke_;
+  Scope scope_;
+};
+
+}  // namespace ebb::agent

@@ -1,0 +1,45 @@
+// Taking a disk over, in three steps: HEAD := attaching under a new epoch; all unsealed epochs are fenced and
+// sealed; HEAD := attached. Only then may anything be served or written.
+#pragma once
+#include "disk/attach/fence.h"
+
+namespace ebb::disk {
+
+enum class Replace {
+  confirmed,    // only a disk that nobody holds, or that this same owner held
+  unconfirmed,  // also one whose owner has not said that it stopped
+};
+
+struct ClaimRequest {
+  DiskId disk;
+  std::uint64_t placement = 0;
+  std::string owner;
+  Replace replace = Replace::confirmed;
+  DiskClass disk_class = DiskClass::remote;  // as whoever asks believes it to be
+};
+
+// HEAD says `attaching`, and us.
+struct Claim {
+  HeadAt at;
+  Opener opener;
+  std::optional<LogPoint> newest_attached;  // whose log the last acknowledged writes are in
+  bool replaces_unconfirmed = false;        // another owner was attached, and may still run its guest
+};
+
+// Step 1. fenced: HEAD names a newer placement, or another owner under this one. conflict: attached to
+// another owner, and `confirmed` was asked for. invalid: an image. not_found: deleted, or never made.
+Task<Result<Claim>> claim_disk(StoreAccess access, ClaimRequest request);
+
+// Step 2: what each unsealed epoch ended at, oldest first.
+Task<Result<std::vector<LogPoint>>> seal_all(StoreAccess access, Claim claim, LogCache* cache);
+
+// Step 3. fenced if somebody else claimed the disk since.
+Task<Result<HeadAt>> publish_attached(StoreAccess access, Claim claim, std::vector<LogPoint> sealed);
+
+// Where a new epoch of this disk goes on: the end of everything sealed so far.
+LogPoint end_of_log(const Head& head);
+
+// HEAD as it is without the epochs that `sealed` ends.
+void record_seals(Head& head, const std::vector<LogPoint>& sealed);
+
+}  // namespace ebb::disk

@@ -1,0 +1,199 @@
+#include "disk/daemon.h"
+
+#include "model/api_types.h"
+
+namespace ebb::disk {
+namespace {
+constexpr std::string_view state_version = "ebb-diskd-state 1\n";
+}
+
+DiskDaemon::DiskDaemon(Loop& loop, Files& files, DaemonOptions options, Publish publish, Logger log)
+    : loop_(loop),
+      files_(files),
+      options_(std::move(options)),
+      publish_(std::move(publish)),
+      log_(std::move(log)),
+      run_(fresh_token(loop)),
+      scope_(loop) {}
+
+Task<Status> DiskDaemon::start() {
+  EBB_CO_CHECKED(co_await check_state_folder());
+  EBB_CO_CHECKED(co_await find_disks());
+  scope_.spawn(watch_heads());
+  co_return Status{};
+}
+
+Task<Status> DiskDaemon::check_state_folder() {
+  const auto& dir = options_.state_dir;
+  EBB_CO_CHECKED(co_await files_.make_dirs(dir + "/disks"));
+  auto lock = co_await files_.lock(dir + "/lock");
+  if (!lock)
+    co_return fail(
+        std::move(lock).error().within(fmt::format("another ebb-diskd may be running on {}", dir)));
+  lock_ = std::move(*lock);
+  auto version = co_await files_.read_all(dir + "/version");
+  if (!version && version.error().code == Code::not_found)
+    co_return co_await files_.write_atomic(dir + "/version", to_bytes(state_version));
+  if (!version) co_return fail(std::move(version).error());
+  if (as_text(*version) == state_version) co_return Status{};
+  auto said = std::string(as_text(*version).substr(0, 60));
+  co_return fail(Code::invalid, "{} is a state folder of another version ('{}'); this program knows '{}'",
+                 dir, said.substr(0, said.find('\n')), state_version.substr(0, state_version.size() - 1));
+}
+
+Task<Status> DiskDaemon::find_disks() {
+  EBB_CO_TRY(names, co_await files_.list(options_.state_dir + "/disks"));
+  for (const auto& name : names) {
+    auto folder = fmt::format("{}/disks/{}", options_.state_dir, name);
+    auto bytes = co_await files_.read_all(folder + "/open");
+    if (bytes) {
+      EBB_CO_TRY(record, read_text_object<OpenRecord>(*bytes, "ebb-open", folder + "/open"));
+      EBB_CO_TRY(served, disk_of(record.request.disk, record.request.pool));
+      scope_.spawn([](ServedDisk* disk, OpenDisk request) -> Task<void> {
+        (void)co_await disk->open(std::move(request), ServedDisk::Start::after_restart);
+      }(served, record.request));
+      continue;
+    }
+    auto logs = co_await list_logs(&files_, folder);
+    if (!logs) co_return fail(std::move(logs).error());
+    if (logs->empty()) continue;
+    auto served = disk_of(DiskId(name), logs->front().chain.pool);
+    if (served)
+      (*served)->expect_logs();
+    else
+      log_.warning("{}: a log lies here, and its pool is not configured: {}", name, served.error());
+  }
+  co_return Status{};
+}
+
+Result<ServedDisk*> DiskDaemon::disk_of(const DiskId& disk, const PoolId& pool) {
+  if (!is_valid_name(disk.str())) return fail_field("disk", "'{}' is no valid name for a disk", disk);
+  auto store = options_.pools.find(pool);
+  if (store == options_.pools.end())
+    return fail_field("pool", "pool '{}' is not configured on this worker", pool);
+  auto& slot = disks_[disk];
+  if (slot && slot->pool() != pool)
+    return fail_field("pool", "disk '{}' is in pool '{}'", disk, slot->pool());
+  if (!slot) {
+    DiskEnv env{&loop_, &files_, &options_, &publish_, pieces_, log_};
+    slot = std::make_unique<ServedDisk>(std::move(env), disk, pool, *store->second);
+  }
+  return slot.get();
+}
+
+Task<Result<DiskStatus>> DiskDaemon::open(OpenDisk request) {
+  EBB_CO_TRY(disk, disk_of(request.disk, request.pool));
+  co_return co_await disk->open(std::move(request));
+}
+
+Task<Result<DiskStatus>> DiskDaemon::standby(DiskRef ref) {
+  EBB_CO_TRY(disk, disk_of(ref.disk, ref.pool));
+  co_return co_await disk->standby(ref.epoch);
+}
+
+Task<Result<DiskStatus>> DiskDaemon::seal(DiskRef ref) {
+  EBB_CO_TRY(disk, disk_of(ref.disk, ref.pool));
+  co_return co_await disk->seal(ref.epoch);
+}
+
+Task<Result<DiskStatus>> DiskDaemon::close(DiskRef ref) {
+  EBB_CO_TRY(disk, disk_of(ref.disk, ref.pool));
+  co_return co_await disk->close();
+}
+
+// Disks stay in the table once known: a verb may be under way in any of them.
+Task<void> DiskDaemon::watch_heads() {
+  for (;;) {
+    std::vector<DiskId> ids;
+    for (const auto& [id, disk] : disks_) ids.push_back(id);
+    Scope round(loop_);
+    for (const auto& id : ids) round.spawn(disks_.at(id)->watch());
+    co_await round.join();
+    co_await sleep_for(loop_, options_.watch_every);
+  }
+}
+
+DaemonStatus DiskDaemon::status() const {
+  DaemonStatus out;
+  out.run = run_;
+  for (const auto& [id, disk] : disks_) {
+    if (disk->is_known()) out.disks.push_back(disk->status());
+    if (disk->has_unsent_log()) out.unsent_logs.push_back(id);
+  }
+  return out;
+}
+
+std::shared_ptr<BlockDevice> DiskDaemon::device(const DiskId& disk) const {
+  auto it = disks_.find(disk);
+  return it == disks_.end() ? nullptr : it->second->device();
+}
+
+// ---- HTTP
+
+namespace {
+
+int http_status(Code code) {
+  switch (code) {
+    case Code::not_found:
+      return 404;
+    case Code::conflict:
+    case Code::fenced:
+      return 409;
+    case Code::busy:
+    case Code::unavailable:
+      return 503;
+    case Code::invalid:
+      return 400;
+    case Code::corrupt:
+    case Code::internal:
+      return 500;
+  }
+  return 500;
+}
+
+HttpResponse json_reply(int status, std::string body) {
+  return {status, {{"content-type", "application/json"}}, std::move(body), {}};
+}
+
+HttpResponse error_reply(const Error& error) {
+  ErrorBody body{std::string(to_string(error.code)), error.message, {}};
+  if (!error.field.empty()) body.field = error.field;
+  return json_reply(http_status(error.code), json::write_text(body));
+}
+
+}  // namespace
+
+HttpHandler DiskDaemon::handler() {
+  return [this](HttpRequest request) { return answer(std::move(request)); };
+}
+
+Task<HttpResponse> DiskDaemon::answer(HttpRequest request) {
+  if (request.target == "/status") {
+    if (request.method != "GET")
+      co_return json_reply(405, json::write_text(ErrorBody{"invalid", "use GET", {}}));
+    co_return json_reply(200, json::write_text(status()));
+  }
+  if (request.target != "/open" && request.target != "/standby" && request.target != "/seal" &&
+      request.target != "/close") {
+    co_return json_reply(404, json::write_text(ErrorBody{
+                                  "not_found", "there are /open, /standby, /seal, /close and /status", {}}));
+  }
+  if (request.method != "POST")
+    co_return json_reply(405, json::write_text(ErrorBody{"invalid", "use POST", {}}));
+  auto done = co_await carry_out(request.target, std::move(request.body));
+  if (!done) co_return error_reply(done.error());
+  co_return json_reply(200, json::write_text(*done));
+}
+
+Task<Result<DiskStatus>> DiskDaemon::carry_out(std::string verb, std::string body) {
+  if (verb == "/open") {
+    EBB_CO_TRY(request, json::read_text<OpenDisk>(body));
+    co_return co_await open(std::move(request));
+  }
+  EBB_CO_TRY(ref, json::read_text<DiskRef>(body));
+  if (verb == "/standby") co_return co_await standby(std::move(ref));
+  if (verb == "/seal") co_return co_await seal(std::move(ref));
+  co_return co_await close(std::move(ref));
+}
+
+}  // namespace ebb::disk

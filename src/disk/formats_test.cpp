@@ -1,0 +1,220 @@
+#include <gtest/gtest.h>
+
+#include "base/checksum.h"
+#include "disk/block_device.h"
+#include "disk/format/blob_types.h"
+#include "disk/format/checkpoint_types.h"
+#include "disk/format/hash.h"
+#include "disk/format/segment_types.h"
+#include "disk/format/wal_types.h"
+
+namespace ebb::disk {
+namespace {
+
+const DiskId disk("d1");
+const std::string chain = sha256_hex(as_bytes("chain"));
+
+LogPoint point(std::uint64_t placement, std::uint64_t seq) {
+  return {{placement, 1}, "opener", seq, 10 * seq, seq ? chain : "", "log", 100 * seq};
+}
+
+Head sample_head() {
+  Head head;
+  head.disk = disk, head.size_bytes = 1 * MiB, head.state = HeadState::attached;
+  head.epoch = {7, 2}, head.owner = "worker-1", head.opener = "opener", head.nonce = "nonce";
+  head.checkpoint = CheckpointRef{DiskId("parent"), {3, 1}, 4, 500, 17, point(3, 9)};
+  head.lineage = {point(5, 3)};
+  head.unsealed = {{{7, 2}, "opener", 0, 30, chain, "", 0}};
+  head.roots = RootsRef{"abc", 5, 6};
+  head.parent = ParentRef{DiskId("parent"), "image"};
+  return head;
+}
+
+SegmentHead sample_segment() {
+  SegmentHead s;
+  s.disk = disk, s.epoch = {7, 2}, s.seq = 5, s.opener = "opener", s.previous = chain, s.log_id = "log",
+  s.log_position = 12345;
+  s.first_write_seq = 8, s.last_write_seq = 11;
+  s.extents = {
+      {0, 2, ExtentKind::data, 8, 0}, {7, 100, ExtentKind::zeroes, 9, 0}, {9, 1, ExtentKind::data, 11, 2}};
+  s.crcs = {1, 2, 3};
+  return s;
+}
+
+CheckpointRoot sample_root() {
+  return {disk, {7, 2}, 3, 1 * MiB, point(7, 5), {point(5, 3)}, {{0, DiskId("parent"), {3, 1}, 4, 77, 88}}};
+}
+
+MapPage sample_page() {
+  return {disk,
+          {7, 2},
+          3,
+          0,
+          {{disk, {7, 2}, 5, 4096}, {DiskId("parent"), {3, 1}, 1, 8192}},
+          {{0, 2, 0, 0}, {5, 1, 1, 9}},
+          {11, 12, 13}};
+}
+
+// Every shorter object, every object with one bit changed and one with a byte more must be refused.
+void expect_damage_is_refused(const Bytes& good, const std::function<bool(ByteView)>& accepts) {
+  ASSERT_TRUE(accepts(good));
+  for (std::size_t length = 0; length < good.size(); ++length) {
+    ASSERT_FALSE(accepts(ByteView(good).first(length))) << "cut at " << length;
+  }
+  for (std::size_t bit = 0; bit < good.size() * 8; ++bit) {
+    auto bad = good;
+    bad[bit / 8] ^= std::byte(1u << (bit % 8));
+    ASSERT_FALSE(accepts(bad)) << "bit " << bit;
+  }
+  auto longer = good;
+  longer.push_back(std::byte{0});
+  ASSERT_FALSE(accepts(longer));
+}
+
+TEST(Formats, HeadReadsBackAndNoDamageIsAccepted) {
+  auto head = sample_head();
+  auto bytes = encode(head);
+  auto read = decode_head(bytes, disk);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, head);
+  EXPECT_FALSE(decode_head(bytes, DiskId("d2"))) << "another disk's HEAD";
+  expect_damage_is_refused(bytes, [](ByteView b) { return decode_head(b, disk).has_value(); });
+}
+
+TEST(Formats, HeadsThatContradictThemselvesAreRefused) {
+  auto refused = [](auto change) {
+    auto head = sample_head();
+    change(head);
+    return !decode_head(encode(head), disk);
+  };
+  EXPECT_FALSE(refused([](Head&) {}));
+  EXPECT_TRUE(refused([](Head& h) { h.size_bytes = 1000; }));
+  EXPECT_TRUE(refused([](Head& h) { h.nonce = ""; }));
+  EXPECT_TRUE(refused([](Head& h) { h.unsealed.clear(); })) << "attached without its epoch";
+  EXPECT_TRUE(refused([](Head& h) { h.state = HeadState::attaching; }))
+      << "attaching with segments of its own";
+  EXPECT_TRUE(refused([](Head& h) { h.lineage.push_back(point(5, 4)); })) << "epochs out of order";
+  EXPECT_TRUE(refused([](Head& h) { h.lineage[0].chain = "zz"; }));
+  EXPECT_TRUE(refused([](Head& h) { h.key_id = 1; })) << "encrypted";
+  EXPECT_TRUE(refused([](Head& h) { h.state = HeadState::sealed; })) << "sealed with an unsealed epoch";
+}
+
+TEST(Formats, ANewerVersionIsSaidToBeNewerAndNotDamaged) {
+  auto text = std::string(as_text(encode(sample_head())));
+  text.replace(text.find(" 1 "), 3, " 2 ");
+  auto read = decode_head(as_bytes(text), disk);
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, Code::invalid);
+  EXPECT_NE(read.error().message.find("version 2"), std::string::npos) << read.error().message;
+}
+
+TEST(Formats, RootsReadBackAndNoDamageIsAccepted) {
+  RootsPage page{{{"image", 1 * MiB, *sample_head().checkpoint}}, {{DiskId("fork-1"), "image"}}};
+  auto bytes = encode(page);
+  EXPECT_EQ(decode_roots(bytes), page);
+  expect_damage_is_refused(bytes, [](ByteView b) { return decode_roots(b).has_value(); });
+}
+
+TEST(Formats, SegmentsReadBackAndNoDamageIsAccepted) {
+  auto bytes = encode(sample_segment());
+  EXPECT_EQ(bytes.size() % block_bytes, 0u);
+  EXPECT_EQ(log_object_head_bytes(ByteView(bytes).first(32)), bytes.size());
+  auto read = decode_log_object(bytes, disk, {7, 2}, 5);
+  ASSERT_TRUE(read) << read.error().message;
+  const auto& segment = std::get<ReadSegment>(*read);
+  EXPECT_EQ(segment.head, sample_segment());
+  EXPECT_EQ(segment.data_offset, bytes.size());
+  EXPECT_EQ(segment.chain, sha256_hex(bytes));
+  expect_damage_is_refused(bytes,
+                           [](ByteView b) { return decode_log_object(b, disk, {7, 2}, 5).has_value(); });
+}
+
+TEST(Formats, ASegmentInAnotherPlaceIsRefused) {
+  auto bytes = encode(sample_segment());
+  EXPECT_FALSE(decode_log_object(bytes, disk, {7, 2}, 6));
+  EXPECT_FALSE(decode_log_object(bytes, disk, {7, 3}, 5));
+  EXPECT_FALSE(decode_log_object(bytes, DiskId("d2"), {7, 2}, 5));
+}
+
+TEST(Formats, SegmentsThatContradictThemselvesAreRefused) {
+  auto refused = [](auto change) {
+    auto s = sample_segment();
+    change(s);
+    return !decode_log_object(encode(s), disk, {7, 2}, 5);
+  };
+  EXPECT_FALSE(refused([](SegmentHead&) {}));
+  EXPECT_TRUE(refused([](SegmentHead& s) { s.crcs.pop_back(); }));
+  EXPECT_TRUE(refused([](SegmentHead& s) { s.extents[0].count = 0; }));
+  EXPECT_TRUE(refused([](SegmentHead& s) { s.extents[2].data_block = 1; }))
+      << "two extents on one block of data";
+  EXPECT_TRUE(refused([](SegmentHead& s) { s.extents[1].write_seq = 12; })) << "beyond the last";
+  EXPECT_TRUE(refused([](SegmentHead& s) { s.extents[1].kind = static_cast<ExtentKind>(9); }));
+}
+
+TEST(Formats, FencesReadBackAndNoDamageIsAccepted) {
+  Fence fence{disk, {7, 2}, 5, {8, 1}, "worker-2", "opener-2"};
+  auto bytes = encode(fence);
+  EXPECT_EQ(std::get<Fence>(*decode_log_object(bytes, disk, {7, 2}, 5)), fence);
+  expect_damage_is_refused(bytes,
+                           [](ByteView b) { return decode_log_object(b, disk, {7, 2}, 5).has_value(); });
+}
+
+TEST(Formats, CheckpointsReadBackAndNoDamageIsAccepted) {
+  auto root = encode(sample_root());
+  EXPECT_EQ(decode_checkpoint_root(root), sample_root());
+  expect_damage_is_refused(root, [](ByteView b) { return decode_checkpoint_root(b).has_value(); });
+  auto page = encode(sample_page());
+  EXPECT_EQ(decode_map_page(page), sample_page());
+  expect_damage_is_refused(page, [](ByteView b) { return decode_map_page(b).has_value(); });
+}
+
+TEST(Formats, MapPagesOutOfRangeAreRefused) {
+  auto refused = [](auto change) {
+    auto p = sample_page();
+    change(p);
+    return !decode_map_page(encode(p));
+  };
+  EXPECT_FALSE(refused([](MapPage&) {}));
+  EXPECT_TRUE(refused([](MapPage& p) { p.runs[1].block = 1; })) << "overlapping runs";
+  EXPECT_TRUE(refused([](MapPage& p) { p.runs[1].object = 2; }));
+  EXPECT_TRUE(refused([](MapPage& p) { p.runs[1].block = blocks_per_page; }));
+  EXPECT_TRUE(refused([](MapPage& p) { p.crcs.push_back(0); }));
+  EXPECT_TRUE(refused([](MapPage& p) { p.objects[0].data_offset = 100; }));
+}
+
+TEST(Formats, LogFileHeadersReadBackAndNoDamageIsAccepted) {
+  WalFileHeader header{disk, "log", 3, 4096, 17};
+  auto bytes = encode(header);
+  EXPECT_EQ(decode_wal_file_header(bytes), header);
+  expect_damage_is_refused(bytes, [](ByteView b) { return decode_wal_file_header(b).has_value(); });
+}
+
+TEST(Formats, LogRecordsReadBackAndNoDamageIsAccepted) {
+  Bytes bytes;
+  std::uint32_t seed = 5;
+  Bytes data(block_bytes, std::byte{7});
+  append_record(bytes, {WalKind::data, 100, 50, 9, 3, 1, 0}, data, seed);
+  auto found = find_record(bytes);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->seed, 5u);
+  EXPECT_EQ(found->crc, seed);
+  EXPECT_EQ(found->record, (WalRecord{WalKind::data, 100, 50, 9, 3, 1, block_bytes}));
+  for (std::size_t length = 0; length < bytes.size(); ++length)
+    ASSERT_FALSE(find_record(ByteView(bytes).first(length)));
+  for (std::size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+    auto bad = bytes;
+    bad[bit / 8] ^= std::byte(1u << (bit % 8));
+    ASSERT_FALSE(find_record(bad)) << bit;
+  }
+}
+
+TEST(Formats, BlobChunksReadBackAndNoDamageIsAccepted) {
+  auto bytes = encode_blob_chunk("kernel", 2, as_bytes("content"));
+  EXPECT_EQ(decode_blob_chunk(bytes, "kernel", 2), to_bytes("content"));
+  EXPECT_FALSE(decode_blob_chunk(bytes, "kernel", 3));
+  EXPECT_FALSE(decode_blob_chunk(bytes, "initrd", 2));
+  expect_damage_is_refused(bytes, [](ByteView b) { return decode_blob_chunk(b, "kernel", 2).has_value(); });
+}
+
+}  // namespace
+}  // namespace ebb::disk

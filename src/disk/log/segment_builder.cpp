@@ -1,0 +1,57 @@
+#include "disk/log/segment_builder.h"
+
+#include "base/check.h"
+#include "disk/block_device.h"
+#include "disk/format/hash.h"
+#include "disk/format/limits.h"
+
+namespace ebb::disk {
+
+bool SegmentBuilder::has_room(std::size_t bytes, std::size_t segment_bytes) const {
+  return empty() || (data_.size() + bytes <= segment_bytes && head_.extents.size() < extents_per_segment_max);
+}
+
+void SegmentBuilder::add(std::uint64_t write_seq, SegmentExtent extent) {
+  if (empty()) head_.first_write_seq = write_seq;
+  head_.last_write_seq = write_seq;
+  head_.extents.push_back(extent);
+}
+
+std::uint32_t SegmentBuilder::add_data(std::uint64_t write_seq, std::uint64_t block, ByteView data,
+                                       std::span<const std::uint32_t> crcs) {
+  auto data_block = static_cast<std::uint32_t>(head_.crcs.size());
+  add(write_seq, {block, static_cast<std::uint32_t>(crcs.size()), ExtentKind::data, write_seq, data_block});
+  head_.crcs.insert(head_.crcs.end(), crcs.begin(), crcs.end());
+  append(data_, data);
+  CHECK(data_.size() == head_.crcs.size() * block_bytes);
+  return data_block;
+}
+
+void SegmentBuilder::add_zeroes(std::uint64_t write_seq, std::uint64_t block, std::uint32_t count) {
+  add(write_seq, {block, count, ExtentKind::zeroes, write_seq, 0});
+}
+
+SegmentBuilder::Cut SegmentBuilder::cut(const DiskId& disk, const LogPoint& before, std::string log_id,
+                                        std::uint64_t log_position) {
+  CHECK(!empty());
+  head_.disk = disk;
+  head_.epoch = before.epoch;
+  head_.opener = before.opener;
+  head_.seq = before.seq + 1;
+  head_.previous = before.chain;
+  head_.log_id = log_id;
+  head_.log_position = log_position;
+  auto body = std::make_shared<Bytes>(encode(head_));
+  Cut cut;
+  cut.data_offset = static_cast<std::uint32_t>(body->size());
+  cut.data_bytes = data_.size();
+  cut.point = {before.epoch,      before.opener,     head_.seq,   head_.last_write_seq,
+               sha256_hex(*body), std::move(log_id), log_position};
+  append(*body, data_);
+  cut.body = std::move(body);
+  head_ = {};
+  data_.clear();
+  return cut;
+}
+
+}  // namespace ebb::disk

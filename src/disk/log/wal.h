@@ -1,0 +1,100 @@
+// The write-ahead log of one disk on this worker. A write is acknowledged when its record was handed to the
+// kernel; the tail of this log is the upload queue, and it is trimmed only at what the store has committed.
+#pragma once
+#include <deque>
+
+#include "disk/format/head_types.h"
+#include "disk/format/wal_types.h"
+#include "disk/store_access.h"
+#include "env/files.h"
+#include "env/sync.h"
+
+namespace ebb::disk {
+
+// Who opened the log, in order; synced before that epoch may serve.
+struct ChainLink {
+  DiskEpoch epoch;
+  std::string opener;
+  bool operator==(const ChainLink&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(ChainLink, (), (epoch, opener))
+
+struct LogChain {
+  DiskId disk;
+  PoolId pool;
+  std::string log_id;
+  std::vector<ChainLink> openers;
+  bool operator==(const LogChain&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(LogChain, (), (disk, pool, log_id, openers))
+
+Task<Result<LogChain>> read_chain(Files* files, std::string folder);
+Task<Status> write_chain(Files* files, std::string folder, LogChain chain);
+
+struct WalFile {
+  std::uint64_t number = 0;
+  std::uint64_t position = 0;
+};
+
+struct ReplayRecord {
+  WalRecord record;
+  Bytes data;
+};
+
+struct LogScan {
+  std::vector<WalFile> files;
+  std::uint64_t start = 0, end = 0;   // positions
+  std::vector<ReplayRecord> records;  // data and zeroes from the asked position on
+};
+
+// Reads what is there. A torn tail ends the log; corrupt: damage below what had been synced, or a gap.
+Task<Result<LogScan>> scan_log(Files* files, std::string folder, LogChain chain, std::uint64_t from);
+
+class Wal {
+ public:
+  struct Entry {
+    WalKind kind = WalKind::data;
+    std::uint64_t write_seq = 0;
+    std::uint64_t block = 0;
+    std::uint32_t count = 0;
+    ByteView data;          // outlives append
+    std::uint64_t end = 0;  // out: the position after it
+  };
+
+  // A new file is begun above `file_bytes_max`.
+  Wal(Loop& loop, Files& files, Trouble& trouble, std::string folder, LogChain chain,
+      std::uint64_t file_bytes_max);
+  // Goes on after what `scan` found, in a new file; everything found is synced first.
+  Task<Status> start(LogScan scan);
+  const std::string& log_id() const { return chain_.log_id; }
+  const std::string& folder() const { return folder_; }
+  std::uint64_t end() const { return end_; }
+
+  // Hands the records to the kernel, in order. Waits, visibly, while the file system refuses. One call at a
+  // time. internal: a sync has failed, nothing may be believed of this log any more.
+  Task<Status> append(std::vector<Entry>* entries);
+  // Everything below `position` survives a power cut; concurrent callers share a sync.
+  Task<Status> sync_through(std::uint64_t position);
+  // The store has everything below `position`: files that lie wholly below it go.
+  Task<void> trim(std::uint64_t position);
+
+ private:
+  Task<Status> begin_file();
+  Task<Status> sync_now();
+
+  Loop& loop_;
+  Files& files_;
+  Trouble& trouble_;
+  std::string folder_;
+  LogChain chain_;
+  std::deque<WalFile> live_;
+  std::shared_ptr<File> file_;
+  std::uint64_t file_bytes_max_, file_bytes_ = 0;
+  std::uint32_t seed_ = 0;
+  std::uint64_t end_ = 0, synced_ = 0;
+  bool is_syncing_ = false;
+  std::optional<Error> broken_;
+  Notify synced_changed_;
+};
+
+}  // namespace ebb::disk

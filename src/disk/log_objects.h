@@ -1,0 +1,29 @@
+// Reading the log from the store: segments and fences by their places.
+#pragma once
+#include <map>
+
+#include "disk/format/checkpoint_types.h"
+#include "disk/format/segment_types.h"
+#include "disk/store_access.h"
+
+namespace ebb::disk {
+
+// Heads that were read already. What is in here is immutable in the store: a standby fills it, an attach
+// finds it.
+class LogCache {
+ public:
+  using Place = std::pair<DiskEpoch, std::uint64_t>;
+  const ReadSegment* find(DiskEpoch epoch, std::uint64_t seq) const;
+  void add(const ReadSegment& segment);
+  const MapPage* find_page(const PageRef& ref) const;
+  void add_page(const PageRef& ref, MapPage page);
+
+ private:
+  std::map<Place, ReadSegment> segments_;
+  std::map<std::string, MapPage> pages_;
+};
+
+// not_found: nothing stands in that place. corrupt: neither a fence nor the segment of that place.
+Task<Result<LogObject>> read_log_object(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t seq);
+
+}  // namespace ebb::disk

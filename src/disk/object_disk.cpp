@@ -1,0 +1,182 @@
+#include "disk/object_disk.h"
+
+#include "base/check.h"
+
+namespace ebb::disk {
+namespace {
+
+std::vector<LogPoint> joined(std::vector<LogPoint> older, const std::vector<LogPoint>& newer) {
+  for (const auto& point : newer) {
+    bool is_known = !older.empty() && older.back().epoch >= point.epoch;
+    if (!is_known) older.push_back(point);
+  }
+  return older;
+}
+
+}  // namespace
+
+ObjectDisk::ObjectDisk(Parts parts)
+    : access_(parts.access),
+      head_(std::move(parts.head)),
+      opener_(std::move(parts.opener)),
+      map_(std::move(parts.loaded.map)),
+      lineage_(joined(std::move(parts.loaded.older_lineage), head_.head.lineage)),
+      wal_(std::move(parts.wal)),
+      cache_(std::move(parts.cache)),
+      tuning_(parts.tuning),
+      pipeline_(access_, {head_.head.disk, head_.head.unsealed.back(), wal_ ? wal_->log_id() : std::string()},
+                &map_, wal_.get(), tuning_,
+                {[this](const LogPoint& point) { after_cut(point); }, [](const LogPoint&) {},
+                 [this](Error why) { scope_.spawn(lose(std::move(why))); }}),
+      reader_(access_, &map_, cache_.get(),
+              [this](const DataObject& object) { return pipeline_.resident(object); }),
+      head_lock_(*access_.loop),
+      segments_since_checkpoint_(parts.loaded.segments_since_checkpoint),
+      checkpoint_ended_(*access_.loop),
+      scope_(*access_.loop) {}
+
+Task<Result<Bytes>> ObjectDisk::read(std::uint64_t offset, std::size_t length) {
+  if (stopped()) co_return fail(*stopped());
+  auto got = co_await reader_.read(offset, length);
+  if (stopped()) co_return fail(*stopped());
+  co_return got;
+}
+
+Task<Status> ObjectDisk::write(std::uint64_t offset, Bytes data) {
+  auto count = data.size() / block_bytes;
+  return pipeline_.write(offset / block_bytes, count, std::move(data));
+}
+
+Task<Status> ObjectDisk::flush() {
+  switch (head_.head.disk_class) {
+    case DiskClass::remote:
+      return pipeline_.flush_to_store();
+    case DiskClass::local:
+      return pipeline_.flush_to_log();
+  }
+  CHECK(false);
+}
+
+Task<Status> ObjectDisk::trim(std::uint64_t offset, std::uint64_t length) {
+  return pipeline_.write(offset / block_bytes, length / block_bytes, {});
+}
+
+Task<Status> ObjectDisk::write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroMode) {
+  return pipeline_.write(offset / block_bytes, length / block_bytes, {});
+}
+
+Task<Result<std::vector<Extent>>> ObjectDisk::extents(std::uint64_t offset, std::uint64_t length) {
+  if (stopped()) co_return fail(*stopped());
+  co_return reader_.extents(offset, length);
+}
+
+void ObjectDisk::stop(Error why) {
+  pipeline_.stop(std::move(why));
+  checkpoint_ended_.notify_all();
+}
+
+Task<void> ObjectDisk::lose(Error why) {
+  if (stopped()) co_return;
+  stop(why);
+  if (on_lost_) on_lost_(why);
+}
+
+// A writer changes HEAD only while it is the owner; whatever others changed beside that (roots) stays.
+Task<Status> ObjectDisk::change_own_head(std::function<Result<Head>(Head)> change) {
+  auto turn = co_await head_lock_.lock();
+  auto opener = opener_;
+  auto guarded = [opener, change](const Head& head) -> Result<Head> {
+    if (head.opener == opener.opener && head.epoch == opener.epoch) return change(head);
+    return fail(Code::fenced, "{} took disk '{}' over as epoch {}", head.owner, head.disk, head.epoch.text());
+  };
+  EBB_CO_TRY(now, co_await change_head(access_, head_, guarded));
+  head_ = std::move(now);
+  co_return Status{};
+}
+
+// ---- checkpoints
+
+void ObjectDisk::after_cut(const LogPoint& point) {
+  ++segments_since_checkpoint_;
+  if (segments_since_checkpoint_ < tuning_.checkpoint_segments || is_checkpointing_) return;
+  is_checkpointing_ = true;
+  scope_.spawn(write_checkpoint(plan_checkpoint(point)));
+}
+
+CheckpointPlan ObjectDisk::plan_checkpoint(const LogPoint& point) {
+  segments_since_checkpoint_ = 0;
+  ++checkpoints_;
+  return {head_.head.disk,
+          opener_.epoch,
+          checkpoints_,
+          head_.head.size_bytes,
+          point,
+          lineage_,
+          map_.take_snapshot(head_.head.disk, opener_.epoch, checkpoints_)};
+}
+
+Task<void> ObjectDisk::write_checkpoint(CheckpointPlan plan) {
+  auto published = co_await publish_checkpoint(std::move(plan));
+  is_checkpointing_ = false;
+  checkpoint_ended_.notify_all();
+  if (!published) co_await lose(published.error());
+}
+
+Task<Result<CheckpointRef>> ObjectDisk::publish_checkpoint(CheckpointPlan plan) {
+  auto position = plan.position;
+  EBB_CO_TRY(ref, co_await store_checkpoint(access_, std::move(plan)));
+  // HEAD may name only what is committed: a checkpoint must never be ahead of the log.
+  for (Backoff wait(*access_.loop); pipeline_.committed().seq < position.seq; co_await wait.wait()) {
+    if (stopped()) co_return fail(*stopped());
+  }
+  EBB_CO_CHECKED(co_await change_own_head([ref](Head head) -> Result<Head> {
+    if (head.state != HeadState::attached)
+      return fail(Code::fenced, "disk '{}' is no longer attached", head.disk);
+    record_checkpoint(head, ref);
+    head.unsealed = {ref.position};
+    return head;
+  }));
+  co_return ref;
+}
+
+// ---- the end of our epoch
+
+Task<Status> ObjectDisk::close_and_checkpoint(std::uint64_t segments_min) {
+  EBB_CO_CHECKED(co_await pipeline_.close());
+  while (is_checkpointing_ && !stopped()) co_await checkpoint_ended_.wait();
+  if (stopped()) co_return fail(*stopped());
+  if (segments_since_checkpoint_ > segments_min) {
+    is_checkpointing_ = true;
+    auto published = co_await publish_checkpoint(plan_checkpoint(pipeline_.committed()));
+    is_checkpointing_ = false;
+    if (!published) co_return fail(std::move(published).error());
+  }
+  co_return co_await fence_own_next(access_, head_.head.disk, pipeline_.committed(), opener_);
+}
+
+Task<Status> ObjectDisk::seal() {
+  EBB_CO_CHECKED(co_await close_and_checkpoint(tuning_.detach_checkpoint_segments));
+  auto last = pipeline_.committed();
+  co_return co_await change_own_head([last](Head head) -> Result<Head> {
+    head.state = HeadState::detached_clean;
+    head.unsealed = {last};
+    return head;
+  });
+}
+
+Task<Status> ObjectDisk::seal_as_image(std::string root_name) {
+  ++segments_since_checkpoint_;  // an image always has a checkpoint, also an empty one
+  EBB_CO_CHECKED(co_await close_and_checkpoint(0));
+  auto disk = head_.head.disk;
+  NamedRoot root{root_name, head_.head.size_bytes, *head_.head.checkpoint};
+  auto page = co_await store_roots(access_, disk, {{root}, {}});
+  co_return co_await change_own_head([page](Head head) -> Result<Head> {
+    if (head.state == HeadState::sealed) return head;  // by us; forks may have been pinned since
+    head.state = HeadState::sealed;
+    head.unsealed.clear();
+    head.roots = page;
+    return head;
+  });
+}
+
+}  // namespace ebb::disk

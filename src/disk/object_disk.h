@@ -1,0 +1,109 @@
+// A disk whose truth is a log of immutable objects in a store, served by its one owner.
+#pragma once
+#include "disk/attach/attach.h"
+#include "disk/attach/load_map.h"
+#include "disk/block_device.h"
+#include "disk/checkpoint_writer.h"
+#include "disk/segment_reader.h"
+#include "disk/write_pipeline.h"
+
+namespace ebb::disk {
+
+// Reads through a map: from memory what the store may not have yet, the rest from the store; every block is
+// held against the checksum in the map.
+class MapReader {
+ public:
+  using Resident = std::function<ByteView(const DataObject&)>;
+  MapReader(StoreAccess access, const BlockMap* map, PieceCache* cache, Resident resident)
+      : access_(access), map_(*map), cache_(*cache), resident_(std::move(resident)) {}
+  Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length);
+  std::vector<Extent> extents(std::uint64_t offset, std::uint64_t length) const;
+
+ private:
+  struct Wanted {
+    DataObject object;
+    std::uint32_t data_block = 0;
+    std::size_t at = 0;  // in the result
+    std::uint64_t block = 0;
+    std::vector<std::uint32_t> crcs;
+  };
+  Task<Status> fetch(Wanted wanted, Bytes* into);
+
+  StoreAccess access_;
+  const BlockMap& map_;
+  PieceCache& cache_;
+  Resident resident_;
+};
+
+class ObjectDisk final : public BlockDevice {
+ public:
+  struct Parts {
+    StoreAccess access;
+    HeadAt head;  // attached, under our epoch
+    Opener opener;
+    LoadedMap loaded;
+    std::unique_ptr<Wal> wal;  // null: acknowledged when in the open segment (importing an image)
+    std::shared_ptr<PieceCache> cache;
+    DiskTuning tuning;
+  };
+  explicit ObjectDisk(Parts parts);
+
+  // Before start(): what a former process of this worker acknowledged.
+  Task<Status> replay(std::vector<ReplayRecord> records) { return pipeline_.replay(std::move(records)); }
+  void start() { pipeline_.begin(); }
+
+  std::uint64_t size_bytes() const override { return head_.head.size_bytes; }
+  bool is_read_only() const override { return false; }
+  Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) override;
+  Task<Status> write(std::uint64_t offset, Bytes data) override;
+  Task<Status> flush() override;
+  Task<Status> trim(std::uint64_t offset, std::uint64_t length) override;
+  Task<Status> write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroMode mode) override;
+  Task<Result<std::vector<Extent>>> extents(std::uint64_t offset, std::uint64_t length) override;
+
+  // Takes no more writes, brings everything into the store, fences its own next place, and lets HEAD say that
+  // nobody holds the disk. Reads and flushes are answered on. Once called, only a new epoch writes again.
+  Task<Status> seal();
+  // As seal, but HEAD becomes `sealed` for good, with the present state as a named root: an image.
+  Task<Status> seal_as_image(std::string root_name);
+  // All I/O fails with `why` from now on, and nothing more is sent.
+  void stop(Error why);
+  // Called (on the loop, once) when a newer owner or damage is met; I/O fails already.
+  void on_lost(std::function<void(const Error&)> callback) { on_lost_ = std::move(callback); }
+
+  const std::optional<Error>& stopped() const { return pipeline_.stopped(); }
+  const DiskEpoch& epoch() const { return opener_.epoch; }
+  const std::string& opener() const { return opener_.opener; }
+  std::uint64_t unsent_bytes() const { return pipeline_.unsent_bytes(); }
+  Duration unsent_age() const { return pipeline_.unsent_age(); }
+  const Wal* wal() const { return wal_.get(); }
+  const LogPoint& committed() const { return pipeline_.committed(); }
+
+ private:
+  void after_cut(const LogPoint& point);
+  CheckpointPlan plan_checkpoint(const LogPoint& point);
+  Task<void> write_checkpoint(CheckpointPlan plan);
+  Task<Result<CheckpointRef>> publish_checkpoint(CheckpointPlan plan);
+  Task<Status> change_own_head(std::function<Result<Head>(Head)> change);
+  Task<Status> close_and_checkpoint(std::uint64_t segments_min);
+  Task<void> lose(Error why);
+
+  StoreAccess access_;
+  HeadAt head_;
+  Opener opener_;
+  BlockMap map_;
+  std::vector<LogPoint> lineage_;  // all sealed epochs before ours
+  std::unique_ptr<Wal> wal_;
+  std::shared_ptr<PieceCache> cache_;
+  DiskTuning tuning_;
+  WritePipeline pipeline_;
+  MapReader reader_;
+  AsyncMutex head_lock_;
+  std::uint64_t segments_since_checkpoint_, checkpoints_ = 0;
+  bool is_checkpointing_ = false;
+  Notify checkpoint_ended_;
+  std::function<void(const Error&)> on_lost_;
+  Scope scope_;
+};
+
+}  // namespace ebb::disk

@@ -1,0 +1,345 @@
+#include "disk/keys.h"
+#include "disk/testing/disk_world.h"
+
+namespace ebb::disk {
+namespace {
+using namespace testing;
+
+class ObjectDiskTest : public ::testing::Test {
+ protected:
+  void start(DiskClass disk_class = DiskClass::remote) {
+    w_.disk_class = disk_class;
+    ASSERT_TRUE(w_.create_disk(disk_class));
+    ASSERT_TRUE(w_.boot(a_) && w_.boot(b_));
+    auto opened = w_.open(a_, 1);
+    ASSERT_TRUE(opened) << opened.error().message;
+  }
+  DiskStatus status(SimWorker& worker) { return worker.daemon->status().disks.at(0); }
+  Status head_state(HeadState wanted) {
+    auto head = w_.admin<Result<HeadSummary>>([](PoolAdmin& p) { return p.read_head(disk_id); });
+    EXPECT_TRUE(head && head->state == wanted);
+    return {};
+  }
+
+  DiskWorld w_;
+  SimWorker a_{"worker-a"}, b_{"worker-b"};
+};
+
+TEST_F(ObjectDiskTest, ReadsSeeOwnWritesBeforeAndAfterTheyAreInTheStore) {
+  start();
+  ASSERT_TRUE(w_.write(a_, 3, 7));
+  EXPECT_EQ((*w_.read_all(a_))[3], 7u);
+  ASSERT_TRUE(w_.flush(a_));
+  EXPECT_EQ((*w_.read_all(a_))[3], 7u);
+  ASSERT_TRUE(w_.io(a_, [](BlockDevice& d) { return d.trim(3 * block_bytes, block_bytes); }));
+  EXPECT_EQ((*w_.read_all(a_))[3], 0u);
+}
+
+TEST_F(ObjectDiskTest, AMoveByPointerKeepsEverything) {
+  start();
+  for (std::uint64_t i = 0; i < 50; ++i) ASSERT_TRUE(w_.write(a_, i, i + 1));
+  auto sealed = w_.seal(a_, 1);
+  ASSERT_TRUE(sealed) << sealed.error().message;
+  EXPECT_EQ(sealed->state, DiskSeen::sealed);
+  EXPECT_TRUE(a_.daemon->status().unsent_logs.empty());
+  (void)head_state(HeadState::detached_clean);
+  ASSERT_TRUE(w_.call(b_, b_.daemon->standby({disk_id, pool_id, 2})));
+  ASSERT_TRUE(w_.open(b_, 2));
+  auto content = w_.read_all(b_);
+  for (std::uint64_t i = 0; i < 50; ++i) EXPECT_EQ((*content)[i], i + 1);
+  EXPECT_EQ((*w_.read_all(a_))[7], 8u) << "a sealed source still answers reads";
+  EXPECT_TRUE(w_.flush(a_));
+  EXPECT_EQ(w_.write(a_, 1, 9).error().code, Code::fenced);
+}
+
+TEST_F(ObjectDiskTest, FlushOfARemoteDiskWaitsForTheStore) {
+  start(DiskClass::remote);
+  w_.store.set_outage(true);
+  ASSERT_TRUE(w_.write(a_, 1, 1)) << "a write needs only the log";
+  EXPECT_EQ(w_.flush(a_).error().code, Code::unavailable) << "not answered";
+  w_.run_for(15s);
+  EXPECT_NE(status(a_).waiting_for, "");
+  EXPECT_EQ(status(a_).state, DiskSeen::open) << "waiting is not an error";
+  EXPECT_GT(status(a_).unsent_bytes, 0u);
+  w_.store.set_outage(false);
+  EXPECT_TRUE(w_.flush(a_));
+  EXPECT_EQ(status(a_).unsent_bytes, 0u);
+  EXPECT_EQ((*w_.read_offline())[1], 1u);
+}
+
+TEST_F(ObjectDiskTest, FlushOfALocalDiskNeedsNoStoreUntilTheBound) {
+  w_.tuning.unsent_age_max = 20s;
+  start(DiskClass::local);
+  w_.store.set_outage(true);
+  ASSERT_TRUE(w_.write(a_, 1, 1));
+  EXPECT_TRUE(w_.flush(a_));
+  w_.run_for(25s);
+  ASSERT_TRUE(w_.write(a_, 2, 2));
+  EXPECT_EQ(w_.flush(a_).error().code, Code::unavailable) << "acknowledged beyond the announced bound";
+  w_.store.set_outage(false);
+  EXPECT_TRUE(w_.flush(a_));
+}
+
+TEST_F(ObjectDiskTest, ALocalDiskReachesTheStoreByItselfWithinTheAge) {
+  start(DiskClass::local);
+  ASSERT_TRUE(w_.write(a_, 1, 1));
+  w_.run_for(1s);
+  EXPECT_EQ((*w_.read_offline())[1], 1u);
+  EXPECT_EQ(status(a_).unsent_bytes, 0u);
+}
+
+TEST_F(ObjectDiskTest, WritesWaitWhenTooMuchIsPendingAndGoOnAfterwards) {
+  start();
+  w_.store.set_outage(true);
+  History history(Content(disk_blocks, 0));
+  Scope work(a_.process->loop());
+  work.spawn(run_workload(&a_.process->loop(), a_.daemon->device(disk_id), &history, {1, 1, 400, 1ms, 0}));
+  w_.run_for(30s);
+  EXPECT_GT(work.size(), 0u);
+  EXPECT_LE(status(a_).unsent_bytes, w_.tuning.pending_bytes_max);
+  w_.store.set_outage(false);
+  ASSERT_TRUE(w_.world.loop().run_until([&] { return work.size() == 0; }, 5min));
+  EXPECT_EQ(history.acknowledged(), history.issued());
+}
+
+TEST_F(ObjectDiskTest, AnAgedDiskIsAttachedFromItsCheckpoint) {
+  start();
+  for (Stamp i = 1; i <= 60; ++i) {
+    ASSERT_TRUE(w_.write(a_, i % 20, i));
+    ASSERT_TRUE(w_.flush(a_));
+  }
+  auto head = decode_head(w_.store.peek(head_key(disk_id))->body, disk_id);
+  ASSERT_TRUE(head->checkpoint);
+  EXPECT_GE(head->checkpoint->position.seq, 50u);
+  // What lies below the checkpoint is not read for attaching, so its heads may be damaged unnoticed here.
+  ASSERT_TRUE(w_.seal(a_, 1) && w_.open(b_, 2));
+  auto content = w_.read_all(b_);
+  for (Stamp i = 41; i <= 60; ++i) EXPECT_EQ((*content)[i % 20], i);
+}
+
+TEST_F(ObjectDiskTest, OpeningUnderAnOlderEpochIsRefused) {
+  start();
+  EXPECT_EQ(w_.open(a_, 0).error().code, Code::fenced);
+  ASSERT_TRUE(w_.seal(a_, 1) && w_.open(b_, 5));
+  EXPECT_EQ(w_.open(a_, 4).error().code, Code::fenced);
+  EXPECT_EQ(w_.open(a_, 5).error().code, Code::fenced) << "the same epoch, and another owner";
+  EXPECT_TRUE(w_.flush(b_));
+}
+
+TEST_F(ObjectDiskTest, AHeldDiskIsOpenedElsewhereOnlyByAnExplicitTakeOver) {
+  start();
+  EXPECT_EQ(w_.open(b_, 2).error().code, Code::conflict);
+  EXPECT_TRUE(w_.write(a_, 1, 1) && w_.flush(a_)) << "the refused one has changed nothing";
+  auto before = w_.world.loop().now();
+  ASSERT_TRUE(w_.open(b_, 2, true));
+  EXPECT_GE(w_.world.loop().now() - before, w_.settle) << "the old owner may still run its guest";
+  EXPECT_EQ((*w_.read_all(b_))[1], 1u);
+}
+
+TEST_F(ObjectDiskTest, OpeningTwiceUnderOneEpochIsOneOpening) {
+  start();
+  auto first = status(a_);
+  auto again = w_.open(a_, 1);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->incarnation, first.incarnation);
+}
+
+TEST_F(ObjectDiskTest, ARestartTakesANewIncarnationAndOpensByItself) {
+  start();
+  ASSERT_TRUE(w_.write(a_, 1, 1));
+  auto before = status(a_);
+  ASSERT_TRUE(w_.boot(a_));
+  auto after = w_.wait_open(a_);
+  ASSERT_TRUE(after) << after.error().message;
+  EXPECT_EQ(after->epoch, before.epoch);
+  EXPECT_GT(after->incarnation, before.incarnation);
+  EXPECT_EQ((*w_.read_all(a_))[1], 1u) << "acknowledged, and only in the log";
+}
+
+TEST_F(ObjectDiskTest, ASealedDiskStaysSealedAfterARestart) {
+  start();
+  ASSERT_TRUE(w_.seal(a_, 1));
+  ASSERT_TRUE(w_.boot(a_));
+  w_.run_for(5s);
+  (void)head_state(HeadState::detached_clean);
+  auto sealed = w_.seal(a_, 1);
+  ASSERT_TRUE(sealed);
+  EXPECT_EQ(sealed->state, DiskSeen::sealed) << "asked again, it is still so";
+}
+
+TEST_F(ObjectDiskTest, ASealInterruptedAnywhereIsFinishedByAskingAgain) {
+  for (std::uint64_t nth = 0;; ++nth) {
+    SCOPED_TRACE(nth);
+    DiskWorld w(nth + 1);
+    SimWorker a{"worker-a"}, b{"worker-b"};
+    ASSERT_TRUE(w.create_disk() && w.boot(a) && w.boot(b) && w.open(a, 1));
+    for (std::uint64_t i = 0; i < 30; ++i) ASSERT_TRUE(w.write(a, i, i + 1));
+    w.world.crash_points().arm([](const sim::CrashPoint& p) { return p.process.host() == "worker-a"; }, nth);
+    (void)w.seal(a, 1);
+    bool died = w.world.crash_points().fired().has_value();
+    w.world.crash_points().disarm();
+    if (died) {
+      ASSERT_TRUE(w.boot(a));
+      for (int tries = 0; tries < 20 && DiskWorld::state_of(a) != DiskSeen::sealed; ++tries) {
+        (void)w.seal(a, 1);
+        w.run_for(500ms);
+      }
+    }
+    ASSERT_EQ(DiskWorld::state_of(a), DiskSeen::sealed) << w.last_lines();
+    ASSERT_TRUE(w.open(b, 2)) << w.last_lines();
+    auto content = w.read_all(b);
+    for (std::uint64_t i = 0; i < 30; ++i) ASSERT_EQ((*content)[i], i + 1);
+    w.run_for(5s);
+    ASSERT_TRUE(a.daemon->status().unsent_logs.empty()) << w.last_lines();
+    if (!died) break;
+    ASSERT_LT(nth, 300u);
+  }
+}
+
+TEST_F(ObjectDiskTest, TheSameWorkerMayOpenAgainUnderTheSameEpochAfterASeal) {
+  start();
+  ASSERT_TRUE(w_.write(a_, 1, 1) && w_.seal(a_, 1));
+  auto again = w_.open(a_, 1);
+  ASSERT_TRUE(again) << again.error().message;
+  ASSERT_TRUE(w_.write(a_, 2, 2) && w_.seal(a_, 1) && w_.open(b_, 2));
+  EXPECT_EQ((*w_.read_all(b_))[1], 1u);
+  EXPECT_EQ((*w_.read_all(b_))[2], 2u);
+}
+
+TEST_F(ObjectDiskTest, AReturningHostsLogIsKeptAndReportedAndNeverReplayed) {
+  start(DiskClass::local);
+  w_.world.links().isolate("worker-a");
+  ASSERT_TRUE(w_.write(a_, 1, 11) && w_.flush(a_)) << "within the bound";
+  a_.process->kill();
+  ASSERT_TRUE(w_.open(b_, 2, true));
+  ASSERT_TRUE(w_.write(b_, 1, 22) && w_.seal(b_, 2));
+  w_.world.links().rejoin("worker-a");
+  ASSERT_TRUE(w_.boot(a_));
+  w_.run_for(10s);
+  EXPECT_EQ(a_.daemon->status().unsent_logs, std::vector{disk_id});
+  ASSERT_TRUE(w_.open(a_, 3));
+  EXPECT_EQ((*w_.read_all(a_))[1], 22u) << "the diverged write must not come back";
+  EXPECT_EQ(a_.daemon->status().unsent_logs, std::vector{disk_id}) << "nor may it be dropped";
+  ASSERT_TRUE(w_.seal(a_, 3));
+  ASSERT_TRUE(w_.boot(a_));
+  w_.run_for(5s);
+  EXPECT_EQ(a_.daemon->status().unsent_logs, std::vector{disk_id});
+}
+
+TEST_F(ObjectDiskTest, AnOwnerThatSeesAnotherEpochInHeadStopsByItself) {
+  start();
+  ASSERT_TRUE(w_.open(b_, 2, true));
+  w_.run_for(5s);
+  EXPECT_EQ(DiskWorld::state_of(a_), DiskSeen::fenced);
+  EXPECT_EQ(a_.daemon->device(disk_id), nullptr);
+}
+
+TEST_F(ObjectDiskTest, DamageInTheStoreIsFoundWhereItIsAndNeverServed) {
+  start();
+  ASSERT_TRUE(w_.write(a_, 1, 11) && w_.seal(a_, 1));
+  auto key = segment_key(disk_id, {1, 1}, 1);
+  auto& body = const_cast<StoredObject*>(w_.store.peek(key))->body;
+  body.back() ^= std::byte{1};
+  ASSERT_TRUE(w_.open(b_, 2));
+  auto read = w_.read_all(b_);
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, Code::corrupt);
+  EXPECT_NE(read.error().message.find("segment d1/1.1/1"), std::string::npos) << read.error().message;
+}
+
+TEST_F(ObjectDiskTest, WhatIsNeitherSegmentNorFenceStopsTheAttach) {
+  start();
+  ASSERT_TRUE(w_.write(a_, 1, 11) && w_.flush(a_));
+  a_.process->pause();
+  auto& body = const_cast<StoredObject*>(w_.store.peek(segment_key(disk_id, {1, 1}, 1)))->body;
+  body[40] ^= std::byte{1};
+  auto opened = w_.open(b_, 2, true);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Code::corrupt) << "damage is not the end of the log";
+}
+
+TEST_F(ObjectDiskTest, DamageInsideSyncedLogBytesIsNotTakenForATornTail) {
+  start(DiskClass::local);
+  w_.store.set_outage(true);
+  for (std::uint64_t i = 0; i < 6; ++i) ASSERT_TRUE(w_.write(a_, i, i + 1) && w_.flush(a_));
+  auto folder = a_.daemon->status().disks.at(0);
+  a_.process->kill();
+  w_.run_for(1ms);
+  std::string log;
+  for (auto& name : *a_.drive->list("/state/disks/d1")) {
+    if (name.starts_with("log-")) log = "/state/disks/d1/" + name + "/000001.wal";
+  }
+  ASSERT_TRUE(a_.drive->corrupt(log, 4096 + 64 + 4096 + 64 + 100)) << "inside the second record";
+  w_.store.set_outage(false);
+  ASSERT_TRUE(w_.boot(a_));
+  auto opened = w_.wait_open(a_);
+  EXPECT_FALSE(opened) << "a flush was acknowledged for what is damaged: fail closed";
+  EXPECT_EQ(a_.daemon->status().unsent_logs, std::vector{disk_id});
+}
+
+TEST_F(ObjectDiskTest, AFailedSyncIsNeverAcknowledged) {
+  start(DiskClass::local);
+  ASSERT_TRUE(w_.write(a_, 1, 1));
+  a_.drive->fail_syncs(".wal", 1);
+  EXPECT_FALSE(w_.flush(a_));
+  EXPECT_FALSE(w_.flush(a_)) << "nor when asked again";
+}
+
+TEST_F(ObjectDiskTest, AFullLogDriveIsBackPressureAndNotAnError) {
+  start();
+  a_.drive->set_capacity(a_.drive->used());
+  EXPECT_EQ(w_.write(a_, 1, 1).error().code, Code::unavailable) << "not answered";
+  EXPECT_NE(status(a_).waiting_for.find("the log"), std::string::npos) << status(a_).waiting_for;
+  a_.drive->set_capacity(1 * GiB);
+  w_.run_for(5s);
+  EXPECT_EQ((*w_.read_all(a_))[1], 1u);
+}
+
+TEST_F(ObjectDiskTest, ASecondDaemonOnTheSameStateFolderIsRefused) {
+  start();
+  SimWorker twin{"worker-a", a_.drive};
+  auto booted = w_.boot(twin);
+  ASSERT_FALSE(booted);
+  EXPECT_EQ(booted.error().code, Code::busy);
+}
+
+TEST_F(ObjectDiskTest, AStateFolderOfANewerVersionIsRefused) {
+  start();
+  a_.process->kill();
+  w_.run_for(1ms);
+  ASSERT_TRUE(a_.drive->replace("/state/version", to_bytes("ebb-diskd-state 2\n")));
+  auto booted = w_.boot(a_);
+  ASSERT_FALSE(booted);
+  EXPECT_EQ(booted.error().code, Code::invalid);
+}
+
+TEST_F(ObjectDiskTest, UnknownPoolsAndDisksAreRefusedClearly) {
+  start();
+  EXPECT_EQ(w_.call(a_, a_.daemon->open({disk_id, PoolId("other"), 3, {}, false, false})).error().field,
+            "pool");
+  EXPECT_EQ(w_.call(a_, a_.daemon->open({DiskId("No/Name"), pool_id, 3, {}, false, false})).error().field,
+            "disk");
+  EXPECT_EQ(w_.call(a_, a_.daemon->open({DiskId("nothing"), pool_id, 3, {}, false, false})).error().code,
+            Code::not_found);
+}
+
+TEST_F(ObjectDiskTest, TheFiveVerbsAnswerOverHttp) {
+  start();
+  auto ask = [&](std::string method, std::string target, std::string body) {
+    return *sim::run_in(*a_.process, a_.daemon->handler()({method, target, {}, body}));
+  };
+  EXPECT_NE(ask("GET", "/status", "").body.find("\"state\":\"open\""), std::string::npos);
+  EXPECT_EQ(ask("POST", "/open", "{").status, 400);
+  EXPECT_EQ(ask("POST", "/open", R"({"disk":"d1","pool":"main","epoch":1,"wrong":1})").status, 400);
+  EXPECT_EQ(ask("POST", "/open", R"({"disk":"d1","pool":"main","epoch":0})").status, 409);
+  EXPECT_EQ(ask("GET", "/nothing", "").status, 404);
+  EXPECT_EQ(ask("GET", "/seal", "").status, 405);
+  auto sealed = ask("POST", "/seal", R"({"disk":"d1","pool":"main","epoch":1})");
+  EXPECT_EQ(sealed.status, 200);
+  EXPECT_NE(sealed.body.find("\"state\":\"sealed\""), std::string::npos) << sealed.body;
+  EXPECT_EQ(ask("POST", "/close", R"({"disk":"d1","pool":"main","epoch":1})").status, 200);
+  EXPECT_EQ(ask("GET", "/status", "").body.find("d1"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ebb::disk

@@ -1,0 +1,74 @@
+#include "disk/offline.h"
+
+#include "base/checksum.h"
+#include "disk/keys.h"
+
+namespace ebb::disk {
+
+Task<Result<OfflineView>> open_offline(StoreAccess access, DiskId disk) {
+  EBB_CO_TRY(at, co_await read_head(access, disk));
+  if (at.head.state == HeadState::deleted) co_return fail(Code::not_found, "disk '{}' was deleted", disk);
+  LogCache cache;
+  EBB_CO_TRY(followed, co_await follow_unsealed(access, at.head, &cache));
+  EBB_CO_TRY(loaded, co_await load_map(access, followed, &cache));
+  OfflineView view;
+  view.device = std::make_unique<ImageDevice>(access, std::move(loaded), at.head.size_bytes,
+                                              std::make_shared<PieceCache>());
+  view.head = std::move(at);
+  view.followed = std::move(followed);
+  co_return view;
+}
+
+namespace {
+
+// All of one segment, also what later writes have covered.
+Task<Status> check_segment(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t seq) {
+  EBB_CO_TRY(object, co_await read_log_object(access, disk, epoch, seq));
+  if (!std::holds_alternative<ReadSegment>(object))
+    co_return fail(Code::corrupt, "a fence stands in the place of segment {}/{}/{}", disk, epoch.text(), seq);
+  const auto& segment = std::get<ReadSegment>(object);
+  EBB_CO_TRY(whole, co_await access.get(segment_key(disk, epoch, seq)));
+  auto data = ByteView(whole.body).subspan(std::min<std::size_t>(whole.body.size(), segment.data_offset));
+  if (data.size() != segment.head.crcs.size() * block_bytes)
+    co_return fail(Code::corrupt, "segment {}/{}/{} has a wrong length", disk, epoch.text(), seq);
+  for (std::size_t i = 0; i < segment.head.crcs.size(); ++i) {
+    if (crc32c(data.subspan(i * block_bytes, block_bytes)) == segment.head.crcs[i]) continue;
+    co_return fail(Code::corrupt, "segment {}/{}/{}: block {} of its data has a wrong checksum", disk,
+                   epoch.text(), seq, i);
+  }
+  co_return Status{};
+}
+
+}  // namespace
+
+Task<Result<CheckReport>> check_offline(StoreAccess access, DiskId disk) {
+  EBB_CO_TRY(view, co_await open_offline(access, disk));
+  CheckReport report;
+  const auto& head = view.followed;
+  for (const auto& end : head.lineage) {
+    bool goes_on =
+        head.checkpoint && head.checkpoint->disk == disk && head.checkpoint->position.epoch == end.epoch;
+    for (auto seq = goes_on ? head.checkpoint->position.seq + 1 : 1; seq <= end.seq; ++seq) {
+      EBB_CO_CHECKED(co_await check_segment(access, disk, end.epoch, seq));
+      ++report.segments;
+    }
+  }
+  constexpr std::uint64_t step = 4 * MiB;
+  for (std::uint64_t at = 0; at < view.device->size_bytes(); at += step) {
+    auto length = std::min(step, view.device->size_bytes() - at);
+    EBB_CO_TRY(extents, co_await view.device->extents(at, length));
+    for (const auto& extent : extents) {
+      if (extent.is_hole) {
+        report.hole_bytes += extent.length;
+        continue;
+      }
+      EBB_CO_TRY(data, co_await view.device->read(extent.offset, extent.length));
+      report.data_bytes += data.size();
+    }
+  }
+  EBB_CO_TRY(roots, co_await read_roots(access, head));
+  (void)roots;
+  co_return report;
+}
+
+}  // namespace ebb::disk

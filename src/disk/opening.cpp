@@ -1,0 +1,97 @@
+#include "disk/opening.h"
+
+namespace ebb::disk {
+namespace {
+
+struct ChosenLog {
+  LocalLog log;
+  LogScan scan;  // what is to be replayed
+};
+
+// Either the log that the newest attached epoch wrote, if it has records that the store lacks, or a fresh
+// one. In both our opener stands, synced, before HEAD may say `attached`.
+Task<Result<ChosenLog>> choose_log(const OpeningTools* tools, const OpeningRequest* request,
+                                   const Claim* claim, std::vector<LogPoint> history) {
+  EBB_CO_TRY(logs, co_await list_logs(tools->files, request->disk_folder));
+  ChainLink link{claim->opener.epoch, claim->opener.opener};
+  const auto* current = claim->newest_attached ? find_current_log(logs, *claim->newest_attached) : nullptr;
+  if (current) {
+    ChosenLog chosen{*current, {}};
+    auto from = committed_position(chosen.log.chain.log_id, history);
+    EBB_CO_TRY(scan, co_await scan_log(tools->files, chosen.log.folder, chosen.log.chain, from));
+    if (!scan.records.empty()) {
+      chosen.scan = std::move(scan);
+      EBB_CO_CHECKED(co_await extend_chain(tools->files, &chosen.log, *claim->newest_attached, link));
+      co_return chosen;
+    }
+  }
+  EBB_CO_TRY(fresh, co_await create_log(tools->files, request->disk_folder, request->disk, request->pool,
+                                        fresh_token(*tools->access.loop), link));
+  co_return ChosenLog{std::move(fresh), {}};
+}
+
+}  // namespace
+
+Task<Result<std::vector<LogPoint>>> read_history(StoreAccess access, Head head) {
+  std::vector<LogPoint> history;
+  if (head.checkpoint) {
+    history.push_back(head.checkpoint->position);
+    if (head.checkpoint->disk == head.disk) {
+      EBB_CO_TRY(root, co_await read_checkpoint_root(access, *head.checkpoint));
+      history.insert(history.end(), root.lineage.begin(), root.lineage.end());
+    }
+  }
+  history.insert(history.end(), head.lineage.begin(), head.lineage.end());
+  history.insert(history.end(), head.unsealed.begin(), head.unsealed.end());
+  co_return history;
+}
+
+Task<Result<std::vector<std::string>>> sweep_logs(Files* files, std::string disk_folder,
+                                                  std::vector<LogPoint> history, std::string current) {
+  std::vector<std::string> kept;
+  EBB_CO_TRY(logs, co_await list_logs(files, disk_folder));
+  for (const auto& log : logs) {
+    if (log.folder == current) continue;
+    auto scan =
+        co_await scan_log(files, log.folder, log.chain, committed_position(log.chain.log_id, history));
+    bool store_has_all = scan && scan->records.empty();
+    if (!store_has_all) {
+      kept.push_back(log.folder);
+      continue;
+    }
+    EBB_CO_CHECKED(co_await files->remove_tree(log.folder));
+  }
+  co_return kept;
+}
+
+Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
+  auto access = tools.access;
+  EBB_CO_CHECKED(co_await tools.files->make_dirs(request.disk_folder));
+  EBB_CO_TRY(claim, co_await claim_disk(access, {request.disk, request.placement, request.owner,
+                                                 request.replace, request.disk_class}));
+  if (tools.on_claimed) tools.on_claimed(claim);
+  EBB_CO_TRY(sealed, co_await seal_all(access, claim, tools.cache));
+  auto head = claim.at.head;
+  record_seals(head, sealed);
+  EBB_CO_TRY(loaded, co_await load_map(access, head, tools.cache));
+  EBB_CO_TRY(history, co_await read_history(access, head));
+  EBB_CO_TRY(chosen, co_await choose_log(&tools, &request, &claim, history));
+  EBB_CO_TRY(attached, co_await publish_attached(access, claim, std::move(sealed)));
+
+  auto wal = std::make_unique<Wal>(*access.loop, *tools.files, *tools.log_trouble, chosen.log.folder,
+                                   chosen.log.chain, request.tuning.log_file_bytes);
+  auto records = std::move(chosen.scan.records);
+  EBB_CO_CHECKED(co_await wal->start(std::move(chosen.scan)));
+  Opened opened;
+  opened.replaces_unconfirmed = claim.replaces_unconfirmed;
+  opened.disk = std::make_unique<ObjectDisk>(ObjectDisk::Parts{access, std::move(attached), claim.opener,
+                                                               std::move(loaded), std::move(wal),
+                                                               tools.pieces, request.tuning});
+  EBB_CO_CHECKED(co_await opened.disk->replay(std::move(records)));
+  EBB_CO_TRY(kept,
+             co_await sweep_logs(tools.files, request.disk_folder, std::move(history), chosen.log.folder));
+  opened.kept_logs = std::move(kept);
+  co_return opened;
+}
+
+}  // namespace ebb::disk

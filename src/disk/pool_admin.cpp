@@ -1,0 +1,219 @@
+#include "disk/pool_admin.h"
+
+#include "disk/format/blob_types.h"
+#include "disk/format/limits.h"
+#include "disk/keys.h"
+
+namespace ebb::disk {
+namespace {
+
+struct PoolFormat {
+  std::uint32_t shards = 256;
+  WallMs created_at = 0;
+};
+BOOST_DESCRIBE_STRUCT(PoolFormat, (), (shards, created_at))
+
+Status check_new_disk(const DiskId& disk, std::uint64_t size_bytes) {
+  if (!is_valid_name(disk.str())) return fail_field("disk", "'{}' is no valid name for a disk", disk);
+  if (size_bytes == 0 || size_bytes % block_bytes != 0 || size_bytes > disk_bytes_max) {
+    return fail_field("size_bytes",
+                      "a disk's size must be a multiple of 4096 between 4 KiB and 64 TiB, not {}",
+                      size_bytes);
+  }
+  return {};
+}
+
+// Creates HEAD; fine if it is there and was created as this one (whatever happened to it since).
+Task<Status> create_or_recognize(StoreAccess access, Head head) {
+  auto created = co_await create_head(access, head);
+  if (created) co_return Status{};
+  if (created.error().code != Code::conflict) co_return fail(std::move(created).error());
+  EBB_CO_TRY(there, co_await read_head(access, head.disk));
+  const auto& h = there.head;
+  if (h.state == HeadState::deleted)
+    co_return fail(Code::conflict, "disk '{}' was deleted; ids are never used again", head.disk);
+  if (h.size_bytes == head.size_bytes && h.disk_class == head.disk_class && h.parent == head.parent)
+    co_return Status{};
+  co_return fail(Code::conflict, "disk '{}' exists already and is another one", head.disk);
+}
+
+}  // namespace
+
+Task<Status> PoolAdmin::prepare() {
+  auto got = co_await access_.get(pool_format_key());
+  if (!got && got.error().code != Code::not_found) co_return fail(std::move(got).error());
+  if (!got) {
+    auto body = write_text_object("ebb-format", PoolFormat{256, access_.loop->wall_now()});
+    if (co_await access_.put_once(pool_format_key(), std::make_shared<const Bytes>(std::move(body))) ==
+        StoreAccess::Put::stored)
+      co_return Status{};
+    got = co_await access_.get(pool_format_key());
+    if (!got) co_return fail(std::move(got).error());
+  }
+  EBB_CO_TRY(format, read_text_object<PoolFormat>(got->body, "ebb-format", "the pool's format"));
+  if (format.shards != 256)
+    co_return fail(Code::invalid, "the pool has {} shards; this program knows 256", format.shards);
+  co_return Status{};
+}
+
+Task<Status> PoolAdmin::create_empty_disk(DiskId disk, std::uint64_t size_bytes, DiskClass disk_class) {
+  EBB_CO_CHECKED(check_new_disk(disk, size_bytes));
+  Head head;
+  head.disk = disk, head.size_bytes = size_bytes, head.disk_class = disk_class;
+  co_return co_await create_or_recognize(access_, std::move(head));
+}
+
+Task<Status> PoolAdmin::create_fork(DiskId parent, DiskId disk, std::uint64_t size_bytes,
+                                    DiskClass disk_class) {
+  EBB_CO_CHECKED(check_new_disk(disk, size_bytes));
+  EBB_CO_TRY(origin, co_await disk::read_head(access_, parent));
+  if (origin.head.state == HeadState::deleted)
+    co_return fail(Code::not_found, "disk '{}' was deleted", parent);
+  if (origin.head.state != HeadState::sealed)
+    co_return fail(Code::invalid, "disk '{}' is not an image: it cannot be forked", parent);
+  EBB_CO_TRY(roots, co_await read_roots(access_, origin.head));
+  auto root = std::find_if(roots.roots.begin(), roots.roots.end(),
+                           [](const NamedRoot& r) { return r.name == image_root; });
+  if (root == roots.roots.end()) co_return fail(Code::corrupt, "image '{}' has no root", parent);
+  if (size_bytes < root->size_bytes) {
+    co_return fail_field("size_bytes", "a fork cannot be smaller than its image: {} < {} bytes", size_bytes,
+                         root->size_bytes);
+  }
+  Head head;
+  head.disk = disk, head.size_bytes = size_bytes, head.disk_class = disk_class;
+  head.checkpoint = root->checkpoint;
+  head.parent = ParentRef{parent, std::string(image_root)};
+  // The pin comes first: what a HEAD shares must never look unused.
+  EBB_CO_CHECKED(co_await pin_fork(std::move(origin), {disk, std::string(image_root)}));
+  co_return co_await create_or_recognize(access_, std::move(head));
+}
+
+Task<Status> PoolAdmin::pin_fork(HeadAt parent, ForkPin pin) {
+  constexpr int tries_max = 200;
+  for (int tries = 0; tries < tries_max; ++tries) {
+    if (parent.head.state != HeadState::sealed)
+      co_return fail(Code::conflict, "image '{}' is being deleted", parent.head.disk);
+    EBB_CO_TRY(page, co_await read_roots(access_, parent.head));
+    if (std::find(page.forks.begin(), page.forks.end(), pin) != page.forks.end()) co_return Status{};
+    page.forks.push_back(pin);
+    auto ref = co_await store_roots(access_, parent.head.disk, std::move(page));
+    // The page was made from this HEAD's: any other HEAD means to make it again.
+    auto from = parent.head.nonce;
+    auto changed = co_await change_head(access_, parent, [from, ref](const Head& head) -> Result<Head> {
+      if (head.roots == ref) return head;
+      if (head.nonce != from) return fail(Code::conflict, "changed by somebody else");
+      Head next = head;
+      next.roots = ref;
+      return next;
+    });
+    if (changed) co_return Status{};
+    if (changed.error().code != Code::conflict) co_return fail(std::move(changed).error());
+    EBB_CO_TRY(now, co_await disk::read_head(access_, parent.head.disk));
+    parent = std::move(now);
+  }
+  co_return fail(Code::busy, "image '{}' was changed by others {} times in a row", parent.head.disk,
+                 tries_max);
+}
+
+Task<Result<HeadSummary>> PoolAdmin::read_head(DiskId disk) {
+  EBB_CO_TRY(at, co_await disk::read_head(access_, std::move(disk)));
+  const auto& h = at.head;
+  co_return HeadSummary{h.disk, h.epoch, h.owner, h.state, h.size_bytes, h.disk_class};
+}
+
+Task<Status> PoolAdmin::check_no_live_forks(Head head) {
+  EBB_CO_TRY(page, co_await read_roots(access_, head));
+  for (const auto& fork : page.forks) {
+    auto child = co_await disk::read_head(access_, fork.disk);
+    // A pin without a HEAD is a fork being made, or one that never will be: deleting its id decides that.
+    if (child && child->head.state == HeadState::deleted) continue;
+    if (!child && child.error().code != Code::not_found) co_return fail(std::move(child).error());
+    co_return fail(Code::busy, "disk '{}' is in use: '{}' was forked from it", head.disk, fork.disk);
+  }
+  co_return Status{};
+}
+
+Task<Status> PoolAdmin::delete_disk(DiskId disk) {
+  if (!is_valid_name(disk.str())) co_return fail_field("disk", "'{}' is no valid name for a disk", disk);
+  Head tombstone;
+  tombstone.disk = disk, tombstone.state = HeadState::deleted;
+  for (int tries = 0; tries < 100; ++tries) {
+    auto now = co_await disk::read_head(access_, disk);
+    if (!now && now.error().code == Code::not_found) {
+      auto burnt = co_await create_head(access_, tombstone);
+      if (burnt || burnt.error().code != Code::conflict)
+        co_return burnt ? Status{} : Status(fail(std::move(burnt).error()));
+      continue;
+    }
+    if (!now) co_return fail(std::move(now).error());
+    if (now->head.state == HeadState::deleted) co_return Status{};
+    EBB_CO_CHECKED(co_await check_no_live_forks(now->head));
+
+    // Take over under an epoch of our own, so that no owner can write on; then seal, then the tombstone.
+    auto opener = fresh_token(*access_.loop);
+    auto from = now->head.nonce;
+    auto claimed = co_await change_head(access_, *now, [opener, from](const Head& head) -> Result<Head> {
+      if (head.opener == opener) return head;
+      if (head.nonce != from) return fail(Code::conflict, "changed by somebody else");
+      Head next = head;
+      next.state = HeadState::attaching;
+      next.epoch.incarnation += 1;
+      next.owner = "deletion", next.opener = opener;
+      return next;
+    });
+    if (!claimed && claimed.error().code == Code::conflict) continue;
+    if (!claimed) co_return fail(std::move(claimed).error());
+    Claim claim;
+    claim.at = *claimed;
+    claim.opener = {claimed->head.epoch, "deletion", opener};
+    LogCache cache;
+    EBB_CO_TRY(sealed, co_await seal_all(access_, claim, &cache));
+    auto ended = co_await change_head(access_, *claimed, [opener, sealed](const Head& head) -> Result<Head> {
+      if (head.state == HeadState::deleted) return head;
+      if (head.opener != opener) return fail(Code::conflict, "changed by somebody else");
+      Head next = head;
+      record_seals(next, sealed);
+      next.state = HeadState::deleted;
+      return next;
+    });
+    if (ended) co_return Status{};
+    if (ended.error().code != Code::conflict) co_return fail(std::move(ended).error());
+  }
+  co_return fail(Code::busy, "disk '{}' is changed by others all the time", disk);
+}
+
+Task<Status> PoolAdmin::write_blob_chunk(std::string id, std::uint64_t n, Bytes content) {
+  if (!is_valid_name(id)) co_return fail_field("blob", "'{}' is no valid id for a blob", id);
+  if (content.size() > blob_chunk_bytes)
+    co_return fail_field("blob", "a chunk has at most {} bytes", blob_chunk_bytes);
+  auto body = std::make_shared<const Bytes>(encode_blob_chunk(id, n, content));
+  if (co_await access_.put_once(blob_key(id, n), body) == StoreAccess::Put::stored) co_return Status{};
+  co_return fail(Code::conflict, "chunk {} of blob '{}' exists already and is another one", n, id);
+}
+
+Task<Result<Bytes>> PoolAdmin::read_blob_chunk(std::string id, std::uint64_t n) {
+  EBB_CO_TRY(got, co_await access_.get(blob_key(id, n)));
+  co_return decode_blob_chunk(got.body, id, n);
+}
+
+Task<Status> PoolAdmin::write_blob(std::string id, SharedBytes content) {
+  for (std::uint64_t n = 0; n * blob_chunk_bytes < content->size() || n == 0; ++n) {
+    auto rest = ByteView(*content).subspan(n * blob_chunk_bytes);
+    auto chunk = rest.first(std::min(rest.size(), blob_chunk_bytes));
+    EBB_CO_CHECKED(co_await write_blob_chunk(id, n, Bytes(chunk.begin(), chunk.end())));
+  }
+  co_return Status{};
+}
+
+Task<Result<Bytes>> PoolAdmin::read_blob(std::string id, std::uint64_t size_bytes) {
+  Bytes out;
+  for (std::uint64_t n = 0; n * blob_chunk_bytes < size_bytes || n == 0; ++n) {
+    EBB_CO_TRY(chunk, co_await read_blob_chunk(id, n));
+    append(out, chunk);
+  }
+  if (out.size() != size_bytes)
+    co_return fail(Code::corrupt, "blob '{}' has {} bytes instead of {}", id, out.size(), size_bytes);
+  co_return out;
+}
+
+}  // namespace ebb::disk

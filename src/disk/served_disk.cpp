@@ -1,0 +1,382 @@
+#include "disk/served_disk.h"
+
+#include "disk/keys.h"
+
+namespace ebb::disk {
+namespace {
+constexpr Duration silent_max = 10s;  // a store that answers no HEAD read for so long is reported
+}
+
+ImageDevice::ImageDevice(StoreAccess access, LoadedMap loaded, std::uint64_t size_bytes,
+                         std::shared_ptr<PieceCache> cache)
+    : size_bytes_(size_bytes),
+      map_(std::move(loaded.map)),
+      cache_(std::move(cache)),
+      reader_(access, &map_, cache_.get(), {}) {}
+
+ServedDisk::ServedDisk(DiskEnv env, DiskId disk, PoolId pool, ObjectStore& store)
+    : env_(std::move(env)),
+      disk_(std::move(disk)),
+      pool_(std::move(pool)),
+      store_(store),
+      changed_(*env_.loop),
+      logs_lock_(*env_.loop),
+      scope_(*env_.loop) {
+  reset_life();
+}
+
+void ServedDisk::reset_life() {
+  life_ = std::make_shared<Life>(*env_.loop);
+  device_ = nullptr;
+}
+
+void ServedDisk::become(DiskSeen state, std::string error) {
+  if (state_ != state)
+    env_.log.info("{}: {}{}{}", disk_, json::name_of(state), error.empty() ? "" : ": ", error);
+  state_ = state;
+  error_.message = std::move(error);
+  changed_.notify_all();
+}
+
+// The state when the verb's work ended, or when its time for answering was up.
+Task<Result<DiskStatus>> ServedDisk::reply() {
+  co_await wait_while(DiskSeen::opening);
+  co_await wait_while(DiskSeen::sealing);
+  if (state_ == DiskSeen::fenced || state_ == DiskSeen::failed) co_return fail(error_);
+  co_return status();
+}
+
+Task<void> ServedDisk::wait_while(DiskSeen state) {
+  auto until = env_.loop->now() + env_.options->reply_within;
+  while (state_ == state && env_.loop->now() < until) co_await changed_.wait_for(until - env_.loop->now());
+}
+
+// ---- open
+
+Task<Result<DiskStatus>> ServedDisk::open(OpenDisk request, Start start) {
+  if (state_ && epoch_ > request.epoch)
+    co_return fail(Code::fenced, "disk '{}' is at epoch {} here; {} is older", disk_, epoch_, request.epoch);
+  bool is_same = state_ && epoch_ == request.epoch;
+  if (is_same && (state_ == DiskSeen::opening || state_ == DiskSeen::open || state_ == DiskSeen::reading ||
+                  state_ == DiskSeen::sealing)) {
+    co_return co_await reply();
+  }
+  // What an older epoch of ours left is taken over as after a crash: its log is replayed.
+  scope_.cancel();
+  stop_serving(Error{Code::fenced, "opened again under a newer epoch", {}});
+  reset_life();
+  epoch_ = request.epoch;
+  disk_epoch_ = {};
+  opener_.clear();
+  become(DiskSeen::opening);
+  scope_.spawn(run_open(request, start));
+  co_return co_await reply();
+}
+
+Task<void> ServedDisk::run_open(OpenDisk request, Start start) {
+  auto opened = co_await open_steps(request, start);
+  stage_.clear();
+  if (!opened) {
+    fail_open(opened.error());
+    // Refused: nothing of it is ours, so nothing is tried again after a restart.
+    if (error_.code != Code::corrupt) co_await remove_record();
+  }
+}
+
+void ServedDisk::fail_open(const Error& error) {
+  stop_serving(error);
+  has_unexamined_logs_ = true;
+  error_.code = error.code;
+  become(error.code == Code::fenced ? DiskSeen::fenced : DiskSeen::failed, error.message);
+}
+
+Task<bool> ServedDisk::was_sealed_before_restart(Epoch epoch) {
+  auto at = co_await read_head(access(), disk_);
+  co_return at && at->head.state == HeadState::detached_clean && at->head.owner == env_.options->worker &&
+      at->head.epoch.placement == epoch;
+}
+
+Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
+  if (request.read_only) co_return co_await open_image();
+  auto turn = co_await logs_lock_.lock();
+  OpenRecord record{request, false};
+  if (start == Start::after_restart) {
+    auto bytes = co_await env_.files->read_all(folder() + "/open");
+    if (bytes) {
+      auto kept = read_text_object<OpenRecord>(*bytes, "ebb-open", "the record of an open disk");
+      if (kept) record = std::move(*kept);
+    }
+    if (co_await was_sealed_before_restart(request.epoch)) {
+      co_await remove_record();
+      become(DiskSeen::sealed);
+      co_return Status{};
+    }
+  } else {
+    EBB_CO_CHECKED(co_await write_record(record));
+  }
+
+  stage_ = "reading HEAD";
+  OpeningTools tools{
+      access(), env_.files, &life_->log_trouble, &cache_, env_.pieces, [this](const Claim& claim) {
+        disk_epoch_ = claim.opener.epoch, opener_ = claim.opener.opener;
+        stage_ = "sealing what came before";
+      }};
+  OpeningRequest opening{disk_,
+                         pool_,
+                         request.epoch,
+                         env_.options->worker,
+                         request.disk_class,
+                         request.take_over ? Replace::unconfirmed : Replace::confirmed,
+                         folder(),
+                         env_.options->tuning};
+  EBB_CO_TRY(opened, co_await open_disk(std::move(tools), std::move(opening)));
+  life_->disk = std::move(opened.disk);
+  life_->disk->on_lost([this](const Error& why) { become_fenced(why); });
+  life_->disk->start();
+  kept_logs_ = std::move(opened.kept_logs);
+  has_unexamined_logs_ = false;
+  cache_ = {};
+
+  bool was_waiting = start == Start::after_restart && request.take_over && !record.is_settled;
+  if (opened.replaces_unconfirmed || was_waiting) co_await settle();
+  record.is_settled = true;
+  EBB_CO_CHECKED(co_await write_record(record));
+  if (life_->disk->stopped()) co_return fail(*life_->disk->stopped());
+  co_return serve();
+}
+
+// The old owner may still run its guest: it finds out from HEAD within this time.
+Task<void> ServedDisk::settle() {
+  stage_ = fmt::format("{} s after a take-over without a confirmed stop", to_ms(env_.options->settle) / 1000);
+  co_await sleep_for(*env_.loop, env_.options->settle);
+}
+
+Status ServedDisk::serve() {
+  device_ = life_->image ? std::shared_ptr<BlockDevice>(life_, life_->image.get())
+                         : std::shared_ptr<BlockDevice>(life_, life_->disk.get());
+  if (*env_.publish) {
+    EBB_TRY(published, (*env_.publish)(disk_, device_));
+    published_ = std::move(published);
+  }
+  become(life_->image ? DiskSeen::reading : DiskSeen::open);
+  return {};
+}
+
+Task<Status> ServedDisk::open_image() {
+  EBB_CO_TRY(at, co_await read_head(access(), disk_));
+  if (at.head.state == HeadState::deleted) co_return fail(Code::not_found, "disk '{}' was deleted", disk_);
+  if (at.head.state != HeadState::sealed)
+    co_return fail(Code::invalid, "disk '{}' is not an image: it has one owner, who may write", disk_);
+  EBB_CO_TRY(loaded, co_await load_map(access(), at.head, &cache_));
+  life_->image = std::make_unique<ImageDevice>(access(), std::move(loaded), at.head.size_bytes, env_.pieces);
+  cache_ = {};
+  co_return serve();
+}
+
+// ---- standby
+
+Task<Result<DiskStatus>> ServedDisk::standby(Epoch epoch) {
+  if (state_ && state_ != DiskSeen::standby && state_ != DiskSeen::failed && state_ != DiskSeen::fenced &&
+      state_ != DiskSeen::sealed) {
+    co_return co_await reply();
+  }
+  scope_.cancel();
+  stop_serving(Error{Code::fenced, "closed", {}});
+  reset_life();
+  epoch_ = epoch;
+  become(DiskSeen::opening);
+  scope_.spawn(run_standby());
+  co_return co_await reply();
+}
+
+// Owns nothing: it only reads, so that an open to come finds what does not change any more.
+Task<void> ServedDisk::run_standby() {
+  stage_ = "reading the map";
+  auto at = co_await read_head(access(), disk_);
+  if (at && at->head.state == HeadState::deleted) at = fail(Code::not_found, "disk '{}' was deleted", disk_);
+  if (!at) {
+    fail_open(at.error());
+    co_return;
+  }
+  auto seen = co_await follow_unsealed(access(), at->head, &cache_);
+  if (seen) (void)co_await load_map(access(), *seen, &cache_);
+  stage_.clear();
+  become(DiskSeen::standby);
+}
+
+// ---- seal
+
+Task<Result<DiskStatus>> ServedDisk::seal(Epoch epoch) {
+  if (state_ && epoch_ > epoch)
+    co_return fail(Code::fenced, "disk '{}' is at epoch {} here; {} is older", disk_, epoch_, epoch);
+  bool is_ours = state_ == DiskSeen::open || state_ == DiskSeen::opening;
+  if (!is_ours && state_ != DiskSeen::sealing && !(state_ == DiskSeen::sealed && epoch_ == epoch)) {
+    EBB_CO_CHECKED(co_await seal_unopened(epoch));
+  } else if (is_ours) {
+    co_await wait_while(DiskSeen::opening);
+    if (state_ == DiskSeen::open) {
+      become(DiskSeen::sealing);
+      scope_.spawn(run_seal());
+    }
+  }
+  co_return co_await reply();
+}
+
+Task<void> ServedDisk::run_seal() {
+  auto life = life_;
+  auto sealed = co_await life->disk->seal();
+  if (!sealed) {
+    if (sealed.error().code == Code::fenced)
+      become_fenced(sealed.error());
+    else
+      fail_open(sealed.error());
+    co_return;
+  }
+  co_await remove_record();
+  if (const auto* wal = life->disk->wal()) (void)co_await env_.files->remove_tree(wal->folder());
+  become(DiskSeen::sealed);
+}
+
+// Not open in this process. If nobody holds the disk it is as good as sealed; if we do, it is opened for
+// that.
+Task<Status> ServedDisk::seal_unopened(Epoch epoch) {
+  auto life = life_;
+  auto asked = co_await with_timeout(*env_.loop, read_head(access(), disk_), env_.options->reply_within);
+  if (!asked) co_return fail(Code::unavailable, "disk '{}': {}", disk_, life_->trouble.text());
+  EBB_CO_TRY(at, std::move(*asked));
+  const auto& head = at.head;
+  if (head.epoch.placement > epoch)
+    co_return fail(Code::fenced, "disk '{}' is at epoch {} of {}", disk_, head.epoch.text(), head.owner);
+  bool is_held = head.state == HeadState::attaching || head.state == HeadState::attached;
+  if (!is_held) {
+    epoch_ = epoch;
+    disk_epoch_ = head.epoch;
+    become(DiskSeen::sealed);
+    co_return Status{};
+  }
+  if (head.owner != env_.options->worker)
+    co_return fail(Code::conflict, "disk '{}' is held by {}", disk_, head.owner);
+  OpenDisk request{disk_, pool_, head.epoch.placement, head.disk_class, false, false};
+  auto opened = co_await open(request);
+  if (!opened) co_return fail(std::move(opened).error());
+  if (state_ != DiskSeen::open) co_return Status{};  // still opening: whoever asks, asks again
+  epoch_ = epoch;
+  become(DiskSeen::sealing);
+  scope_.spawn(run_seal());
+  co_return Status{};
+}
+
+// ---- close, fence
+
+Task<Result<DiskStatus>> ServedDisk::close() {
+  scope_.cancel();
+  auto last = status();
+  last.nbd_socket.clear(), last.nbd_export.clear();
+  bool may_have_unsent =
+      state_ && state_ != DiskSeen::sealed && state_ != DiskSeen::standby && state_ != DiskSeen::reading;
+  stop_serving(Error{Code::fenced, "closed", {}});
+  co_await remove_record();
+  reset_life();
+  cache_ = {};
+  state_.reset();
+  changed_.notify_all();
+  if (may_have_unsent) {
+    has_unexamined_logs_ = true;
+    scope_.spawn(examine_logs());
+  }
+  co_return last;
+}
+
+void ServedDisk::stop_serving(const Error& why) {
+  published_.reset();
+  device_ = nullptr;
+  if (life_->disk) life_->disk->stop(why);
+}
+
+void ServedDisk::become_fenced(const Error& why) {
+  if (state_ == DiskSeen::fenced) return;
+  stop_serving(why);
+  error_.code = why.code;
+  become(why.code == Code::fenced ? DiskSeen::fenced : DiskSeen::failed, why.message);
+  has_unexamined_logs_ = true;
+}
+
+Task<void> ServedDisk::watch() {
+  if (has_unexamined_logs_ && state_ != DiskSeen::open && state_ != DiskSeen::opening)
+    co_await examine_logs();
+  bool is_ours = (state_ == DiskSeen::open || state_ == DiskSeen::opening || state_ == DiskSeen::sealing) &&
+                 !opener_.empty();
+  if (!is_ours) co_return;
+  auto opener = opener_;
+  auto asked_at = env_.loop->now();
+  auto got = co_await with_timeout(*env_.loop, store_.get(head_key(disk_)), silent_max);
+  if (opener != opener_) co_return;
+  if (!got || !*got) {
+    if (!store_silent_since_) store_silent_since_ = asked_at;
+    co_return;
+  }
+  store_silent_since_.reset();
+  auto head = decode_head((*got)->body, disk_);
+  if (!head || head->opener == opener) co_return;
+  if (head->epoch < disk_epoch_) co_return;  // an answer from before our claim
+  become_fenced(
+      Error{Code::fenced,
+            fmt::format("{} took disk '{}' over as epoch {}", head->owner, disk_, head->epoch.text()),
+            {}});
+  co_await remove_record();
+}
+
+Task<void> ServedDisk::examine_logs() {
+  auto life = life_;
+  auto turn = co_await logs_lock_.lock();
+  if (state_ == DiskSeen::open || state_ == DiskSeen::opening || state_ == DiskSeen::sealing) co_return;
+  auto logs = co_await list_logs(env_.files, folder());
+  if (logs && logs->empty()) {
+    kept_logs_.clear();
+    has_unexamined_logs_ = false;
+    co_return;
+  }
+  auto head = co_await read_head(access(), disk_);
+  if (!head) co_return;
+  auto history = co_await read_history(access(), head->head);
+  if (!history) co_return;
+  auto kept = co_await sweep_logs(env_.files, folder(), std::move(*history), {});
+  if (!kept) co_return;
+  kept_logs_ = std::move(*kept);
+  has_unexamined_logs_ = false;
+}
+
+// ---- records and status
+
+Task<Status> ServedDisk::write_record(OpenRecord record) {
+  EBB_CO_CHECKED(co_await env_.files->make_dirs(folder()));
+  co_return co_await env_.files->write_atomic(folder() + "/open", write_text_object("ebb-open", record));
+}
+
+Task<void> ServedDisk::remove_record() { (void)co_await env_.files->remove(folder() + "/open"); }
+
+bool ServedDisk::has_unsent_log() const {
+  bool is_unsent = life_->disk && state_ != DiskSeen::sealed && life_->disk->unsent_bytes() > 0;
+  return is_unsent || has_unexamined_logs_ || !kept_logs_.empty();
+}
+
+DiskStatus ServedDisk::status() const {
+  DiskStatus s;
+  s.disk = disk_, s.pool = pool_, s.epoch = epoch_, s.incarnation = disk_epoch_.incarnation;
+  s.state = state_.value_or(DiskSeen::failed);
+  if (published_) s.nbd_socket = published_->socket(), s.nbd_export = published_->export_name();
+  if (device_) s.size_bytes = device_->size_bytes();
+  if (life_->disk) {
+    s.unsent_bytes = life_->disk->unsent_bytes();
+    s.unsent_age_ms = static_cast<std::uint64_t>(to_ms(life_->disk->unsent_age()));
+  }
+  bool is_silent = store_silent_since_ && env_.loop->now() - *store_silent_since_ >= silent_max;
+  s.waiting_for = life_->log_trouble.text();
+  if (s.waiting_for.empty()) s.waiting_for = life_->trouble.text();
+  if (s.waiting_for.empty() && is_silent) s.waiting_for = "the store: HEAD cannot be read";
+  if (s.waiting_for.empty()) s.waiting_for = stage_;
+  s.error = error_.message;
+  return s;
+}
+
+}  // namespace ebb::disk

@@ -1,0 +1,150 @@
+// One disk on this worker: opened, served, sealed, closed, as the agent asks; fenced, as HEAD says.
+#pragma once
+#include "base/log.h"
+#include "disk/opening.h"
+#include "model/disk_daemon_types.h"
+
+namespace ebb::disk {
+
+// An export of a served disk; destroying it ends its connections.
+class Published {
+ public:
+  virtual ~Published() = default;
+  virtual std::string socket() const = 0;
+  virtual std::string export_name() const = 0;
+};
+// How a disk is made reachable (NBD on a unix socket in the daemon, nothing in the simulator).
+using Publish = std::function<Result<std::unique_ptr<Published>>(DiskId, std::shared_ptr<BlockDevice>)>;
+
+struct DaemonOptions {
+  std::string state_dir;
+  std::string worker;                    // the owner in HEAD
+  std::map<PoolId, ObjectStore*> pools;  // outlive the daemon
+  Duration settle =
+      15s;  // after a take-over without a confirmed stop: longer than an owner that is cut off needs to pause
+  Duration watch_every = 3s;
+  Duration reply_within = 1s;  // a verb answers with the state reached by then, and goes on
+  DiskTuning tuning;
+};
+
+// What is opened again after a restart of the daemon.
+struct OpenRecord {
+  OpenDisk request;
+  bool is_settled = false;  // the wait after a take-over is over
+  bool operator==(const OpenRecord&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(OpenRecord, (), (request, is_settled))
+
+struct DiskEnv {
+  Loop* loop = nullptr;
+  Files* files = nullptr;
+  const DaemonOptions* options = nullptr;
+  const Publish* publish = nullptr;
+  std::shared_ptr<PieceCache> pieces;
+  Logger log;
+};
+
+class ServedDisk {
+ public:
+  enum class Start { asked, after_restart };
+
+  ServedDisk(DiskEnv env, DiskId disk, PoolId pool, ObjectStore& store);
+  ServedDisk(const ServedDisk&) = delete;
+
+  // The verbs. Each ends with the state reached within reply_within; the work goes on.
+  Task<Result<DiskStatus>> open(OpenDisk request, Start start = Start::asked);
+  Task<Result<DiskStatus>> standby(Epoch epoch);
+  Task<Result<DiskStatus>> seal(Epoch epoch);
+  Task<Result<DiskStatus>> close();  // the last state, no longer served
+
+  // Reads HEAD once; another epoch there fences us.
+  Task<void> watch();
+  // Without being open: whether logs lie here that hold what the store lacks.
+  Task<void> examine_logs();
+
+  DiskStatus status() const;
+  bool has_unsent_log() const;
+  bool is_known() const { return state_.has_value(); }  // else only logs of it may lie here
+  void expect_logs() { has_unexamined_logs_ = true; }   // until they have been examined, they count as unsent
+  std::shared_ptr<BlockDevice> device() const { return device_; }
+  const PoolId& pool() const { return pool_; }
+
+ private:
+  // Lives as long as anybody holds the device.
+  struct Life {
+    explicit Life(Loop& loop) : trouble(loop), log_trouble(loop) {}
+    Trouble trouble, log_trouble;
+    std::unique_ptr<ObjectDisk> disk;
+    std::unique_ptr<BlockDevice> image;
+  };
+
+  Task<void> run_open(OpenDisk request, Start start);
+  Task<Status> open_steps(OpenDisk request, Start start);
+  Task<Status> open_image();
+  Task<bool> was_sealed_before_restart(Epoch epoch);
+  Task<void> settle();
+  Task<void> run_seal();
+  Task<Status> seal_unopened(Epoch epoch);
+  Task<void> run_standby();
+  Task<Result<DiskStatus>> reply();
+  Task<void> wait_while(DiskSeen state);
+  Status serve();
+  void become(DiskSeen state, std::string error = {});
+  void fail_open(const Error& error);
+  void become_fenced(const Error& why);
+  void stop_serving(const Error& why);
+  void reset_life();
+  std::string folder() const { return fmt::format("{}/disks/{}", env_.options->state_dir, disk_); }
+  Task<Status> write_record(OpenRecord record);
+  Task<void> remove_record();
+  StoreAccess access() const { return {env_.loop, &store_, &life_->trouble}; }
+
+  DiskEnv env_;
+  DiskId disk_;
+  PoolId pool_;
+  ObjectStore& store_;
+  std::optional<DiskSeen> state_;
+  Error error_;
+  Epoch epoch_ = 0;
+  DiskEpoch disk_epoch_;
+  std::string opener_;
+  std::string stage_;  // what an opening disk is at, for people
+  std::shared_ptr<Life> life_;
+  std::shared_ptr<BlockDevice> device_;
+  std::unique_ptr<Published> published_;
+  LogCache cache_;
+  std::vector<std::string> kept_logs_;
+  bool has_unexamined_logs_ = false;
+  std::optional<Instant> store_silent_since_;
+  Notify changed_;
+  AsyncMutex logs_lock_;  // held by an open, and by whoever decides about logs of a disk that is not
+  Scope scope_;
+};
+
+// A disk that is an image, read-only.
+class ImageDevice final : public BlockDevice {
+ public:
+  ImageDevice(StoreAccess access, LoadedMap loaded, std::uint64_t size_bytes,
+              std::shared_ptr<PieceCache> cache);
+  std::uint64_t size_bytes() const override { return size_bytes_; }
+  bool is_read_only() const override { return true; }
+  Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) override {
+    return reader_.read(offset, length);
+  }
+  Task<Status> write(std::uint64_t, Bytes) override { return refuse(); }
+  Task<Status> flush() override { co_return Status{}; }
+  Task<Status> trim(std::uint64_t, std::uint64_t) override { return refuse(); }
+  Task<Status> write_zeroes(std::uint64_t, std::uint64_t, ZeroMode) override { return refuse(); }
+  Task<Result<std::vector<Extent>>> extents(std::uint64_t offset, std::uint64_t length) override {
+    co_return reader_.extents(offset, length);
+  }
+
+ private:
+  static Task<Status> refuse() { co_return fail(Code::invalid, "an image is read-only"); }
+  std::uint64_t size_bytes_;
+  BlockMap map_;
+  std::shared_ptr<PieceCache> cache_;
+  MapReader reader_;
+};
+
+}  // namespace ebb::disk

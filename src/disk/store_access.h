@@ -1,0 +1,62 @@
+// How the engine asks a store: transient faults are waited out, visibly; unknown outcomes are read back.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "env/loop.h"
+#include "env/object_store.h"
+
+namespace ebb::disk {
+
+// Whether the same request may succeed later. Everything else is an answer.
+inline bool is_transient(Code code) {
+  return code == Code::unavailable || code == Code::busy || code == Code::internal || code == Code::conflict;
+}
+
+// What a disk waits for, for people: the last trouble and since when it lasts.
+class Trouble {
+ public:
+  explicit Trouble(Loop& loop) : loop_(loop) {}
+  void failed(std::string_view what, const Error& error);
+  void ended() { since_.reset(); }
+  // "the store: connection refused, for 12s"; empty if all is well.
+  std::string text() const;
+  std::optional<Instant> since() const { return since_; }
+
+ private:
+  Loop& loop_;
+  std::optional<Instant> since_;
+  std::string text_;
+};
+
+// Waits between tries: 20 ms, doubling to 2 s, with jitter.
+class Backoff {
+ public:
+  explicit Backoff(Loop& loop) : loop_(loop) {}
+  Task<void> wait();
+
+ private:
+  Loop& loop_;
+  Duration next_ = 20ms;
+};
+
+// A store with the loop and the trouble that belong to one disk. Cheap to copy; what it refers to outlives
+// it.
+struct StoreAccess {
+  Loop* loop = nullptr;
+  ObjectStore* store = nullptr;
+  Trouble* trouble = nullptr;
+
+  // Until there is an answer: bytes, or a definite error (not_found, invalid, corrupt).
+  Task<Result<StoredObject>> get(std::string key) const;
+  Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) const;
+
+  enum class Put {
+    stored,
+    other
+  };  // ours is there (from this try or an earlier one), or the place holds other bytes
+  // Create-if-absent until decided, always with the same bytes.
+  Task<Put> put_once(std::string key, SharedBytes body) const;
+};
+
+}  // namespace ebb::disk

@@ -1,0 +1,256 @@
+#include "disk/write_pipeline.h"
+
+#include "base/check.h"
+#include "base/checksum.h"
+#include "disk/block_device.h"
+#include "disk/format/limits.h"
+
+namespace ebb::disk {
+namespace {
+constexpr std::size_t batch_bytes_max = 4 * MiB;
+constexpr Duration forever = 1h;
+}  // namespace
+
+WritePipeline::WritePipeline(StoreAccess access, Start start, BlockMap* map, Wal* wal, DiskTuning tuning,
+                             Events events)
+    : access_(access),
+      start_(std::move(start)),
+      map_(*map),
+      wal_(wal),
+      tuning_(tuning),
+      events_(std::move(events)),
+      admission_(*access.loop),
+      uploader_(access, start_.disk, tuning.window,
+                {[this](const SegmentBuilder::Cut& cut) { on_committed(cut); },
+                 [this](Error why) { events_.lost(std::move(why)); }}),
+      cut_point_(start_.end),
+      committed_(start_.end),
+      next_write_seq_(start_.end.write_seq + 1),
+      acknowledged_write_seq_(start_.end.write_seq),
+      poke_(*access.loop),
+      changed_(*access.loop),
+      scope_(*access.loop) {}
+
+Task<Status> WritePipeline::replay(std::vector<ReplayRecord> records) {
+  for (auto& found : records) {
+    // Their place in the order is theirs already, and everything new comes after them.
+    if (found.record.write_seq != next_write_seq_) {
+      co_return fail(Code::corrupt,
+                     "the log of '{}' goes on with write {}, and the store ends before {}: the log is kept",
+                     start_.disk, found.record.write_seq, next_write_seq_);
+    }
+    if (found.record.block + found.record.count > map_.size_blocks()) {
+      co_return fail(Code::corrupt, "the log of '{}' writes beyond the end of the disk", start_.disk);
+    }
+    Record record;
+    record.kind = found.record.kind, record.write_seq = next_write_seq_++;
+    record.block = found.record.block, record.count = found.record.count;
+    record.data_bytes = found.data.size();
+    if (!found.data.empty()) record.data = std::make_shared<const Bytes>(std::move(found.data));
+    record.log_end = found.record.end();
+    unsent_bytes_ += record.cost();
+    if (!co_await apply(std::move(record))) co_return fail(*stopped_);
+  }
+  co_return Status{};
+}
+
+Task<Status> WritePipeline::wait_for_room(std::size_t bytes) {
+  while (!stopped_ && unsent_bytes_ > 0 && unsent_bytes_ + bytes > tuning_.pending_bytes_max)
+    co_await changed_.wait();
+  if (stopped_) co_return fail(*stopped_);
+  co_return Status{};
+}
+
+Task<Status> WritePipeline::write(std::uint64_t block, std::uint64_t count, Bytes data) {
+  auto shared = data.empty() ? nullptr : std::make_shared<const Bytes>(std::move(data));
+  constexpr std::uint64_t record_blocks_max = record_data_bytes_max / block_bytes;
+  OneShot<Status> last_done(*access_.loop);
+  {
+    // Records of one write stand together, in the order of the calls.
+    auto turn = co_await admission_.lock();
+    for (std::uint64_t at = 0; at < count;) {
+      Record record;
+      record.kind = shared ? WalKind::data : WalKind::zeroes;
+      record.count = static_cast<std::uint32_t>(shared ? std::min(count - at, record_blocks_max) : count);
+      record.block = block + at;
+      record.data = shared;
+      record.data_at = shared ? at * block_bytes : 0;
+      record.data_bytes = shared ? record.count * block_bytes : 0;
+      EBB_CO_CHECKED(co_await wait_for_room(record.cost()));
+      if (is_closed_)
+        co_return fail(Code::fenced, "disk '{}' is being sealed: it takes no writes", start_.disk);
+      record.write_seq = next_write_seq_++;
+      unsent_bytes_ += record.cost();
+      at += record.count;
+      if (at == count) record.done = last_done.completer();
+      queue_.push_back(std::move(record));
+    }
+    poke_.poke();
+  }
+  co_return co_await last_done;
+}
+
+Task<void> WritePipeline::run() {
+  while (!stopped_) {
+    if (cut_is_due() && uploader_.has_slot()) {
+      cut();
+    } else if (!queue_.empty()) {
+      if (!co_await take_batch()) co_return;
+    } else {
+      co_await poke_.wait_for(until_cut());
+    }
+  }
+}
+
+// One group: written to the log together, then applied and acknowledged one by one, in order.
+Task<Status> WritePipeline::take_batch() {
+  for (std::size_t bytes = 0; !queue_.empty() && bytes < batch_bytes_max;) {
+    bytes += queue_.front().cost();
+    batch_.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  if (wal_ && !co_await log_batch()) co_return fail(Code::internal, "the log is broken");
+  while (!batch_.empty()) {
+    if (!co_await apply(batch_.front())) co_return fail(Code::fenced, "stopped");
+    auto record = std::move(batch_.front());
+    batch_.pop_front();
+    if (record.done) record.done(Status{});
+  }
+  co_return Status{};
+}
+
+Task<bool> WritePipeline::log_batch() {
+  std::vector<Wal::Entry> entries;
+  for (const auto& record : batch_)
+    entries.push_back({record.kind, record.write_seq, record.block, record.count, record.view(), 0});
+  // After a failed sync nothing is acknowledged any more: the batch waits for the end of this process.
+  if (!co_await wal_->append(&entries)) co_return false;
+  CHECK(entries.size() == batch_.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) batch_[i].log_end = entries[i].end;
+  co_return true;
+}
+
+Task<bool> WritePipeline::apply(Record record) {
+  while (!stopped_ && !builder_.has_room(record.data_bytes, tuning_.segment_bytes)) {
+    if (uploader_.has_slot())
+      cut();
+    else
+      co_await poke_.wait_for(forever);
+  }
+  if (stopped_) co_return false;
+  apply_now(record);
+  co_return true;
+}
+
+void WritePipeline::apply_now(const Record& record) {
+  if (record.kind == WalKind::data) {
+    auto data = record.view();
+    std::vector<std::uint32_t> crcs(record.count);
+    for (std::size_t i = 0; i < crcs.size(); ++i)
+      crcs[i] = crc32c(data.subspan(i * block_bytes, block_bytes));
+    auto object = map_.intern({start_.disk, cut_point_.epoch, cut_point_.seq + 1, 0});
+    auto data_block = builder_.add_data(record.write_seq, record.block, data, crcs);
+    map_.set(record.block, crcs, object, data_block);
+  } else {
+    builder_.add_zeroes(record.write_seq, record.block, record.count);
+    map_.clear(record.block, record.count);
+  }
+  acknowledged_write_seq_ = record.write_seq;
+  applied_log_end_ = record.log_end;
+  open_batch_.cost += record.cost();
+  if (!open_batch_.since) open_batch_.since = access_.loop->now();
+}
+
+bool WritePipeline::cut_is_due() const {
+  return !builder_.empty() && (cut_wanted_ || access_.loop->now() - *open_batch_.since >= tuning_.age_cut);
+}
+
+Duration WritePipeline::until_cut() const {
+  if (builder_.empty() || !uploader_.has_slot()) return forever;
+  return std::max<Duration>(*open_batch_.since + tuning_.age_cut - access_.loop->now(), 0ns);
+}
+
+void WritePipeline::cut() {
+  auto made = builder_.cut(start_.disk, cut_point_, start_.log_id, applied_log_end_);
+  map_.set_data_offset(map_.intern({start_.disk, made.point.epoch, made.point.seq, 0}), made.data_offset);
+  cut_point_ = made.point;
+  cut_batches_.emplace(made.point.seq, std::exchange(open_batch_, {}));
+  cut_wanted_ = false;
+  uploader_.submit(std::move(made));
+  events_.cut(cut_point_);
+}
+
+void WritePipeline::on_committed(const SegmentBuilder::Cut& cut) {
+  committed_ = cut.point;
+  auto batch = cut_batches_.extract(cut.point.seq);
+  unsent_bytes_ -= batch.mapped().cost;
+  if (wal_) scope_.spawn(wal_->trim(committed_.log_position));
+  events_.committed(committed_);
+  poke_.poke();
+  changed_.notify_all();
+}
+
+Task<Status> WritePipeline::flush_to_store() {
+  auto wanted = acknowledged_write_seq_;
+  while (committed_.write_seq < wanted) {
+    if (stopped_) co_return fail(*stopped_);
+    if (cut_point_.write_seq < wanted) cut_wanted_ = true, poke_.poke();
+    co_await changed_.wait();
+  }
+  co_return Status{};
+}
+
+Task<Status> WritePipeline::close() {
+  is_closed_ = true;
+  while (!stopped_ && (!queue_.empty() || !batch_.empty() || !builder_.empty() || !uploader_.idle())) {
+    cut_wanted_ = true, poke_.poke();
+    co_await changed_.wait();
+  }
+  if (stopped_) co_return fail(*stopped_);
+  co_return Status{};
+}
+
+Task<Status> WritePipeline::flush_to_log() {
+  if (!wal_) co_return co_await flush_to_store();
+  EBB_CO_CHECKED(co_await wal_->sync_through(applied_log_end_));
+  co_return co_await wait_within_bound();
+}
+
+Task<Status> WritePipeline::wait_within_bound() {
+  while (unsent_bytes_ > tuning_.unsent_bytes_max || unsent_age() > tuning_.unsent_age_max) {
+    if (stopped_) co_return fail(*stopped_);
+    cut_wanted_ = true, poke_.poke();
+    co_await changed_.wait();
+  }
+  if (stopped_) co_return fail(*stopped_);
+  co_return Status{};
+}
+
+void WritePipeline::stop(Error why) {
+  if (stopped_) return;
+  stopped_ = why;
+  uploader_.stop();
+  for (auto* records : {&batch_, &queue_}) {
+    for (auto& record : *records) {
+      if (auto done = std::exchange(record.done, nullptr)) done(fail(why));
+    }
+  }
+  queue_.clear();
+  poke_.poke();
+  changed_.notify_all();
+}
+
+ByteView WritePipeline::resident(const DataObject& object) const {
+  if (object.disk != start_.disk || object.epoch != cut_point_.epoch) return {};
+  if (object.seq == cut_point_.seq + 1) return builder_.data();
+  const auto* cut = uploader_.find(object.seq);
+  return cut ? ByteView(*cut->body).subspan(cut->data_offset) : ByteView();
+}
+
+Duration WritePipeline::unsent_age() const {
+  std::optional<Instant> since = open_batch_.since;
+  if (!cut_batches_.empty()) since = cut_batches_.begin()->second.since;
+  return since ? access_.loop->now() - *since : Duration{0};
+}
+
+}  // namespace ebb::disk

@@ -1,0 +1,119 @@
+// The path of a write: queue -> log record (acknowledged) -> map and open segment -> cut -> store
+// (committed), always in the order of the queue. What is above the committed point is held in memory and in
+// the log.
+#pragma once
+#include <deque>
+
+#include "disk/block_map.h"
+#include "disk/log/segment_uploader.h"
+#include "disk/log/wal.h"
+#include "env/scope.h"
+
+namespace ebb::disk {
+
+struct DiskTuning {
+  std::size_t segment_bytes = 8 * MiB;
+  std::uint64_t window = 8;  // segments in flight
+  std::uint64_t log_file_bytes = 64 * MiB;
+  std::size_t pending_bytes_max = 64 * MiB;      // not yet in the store; beyond it writes wait
+  Duration age_cut = 2s;                         // a segment is cut when its first write is so old
+  std::uint64_t checkpoint_segments = 64;        // between checkpoints
+  std::uint64_t detach_checkpoint_segments = 8;  // a clean detach with more since the last one makes one
+  // The announced loss of class `local`: no FLUSH is acknowledged beyond it.
+  std::uint64_t unsent_bytes_max = 1 * GiB;
+  Duration unsent_age_max = 60s;
+};
+
+class WritePipeline {
+ public:
+  struct Events {
+    std::function<void(const LogPoint&)> cut;  // the map is exactly what the log says up to this point
+    std::function<void(const LogPoint&)> committed;
+    std::function<void(Error)> lost;
+  };
+  struct Start {
+    DiskId disk;
+    LogPoint end;        // of the log: this epoch's point, with seq 0
+    std::string log_id;  // empty: without a write-ahead log
+  };
+  // `map` and `wal` (null: none) outlive it.
+  WritePipeline(StoreAccess access, Start start, BlockMap* map, Wal* wal, DiskTuning tuning, Events events);
+  // What a former process acknowledged and the store lacks: applied when this ends, which must be before
+  // begin().
+  Task<Status> replay(std::vector<ReplayRecord> records);
+  void begin() { scope_.spawn(run()); }
+
+  // Ends when acknowledged. Data longer than 1 MiB is several records.
+  Task<Status> write(std::uint64_t block, std::uint64_t count, Bytes data);  // no data: zeroes
+  // Everything acknowledged so far is in the store.
+  Task<Status> flush_to_store();
+  // Everything acknowledged so far survives a power cut of this worker, and what the store lacks is within
+  // the bound.
+  Task<Status> flush_to_log();
+  // Takes no more writes; ends when everything taken before is in the store.
+  Task<Status> close();
+  // All that waits fails with `why`, and nothing is sent any more.
+  void stop(Error why);
+  const std::optional<Error>& stopped() const { return stopped_; }
+
+  const LogPoint& committed() const { return committed_; }
+  // The bytes of an object that the store may not have yet; empty if it has.
+  ByteView resident(const DataObject& object) const;
+  std::uint64_t unsent_bytes() const { return unsent_bytes_; }
+  Duration unsent_age() const;
+
+ private:
+  struct Record {
+    WalKind kind = WalKind::data;
+    std::uint64_t write_seq = 0, block = 0;
+    std::uint32_t count = 0;
+    std::shared_ptr<const Bytes> data;
+    std::size_t data_at = 0, data_bytes = 0;
+    std::uint64_t log_end = 0;
+    std::function<void(Status)> done;
+    ByteView view() const { return data ? ByteView(*data).subspan(data_at, data_bytes) : ByteView(); }
+    std::size_t cost() const { return data_bytes + wal_record_bytes; }
+  };
+  struct Batch {  // what one segment holds of the unsent
+    std::size_t cost = 0;
+    std::optional<Instant> since;
+  };
+
+  Task<void> run();
+  Task<Status> take_batch();
+  Task<bool> log_batch();
+  Task<bool> apply(Record record);
+  void apply_now(const Record& record);
+  bool cut_is_due() const;
+  Duration until_cut() const;
+  void cut();
+  void on_committed(const SegmentBuilder::Cut& cut);
+  Task<Status> wait_for_room(std::size_t bytes);
+  Task<Status> wait_within_bound();
+
+  StoreAccess access_;
+  Start start_;
+  BlockMap& map_;
+  Wal* wal_;
+  DiskTuning tuning_;
+  Events events_;
+  AsyncMutex admission_;
+  std::deque<Record> queue_;
+  std::deque<Record> batch_;  // taken from the queue, not yet acknowledged
+  SegmentBuilder builder_;
+  Batch open_batch_;
+  std::map<std::uint64_t, Batch> cut_batches_;
+  SegmentUploader uploader_;
+  LogPoint cut_point_, committed_;
+  std::uint64_t next_write_seq_;
+  std::uint64_t acknowledged_write_seq_;
+  std::uint64_t applied_log_end_ = 0;
+  std::uint64_t unsent_bytes_ = 0;
+  bool cut_wanted_ = false, is_closed_ = false;
+  std::optional<Error> stopped_;
+  Poke poke_;
+  Notify changed_;
+  Scope scope_;
+};
+
+}  // namespace ebb::disk

@@ -1,0 +1,157 @@
+#include "sim/sim_files.h"
+
+#include "env/sync.h"
+
+namespace ebb::sim {
+namespace {
+
+// Carries out `change` somewhere within `typical`, unless the process is killed before: at the start or at
+// the end of the wait, as the seed has it. A paused process's request goes on: it is the kernel's.
+template <class T>
+Task<T> in_kernel(SimProcess& process, Duration typical, std::function<T()> change) {
+  auto& world = process.world();
+  OneShot<T> shot(process.loop());
+  std::optional<T> early;
+  if (world.fault_random().chance(0.5)) early.emplace(change());
+  world.loop().call_at(
+      world.loop().now() + world.vary(typical),
+      [&process, done = shot.completer(), early = std::move(early), change = std::move(change)]() mutable {
+        if (!process.is_alive()) return;
+        done(early ? std::move(*early) : change());
+      });
+  co_return co_await shot;
+}
+
+// A change with its two crash points.
+Task<Status> changing(SimProcess& process, std::string kind, std::string path, Duration typical,
+                      std::function<Status()> change) {
+  auto& points = process.world().crash_points();
+  points.pass(process, kind + " before", path);
+  co_await process.stop_here_if_dead();
+  auto status = co_await in_kernel<Status>(process, typical, std::move(change));
+  points.pass(process, kind + " after", path);
+  co_await process.stop_here_if_dead();
+  co_return status;
+}
+
+class SimFile final : public File {
+ public:
+  SimFile(SimProcess& process, std::shared_ptr<SimDrive> drive, std::shared_ptr<SimInode> inode,
+          OpenMode mode, SimFilesOptions options)
+      : process_(process),
+        drive_(std::move(drive)),
+        inode_(std::move(inode)),
+        mode_(mode),
+        options_(options) {}
+
+  Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) override {
+    return in_kernel<Result<Bytes>>(process_, options_.read, [inode = inode_, offset, length] {
+      return inode->seen.read(offset, length);
+    });
+  }
+  Task<Status> write(std::uint64_t offset, Bytes data) override {
+    if (mode_ == OpenMode::read) co_return fail(Code::invalid, "{}: opened for reading", inode_->path);
+    co_return co_await changing(process_, "file.write", inode_->path, options_.write,
+                                [drive = drive_, inode = inode_, offset, data = std::move(data)]() mutable {
+                                  return drive->write(*inode, offset, std::move(data));
+                                });
+  }
+  Task<Status> sync() override {
+    // Only what had been written when the sync was asked for is covered.
+    return changing(
+        process_, "file.sync", inode_->path, options_.sync,
+        [drive = drive_, inode = inode_, up_to = drive_->mark()] { return drive->sync(inode, up_to); });
+  }
+  Task<Result<std::uint64_t>> size() override { co_return inode_->seen.size(); }
+  Task<Status> resize(std::uint64_t bytes) override {
+    return changing(process_, "file.write", inode_->path, options_.write,
+                    [drive = drive_, inode = inode_, bytes] { return drive->resize(*inode, bytes); });
+  }
+
+ private:
+  SimProcess& process_;
+  std::shared_ptr<SimDrive> drive_;
+  std::shared_ptr<SimInode> inode_;
+  OpenMode mode_;
+  SimFilesOptions options_;
+};
+
+class SimFileLock final : public FileLock {
+ public:
+  SimFileLock(std::shared_ptr<std::set<std::string>> locks, std::string path)
+      : locks_(std::move(locks)), path_(std::move(path)) {}
+  ~SimFileLock() override { locks_->erase(path_); }
+
+ private:
+  std::shared_ptr<std::set<std::string>> locks_;
+  std::string path_;
+};
+
+}  // namespace
+
+Task<Result<std::unique_ptr<File>>> SimFiles::open(std::string path, OpenMode mode) {
+  path = SimDrive::normalized(path);
+  auto inode = drive_->find(path);
+  if (!inode) {
+    if (mode != OpenMode::create) co_return fail(Code::not_found, "{}: no such file", path);
+    auto made = std::make_shared<std::shared_ptr<SimInode>>();
+    EBB_CO_CHECKED(
+        co_await changing(process_, "file.create", path, options_.write, [drive = drive_, path, made] {
+          auto created = drive->create(path);
+          if (!created) return Status(fail(std::move(created).error()));
+          *made = *created;
+          return Status{};
+        }));
+    inode = *made;
+  }
+  co_return std::make_unique<SimFile>(process_, drive_, inode, mode, options_);
+}
+
+Task<Result<Bytes>> SimFiles::read_all(std::string path) {
+  return in_kernel<Result<Bytes>>(process_, options_.read,
+                                  [drive = drive_, path = SimDrive::normalized(path)]() -> Result<Bytes> {
+                                    auto inode = drive->find(path);
+                                    if (!inode) return fail(Code::not_found, "{}: no such file", path);
+                                    return inode->seen.read(0, static_cast<std::size_t>(inode->seen.size()));
+                                  });
+}
+
+Task<Status> SimFiles::write_atomic(std::string path, Bytes data) {
+  path = SimDrive::normalized(path);
+  return changing(process_, "file.replace", path, options_.sync,
+                  [drive = drive_, path, data = std::move(data)] { return drive->replace(path, data); });
+}
+
+Task<Status> SimFiles::remove(std::string path) {
+  path = SimDrive::normalized(path);
+  return changing(process_, "file.remove", path, options_.sync,
+                  [drive = drive_, path] { return drive->remove(path); });
+}
+
+Task<Status> SimFiles::remove_tree(std::string path) {
+  path = SimDrive::normalized(path);
+  return changing(process_, "file.remove", path, options_.sync, [drive = drive_, path] {
+    drive->remove_tree(path);
+    return Status{};
+  });
+}
+
+Task<Result<std::vector<std::string>>> SimFiles::list(std::string path) {
+  return in_kernel<Result<std::vector<std::string>>>(
+      process_, options_.read,
+      [drive = drive_, path = SimDrive::normalized(path)] { return drive->list(path); });
+}
+
+Task<Status> SimFiles::make_dirs(std::string path) {
+  path = SimDrive::normalized(path);
+  return changing(process_, "file.create", path, options_.sync,
+                  [drive = drive_, path] { return drive->make_dirs(path); });
+}
+
+Task<Result<std::unique_ptr<FileLock>>> SimFiles::lock(std::string path) {
+  path = SimDrive::normalized(path);
+  if (!drive_->try_lock(path)) co_return fail(Code::busy, "{}: another process holds it", path);
+  co_return std::make_unique<SimFileLock>(drive_->locks(), path);
+}
+
+}  // namespace ebb::sim

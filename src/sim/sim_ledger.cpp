@@ -1,0 +1,94 @@
+#include "sim/sim_ledger.h"
+
+namespace ebb::sim {
+
+std::uint64_t GuestLedger::begin(VmId vm, std::uint64_t epoch, std::string worker) {
+  GuestRun run;
+  run.vm = std::move(vm);
+  run.boot = runs_.size() + 1;
+  run.epoch = epoch;
+  run.worker = std::move(worker);
+  run.from = world_.loop().now();
+  world_.loop().note(fmt::format("guest {} boot {} epoch {} on {}", run.vm, run.boot, run.epoch, run.worker));
+  runs_.push_back(std::move(run));
+  return runs_.back().boot;
+}
+
+void GuestLedger::end(std::uint64_t boot) {
+  auto& ending = run(boot);
+  if (ending.to) return;
+  ending.to = world_.loop().now();
+  world_.loop().note(fmt::format("guest {} boot {} ended, durable {}", ending.vm, boot, durable(ending.vm)));
+}
+
+void GuestLedger::acknowledge(std::uint64_t boot, std::uint64_t number) {
+  auto& by = run(boot);
+  auto now = world_.loop().now();
+  ++by.acknowledged;
+  if (!by.first_acknowledged) by.first_acknowledged = now;
+  by.last_acknowledged = now;
+  auto& durable = durable_[by.vm];
+  if (by.epoch < durable.epoch || (by.epoch == durable.epoch && boot < durable.boot)) {
+    world_.violation(
+        fmt::format("{}: boot {} (epoch {}) on {} had record {} made durable after boot {} (epoch {}) "
+                    "had read its disk",
+                    by.vm, boot, by.epoch, by.worker, number, durable.boot, durable.epoch));
+    return;
+  }
+  durable.epoch = by.epoch, durable.boot = boot;
+  if (number != durable.records.size() + 1) {
+    world_.violation(fmt::format("{}: record {} made durable by boot {}, but {} is next", by.vm, number, boot,
+                                 durable.records.size() + 1));
+    return;
+  }
+  durable.records.push_back({number, boot});
+}
+
+void GuestLedger::recovered(std::uint64_t boot, const std::vector<GuestRecord>& found) {
+  auto& by = run(boot);
+  by.recovered = found.size();
+  auto& durable = durable_[by.vm];
+  if (by.epoch >= durable.epoch && boot > durable.boot) durable.epoch = by.epoch, durable.boot = boot;
+  auto& records = durable.records;
+  auto allowed = std::exchange(loss_allowed_[by.vm], 0);
+  if (found.size() + allowed < records.size()) {
+    world_.violation(fmt::format("{}: records lost: {} were durable, boot {} (epoch {}) on {} found {}",
+                                 by.vm, records.size(), boot, by.epoch, by.worker, found.size()));
+  }
+  for (std::size_t i = 0; i < std::min(found.size(), records.size()); ++i) {
+    if (found[i] == records[i]) continue;
+    world_.violation(fmt::format("{}: record {} was written by boot {} and is now of number {}, boot {}",
+                                 by.vm, i + 1, records[i].boot, found[i].number, found[i].boot));
+    break;
+  }
+  // Written but never acknowledged records may be there: from now on they count, for they were read.
+  records = found;
+}
+
+void GuestLedger::io_error(std::uint64_t boot, const Error& error) {
+  world_.violation(fmt::format("{}: I/O error in the guest (boot {} on {}): {}", run(boot).vm, boot,
+                               run(boot).worker, error));
+}
+
+std::uint64_t GuestLedger::durable(const VmId& vm) const {
+  auto found = durable_.find(vm);
+  return found == durable_.end() ? 0 : found->second.records.size();
+}
+
+std::vector<const GuestRun*> GuestLedger::running(const VmId& vm) const {
+  std::vector<const GuestRun*> found;
+  for (auto& run : runs_)
+    if (run.vm == vm && !run.to) found.push_back(&run);
+  return found;
+}
+
+std::uint64_t GuestLedger::hash() const {
+  auto hash = fnv1a("ledger");
+  for (auto& run : runs_)
+    hash = fnv1a(fmt::format("{} {} {} {} {} {} {}", run.vm, run.boot, run.epoch, run.worker,
+                             run.acknowledged, run.recovered, run.from.time_since_epoch().count()),
+                 hash);
+  return hash;
+}
+
+}  // namespace ebb::sim

@@ -1,0 +1,204 @@
+#include "checkers.h"
+
+#include "disk/format/head_types.h"
+#include "fleet_sim.h"
+
+namespace ebb::fleet_sim {
+namespace {
+
+// An epoch never goes back: not in the records, not in a HEAD; and a new owner always comes with a new one.
+class EpochsOnlyRise final : public Checker {
+ public:
+  void on_commit(FleetSim& sim, const Fleet& before, const Fleet& after) override {
+    if (after.cell().last_epoch < before.cell().last_epoch)
+      sim.violation("the cell's epoch counter went back");
+    for (const auto& [id, vm] : after.vms()) {
+      if (vm.epoch > after.cell().last_epoch)
+        sim.violation("{} has epoch {}, which was never minted", id, vm.epoch);
+      const auto* old = before.find(id);
+      if (!old) continue;
+      if (vm.epoch < old->epoch) sim.violation("{} went from epoch {} back to {}", id, old->epoch, vm.epoch);
+      if (vm.worker && vm.worker != old->worker && vm.epoch == old->epoch)
+        sim.violation("{} is owned by {} under epoch {}, which was another owner's", id, *vm.worker,
+                      vm.epoch);
+    }
+  }
+  void on_put(FleetSim& sim, const std::string& key, const Bytes& body) override {
+    if (!key.ends_with("/HEAD")) return;
+    auto head = head_of(key, body);
+    if (!head) return sim.violation("{} cannot be read: {}", key, head.error());
+    auto [at, is_new] = heads_.try_emplace(key, head->epoch);
+    if (head->epoch < at->second)
+      sim.violation("{} went from epoch {} back to {}", key, at->second.text(), head->epoch.text());
+    at->second = head->epoch;
+  }
+
+ private:
+  std::map<std::string, disk::DiskEpoch> heads_;
+};
+
+// A worker with a hold receives nothing: no placement, no new move towards it.
+class HoldsReceiveNothing final : public Checker {
+ public:
+  void on_commit(FleetSim& sim, const Fleet& before, const Fleet& after) override {
+    for (const auto& [id, vm] : after.vms()) {
+      const auto* old = before.find(id);
+      if (!vm.worker || (old && old->worker)) continue;
+      check(sim, before, after, *vm.worker, fmt::format("{} was placed", id));
+    }
+    for (const auto& [id, m] : after.migrations()) {
+      const auto* old = before.find(id);
+      if (!old) check(sim, before, after, m.target, fmt::format("a move of {} was planned", m.vm));
+      // Past `=>` a VM goes forward whatever its target's holds; before, a move may still turn back.
+      const bool commits_now = old && !is_past_no_return(old->phase) && is_past_no_return(m.phase);
+      if (commits_now && !before.holds_on(m.target).empty() && !is_ended(m.phase))
+        sim.note("{} passes its point of no return towards {}, which has a hold", m.vm, m.target);
+    }
+  }
+
+ private:
+  static void check(FleetSim& sim, const Fleet& before, const Fleet& after, const WorkerId& worker,
+                    std::string what) {
+    if (before.holds_on(worker).empty() || after.holds_on(worker).empty()) return;
+    sim.violation("{} on {}, which has the hold of {}", what, worker, after.holds_on(worker).front()->owner);
+  }
+};
+
+// Capacity holds on both ends during moves, by the records and by the machines that really run.
+class CapacityHolds final : public Checker {
+ public:
+  void on_commit(FleetSim& sim, const Fleet&, const Fleet& after) override {
+    for (const auto& [id, worker] : after.workers())
+      if (auto used = after.used_on(id); !used.fits_in(worker.capacity))
+        sim.violation("{} is overcommitted: {} bytes of {}, {} mCPU of {}", id, used.memory_bytes,
+                      worker.capacity.memory_bytes, used.cpu_millis, worker.capacity.cpu_millis);
+  }
+  void every_second(FleetSim& sim) override {
+    for (const auto& [id, worker] : sim.fleet().workers()) {
+      std::uint64_t bytes = 0;
+      for (const auto& machine : sim.worker(id).machines().list()) {
+        if (machine.state == MachineState::exited) continue;
+        const auto* vm = sim.fleet().find(machine.vm);
+        if (vm) bytes += footprint(vm->spec).memory_bytes;
+      }
+      if (bytes > worker.capacity.memory_bytes) sim.violation("the machines of {} take {} bytes", id, bytes);
+    }
+  }
+};
+
+// The limits of moves hold over all drains together.
+class LimitsHold final : public Checker {
+ public:
+  void on_commit(FleetSim& sim, const Fleet&, const Fleet& after) override {
+    std::map<WorkerId, std::uint32_t> leaving, entering;
+    std::map<WorkerId, std::uint32_t> leaving_max, entering_max;
+    for (const auto& id : after.open_migrations()) {
+      const auto& m = after.migrations().at(id);
+      if (m.phase == Phase::reserving || m.phase == Phase::releasing) continue;
+      const auto* drain = m.drain ? after.find(*m.drain) : nullptr;
+      const auto options = drain ? drain->options : DrainOptions{};
+      auto& out = leaving_max[m.source];
+      auto& in = entering_max[m.target];
+      out = std::max(out, options.parallel_max), in = std::max(in, options.per_target_max);
+      ++leaving[m.source], ++entering[m.target];
+    }
+    for (const auto& [id, count] : leaving)
+      if (count > leaving_max[id])
+        sim.violation("{} moves leave {} at once, {} may", count, id, leaving_max[id]);
+    for (const auto& [id, count] : entering)
+      if (count > entering_max[id])
+        sim.violation("{} moves enter {} at once, {} may", count, id, entering_max[id]);
+  }
+};
+
+// At most one running copy of a stateless VM, unless a worker that could not be told keeps an old one
+// running. (For VMs with disks the ledger of acknowledged records decides.)
+class OneRunningCopy final : public Checker {
+ public:
+  void every_second(FleetSim& sim) override {
+    std::map<VmId, std::vector<WorkerId>> where;
+    for (auto& worker : sim.workers())
+      for (const auto& machine : worker->machines().list())
+        if (machine.state != MachineState::exited && !sim.is_unreachable(worker->id()))
+          where[machine.vm].push_back(worker->id());
+    for (const auto& [vm, workers] : where) {
+      if (workers.size() < 2) {
+        since_.erase(vm);
+        continue;
+      }
+      // A worker that has just been reached again needs a moment to be told.
+      auto [at, is_new] = since_.try_emplace(vm, sim.now());
+      if (sim.now() - at->second > 30s)
+        sim.violation("{} has run on {} and {} for 30 s", vm, workers[0], workers[1]);
+    }
+    std::erase_if(since_, [&](auto& item) { return !where.contains(item.first); });
+  }
+
+ private:
+  std::map<VmId, Instant> since_;
+};
+
+// "Done" is true: nothing of any VM is left on the worker, and no HEAD names it.
+class DoneMeansEmpty final : public Checker {
+ public:
+  void on_commit(FleetSim& sim, const Fleet& before, const Fleet& after) override {
+    for (const auto& [id, drain] : after.drains()) {
+      const auto* old = before.find(id);
+      if (drain.state != DrainState::done || (old && old->state == DrainState::done)) continue;
+      if (!after.vms_owned_by(drain.worker).empty())
+        sim.violation("{} is done, but {} owns VMs", id, drain.worker);
+      if (after.holds_on(drain.worker).empty())
+        sim.violation("{} is done, and {} has no hold", id, drain.worker);
+      if (!drain.options.source_dead && sim.worker(drain.worker).machines().running() != 0)
+        sim.violation("{} is done, but {} machines run on {}", id,
+                      sim.worker(drain.worker).machines().running(), drain.worker);
+      for (const auto& [key, head] : sim.heads()) {
+        const bool is_attached =
+            head.state == disk::HeadState::attached || head.state == disk::HeadState::attaching;
+        if (is_attached && head.owner == drain.worker.value)
+          sim.violation("{} is done, but {} names {} as its owner", id, key, drain.worker);
+      }
+    }
+  }
+};
+
+// Progress: every operation ends, or names what it waits for.
+class EverythingEnds final : public Checker {
+ public:
+  void at_end(FleetSim& sim) override {
+    for (const auto& id : sim.fleet().open_migrations())
+      sim.violation("{} is still {}: {}", id, json::name_of(sim.fleet().migrations().at(id).phase),
+                    sim.explain("migrations/" + id.value));
+    for (const auto& [id, drain] : sim.fleet().drains())
+      if (!is_ended(drain.state))
+        sim.violation("{} of {} has not ended: {}", id, drain.worker, sim.explain("drains/" + id.value));
+  }
+};
+
+// Every VM that shall run, runs: one machine, ready, where the records say and under their epoch.
+class EveryVmRuns final : public Checker {
+ public:
+  void at_end(FleetSim& sim) override {
+    for (const auto& [id, vm] : sim.fleet().vms()) {
+      if (vm.desired != VmDesired::running) continue;
+      if (auto trouble = sim.why_not_running(vm); !trouble.empty()) sim.violation("{}: {}", id, trouble);
+    }
+  }
+};
+
+}  // namespace
+
+std::vector<std::unique_ptr<Checker>> all_checkers() {
+  std::vector<std::unique_ptr<Checker>> all;
+  all.push_back(std::make_unique<EpochsOnlyRise>());
+  all.push_back(std::make_unique<HoldsReceiveNothing>());
+  all.push_back(std::make_unique<CapacityHolds>());
+  all.push_back(std::make_unique<LimitsHold>());
+  all.push_back(std::make_unique<OneRunningCopy>());
+  all.push_back(std::make_unique<DoneMeansEmpty>());
+  all.push_back(std::make_unique<EverythingEnds>());
+  all.push_back(std::make_unique<EveryVmRuns>());
+  return all;
+}
+
+}  // namespace ebb::fleet_sim
