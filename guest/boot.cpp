@@ -1,7 +1,13 @@
 #include "boot.h"
 
 #include <arpa/inet.h>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
 #include <fcntl.h>
+#include <initializer_list>
 #include <net/if.h>
 #include <net/route.h>
 #include <sys/ioctl.h>
@@ -10,13 +16,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <ctime>
-#include <initializer_list>
 
 #include "port.h"
 
@@ -42,7 +41,9 @@ void set_address(sockaddr& address, const char* text) {
 
 }  // namespace
 
-void complain(const std::string& what) { std::fprintf(stderr, "init: %s: %s\n", what.c_str(), std::strerror(errno)); }
+void complain(const std::string& what) {
+  std::fprintf(stderr, "init: %s: %s\n", what.c_str(), std::strerror(errno));
+}
 
 void mount_system() {
   struct Mount {
@@ -67,9 +68,12 @@ bool has_device(VirtioDevice kind) {
 
 void load_driver(VirtioDevice kind) {
   switch (kind) {
-    case VirtioDevice::network: return load_modules({"failover", "net_failover", "virtio_net"});
-    case VirtioDevice::disk: return load_modules({"virtio_blk"});
-    case VirtioDevice::serial: return load_modules({"virtio_console"});
+    case VirtioDevice::network:
+      return load_modules({"failover", "net_failover", "virtio_net"});
+    case VirtioDevice::disk:
+      return load_modules({"virtio_blk"});
+    case VirtioDevice::serial:
+      return load_modules({"virtio_console"});
   }
 }
 

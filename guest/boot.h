@@ -1,4 +1,5 @@
-// The steps from kernel to a guest with disk, network and ports. Each does only what the devices found call for.
+// The steps from kernel to a guest with disk, network and ports. Each does only what the devices found call
+// for.
 #pragma once
 #include <string>
 

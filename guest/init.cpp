@@ -1,10 +1,19 @@
 // Process 1 of the witness guest: brings the machine up, starts the witness, and then answers the host.
-// On `ebb.control`: `ready` when the witness has its first number and again for each `ping`; `stop` ends the guest.
-// On port 80: the state of the witness as JSON. One thread, one event loop; nothing in it waits for disk or host.
+// On `ebb.control`: `ready` when the witness has its first number and again for each `ping`; `stop` ends the
+// guest. On port 80: the state of the witness as JSON. One thread, one event loop; nothing in it waits for
+// disk or host.
 #include "init.h"
 
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <fcntl.h>
+#include <map>
 #include <netinet/in.h>
+#include <new>
+#include <string>
+#include <string_view>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -13,14 +22,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
-#include <map>
-#include <new>
-#include <string>
 
 #include "boot.h"
 #include "port.h"
@@ -66,7 +67,8 @@ class ControlPort final {
     flush();
   }
   void flush() {
-    if (!unsent_.empty() && write(fd_, unsent_.data(), unsent_.size()) == static_cast<ssize_t>(unsent_.size())) {
+    if (!unsent_.empty() &&
+        write(fd_, unsent_.data(), unsent_.size()) == static_cast<ssize_t>(unsent_.size())) {
       unsent_.clear();
     }
   }
@@ -84,7 +86,8 @@ struct Launch {
   int changed_fd = -1;
 };
 
-// `records` empty: without a disk. Forked and not executed anew: under emulation, code that has run once is fast.
+// `records` empty: without a disk. Forked and not executed anew: under emulation, code that has run once is
+// fast.
 Launch start_witness(const std::string& records) {
   Launch launch;
   void* page = mmap(nullptr, sizeof(Status), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -174,9 +177,12 @@ void Init::serve() {
     epoll_event event{};
     if (epoll_wait(epoll_fd_, &event, 1, -1) < 1) continue;
     const int fd = event.data.fd;
-    if (fd == child_fd_) on_child_ended();
-    else if (fd == witness_.changed_fd) on_state_changed();
-    else if (fd == http_fd_) on_http_client();
+    if (fd == child_fd_)
+      on_child_ended();
+    else if (fd == witness_.changed_fd)
+      on_state_changed();
+    else if (fd == http_fd_)
+      on_http_client();
     else if (fd == control_.fd()) {
       control_.flush();
       control_.read_lines([this](std::string_view line) { on_control_line(line); });
@@ -216,10 +222,14 @@ void Init::on_control_line(std::string_view line) {
 
 void Init::answer_ping() {
   switch (phase_) {
-    case Phase::booting: return;  // `ready` follows by itself
-    case Phase::serving: return control_.say("ready\n");
-    case Phase::broken: return control_.say("bad\n");
-    case Phase::stopping: return control_.say("stopping\n");
+    case Phase::booting:
+      return;  // `ready` follows by itself
+    case Phase::serving:
+      return control_.say("ready\n");
+    case Phase::broken:
+      return control_.say("bad\n");
+    case Phase::stopping:
+      return control_.say("stopping\n");
   }
 }
 
@@ -243,7 +253,8 @@ void Init::listen_http() {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(80);
-  if (bind(http_fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || listen(http_fd_, 16) != 0) {
+  if (bind(http_fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      listen(http_fd_, 16) != 0) {
     complain("listen on port 80");
   }
 }
@@ -283,7 +294,8 @@ void Init::on_http_request(int fd) {
 std::string Init::status_json() const {
   const Status* status = witness_.status;
   const char* state = phase_ == Phase::stopping ? "stopping" : status ? state_name(status->state) : "bad";
-  return std::string("{\"state\":\"") + state + "\",\"boot\":" + std::to_string(status ? status->boot.load() : 0) +
+  return std::string("{\"state\":\"") + state +
+         "\",\"boot\":" + std::to_string(status ? status->boot.load() : 0) +
          ",\"last\":" + std::to_string(status ? status->last.load() : 0) + "}\n";
 }
 

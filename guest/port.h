@@ -1,13 +1,11 @@
 // A named virtio-serial port, opened so that no read or write ever waits for the host.
 #pragma once
 #include <fcntl.h>
-#include <unistd.h>
-
-#include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unistd.h>
 
 namespace ebb::guest {
 
@@ -33,6 +31,8 @@ inline std::optional<std::string> find_port(std::string_view name) {
 }
 
 // A blocking write to a port spins in the kernel until the host has read, so blocking mode is never used.
-inline int open_port(const std::string& path, int mode) { return open(path.c_str(), mode | O_NONBLOCK | O_CLOEXEC); }
+inline int open_port(const std::string& path, int mode) {
+  return open(path.c_str(), mode | O_NONBLOCK | O_CLOEXEC);
+}
 
 }  // namespace ebb::guest

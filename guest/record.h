@@ -1,6 +1,7 @@
 // The record that the witness guest appends to its disk, and how a sequence of records is judged.
-// Slot i of the file holds the record with sequence i + 1; every byte of a record follows from (sequence, boot),
-// so a lost, repeated, mixed-up or altered write cannot look right. Shared by guest and host; no dependencies.
+// Slot i of the file holds the record with sequence i + 1; every byte of a record follows from (sequence,
+// boot), so a lost, repeated, mixed-up or altered write cannot look right. Shared by guest and host; no
+// dependencies.
 #pragma once
 #include <array>
 #include <bit>
@@ -11,14 +12,14 @@
 
 namespace ebb::guest {
 
-// Little-endian, 128 bytes: a divisor of the sector size, so an aligned record is never half old and half new.
+// Little-endian, 128 bytes: a divisor of the sector size, so an aligned record is never half old and half
+// new.
 //   offset  0  magic        "EBBWREC1"
 //   offset  8  sequence     from 1, without gaps
 //   offset 16  boot         number of the boot that wrote the record, counted over boots that wrote something
-//   offset 20  boot_id      random per boot; tells two boots with the same number apart after a disk went back in time
-//   offset 24  tag          serial of the disk it was written to, padded with zeros
-//   offset 44  filler       a function of the sequence
-//   offset 124 crc32        over the first 124 bytes, IEEE polynomial
+//   offset 20  boot_id      random per boot; tells two boots with the same number apart after a disk went
+//   back in time offset 24  tag          serial of the disk it was written to, padded with zeros offset 44
+//   filler       a function of the sequence offset 124 crc32        over the first 124 bytes, IEEE polynomial
 struct Record {
   std::array<char, 8> magic;
   std::uint64_t sequence;
@@ -60,7 +61,8 @@ inline std::uint32_t crc32_of(const void* data, std::size_t size) {
       made[0][i] = value;
     }
     for (std::size_t t = 1; t < 8; ++t)
-      for (std::size_t i = 0; i < 256; ++i) made[t][i] = (made[t - 1][i] >> 8) ^ made[0][made[t - 1][i] & 0xFF];
+      for (std::size_t i = 0; i < 256; ++i)
+        made[t][i] = (made[t - 1][i] >> 8) ^ made[0][made[t - 1][i] & 0xFF];
     return made;
   }();
   const auto* bytes = static_cast<const unsigned char*>(data);
@@ -112,12 +114,18 @@ enum class RecordFault {
 
 inline const char* fault_name(RecordFault fault) {
   switch (fault) {
-    case RecordFault::none: return "none";
-    case RecordFault::magic: return "magic";
-    case RecordFault::crc32: return "crc32";
-    case RecordFault::sequence: return "sequence";
-    case RecordFault::filler: return "filler";
-    case RecordFault::writer: return "writer";
+    case RecordFault::none:
+      return "none";
+    case RecordFault::magic:
+      return "magic";
+    case RecordFault::crc32:
+      return "crc32";
+    case RecordFault::sequence:
+      return "sequence";
+    case RecordFault::filler:
+      return "filler";
+    case RecordFault::writer:
+      return "writer";
   }
   return "?";
 }

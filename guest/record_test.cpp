@@ -2,7 +2,6 @@
 #include "record.h"
 
 #include <gtest/gtest.h>
-
 #include <string>
 #include <vector>
 
@@ -80,8 +79,9 @@ TEST(RecordWalk, refuses_boots_that_do_not) {
   other_tag.tag = make_tag("disk-2");
   Writer other_id = boot_number(2);
   other_id.boot_id ^= 1;
-  for (const Case& c : {Case{"back", boot_number(1)}, Case{"skipped", boot_number(4)},
-                        Case{"other disk in mid-boot", other_tag}, Case{"two boots of one number", other_id}}) {
+  for (const Case& c :
+       {Case{"back", boot_number(1)}, Case{"skipped", boot_number(4)},
+        Case{"other disk in mid-boot", other_tag}, Case{"two boots of one number", other_id}}) {
     RecordWalk walk;
     walk.next(make_record(1, boot_number(1)));
     EXPECT_EQ(walk.next(make_record(2, boot_number(2))), RecordFault::none);
@@ -90,7 +90,8 @@ TEST(RecordWalk, refuses_boots_that_do_not) {
 }
 
 TEST(ReportLog, knows_which_boot_reported_what) {
-  const ReportLog log("\nB 1 1 0000000a\nC 0000000a\nD 1\nC 0000000a\nD 7\n\nB 2 9 0000000b\nC 0000000b\nD 9\n");
+  const ReportLog log(
+      "\nB 1 1 0000000a\nC 0000000a\nD 1\nC 0000000a\nD 7\n\nB 2 9 0000000b\nC 0000000b\nD 9\n");
   const std::vector<ReportedRange> expected{{0xa, 1, 7}, {0xb, 9, 9}};
   EXPECT_EQ(log.ranges(), expected);
   EXPECT_EQ(log.highest(), 9);
@@ -111,11 +112,13 @@ TEST(ReportLog, ignores_what_is_not_a_whole_known_line) {
 
 TEST(ReportLog, shows_faults_by_itself) {
   EXPECT_EQ(ReportLog("BAD 5 record crc32\n").faults(), 1);
-  EXPECT_EQ(ReportLog("B 1 1 0a\nC 0a\nD 9\nB 2 9 0b\n").faults(), 1) << "a boot that found less than was reported";
+  EXPECT_EQ(ReportLog("B 1 1 0a\nC 0a\nD 9\nB 2 9 0b\n").faults(), 1)
+      << "a boot that found less than was reported";
   EXPECT_EQ(ReportLog("C 0a\nD 9\nC 0a\nD 8\n").faults(), 1) << "a boot that counts backwards";
 }
 
-Verdict verdict_of(const std::vector<Record>& slots, std::vector<ReportLog> logs, std::size_t tail_bytes = 0) {
+Verdict verdict_of(const std::vector<Record>& slots, std::vector<ReportLog> logs,
+                   std::size_t tail_bytes = 0) {
   return judge(slots, tail_bytes, logs).verdict;
 }
 
@@ -123,8 +126,9 @@ TEST(Verdict, of_a_disk_with_all_that_was_reported_is_clean) {
   const auto slots = records_of(20, 10);
   EXPECT_EQ(verdict_of(slots, {}), (Verdict{.records = 20}));
   EXPECT_EQ(verdict_of(slots, {ReportLog("D 20\n")}), (Verdict{.records = 20, .reported = 20}));
-  EXPECT_EQ(verdict_of(slots, {ReportLog("B 1 1 b0070001\nC b0070001\nD 10\n"), ReportLog("C b0070002\nD 19\n")}),
-            (Verdict{.records = 20, .reported = 19}));
+  EXPECT_EQ(
+      verdict_of(slots, {ReportLog("B 1 1 b0070001\nC b0070001\nD 10\n"), ReportLog("C b0070002\nD 19\n")}),
+      (Verdict{.records = 20, .reported = 19}));
 }
 
 TEST(Verdict, counts_every_reported_number_that_is_missing) {
@@ -139,7 +143,8 @@ TEST(Verdict, counts_a_wrong_slot_as_bad_and_as_lost_if_it_was_reported) {
   slots[4].filler[0] ^= 1;
   EXPECT_EQ(verdict_of(slots, {}), (Verdict{.records = 19, .bad = 1}));
   EXPECT_EQ(verdict_of(slots, {ReportLog("D 4\n")}), (Verdict{.records = 19, .reported = 4, .bad = 1}));
-  EXPECT_EQ(verdict_of(slots, {ReportLog("D 5\n")}), (Verdict{.records = 19, .reported = 5, .lost = 1, .bad = 1}));
+  EXPECT_EQ(verdict_of(slots, {ReportLog("D 5\n")}),
+            (Verdict{.records = 19, .reported = 5, .lost = 1, .bad = 1}));
 }
 
 TEST(Verdict, sees_a_disk_that_went_back_and_was_written_anew) {
@@ -154,7 +159,8 @@ TEST(Verdict, forgives_a_torn_end_only_if_it_was_not_reported) {
   auto slots = records_of(20, 10);
   slots.back() = Record{};
   EXPECT_EQ(verdict_of(slots, {ReportLog("D 19\n")}), (Verdict{.records = 19, .reported = 19, .torn = 1}));
-  EXPECT_EQ(verdict_of(slots, {ReportLog("D 20\n")}), (Verdict{.records = 19, .reported = 20, .lost = 1, .torn = 1}));
+  EXPECT_EQ(verdict_of(slots, {ReportLog("D 20\n")}),
+            (Verdict{.records = 19, .reported = 20, .lost = 1, .torn = 1}));
   slots.back() = make_record(99, boot_number(2));
   EXPECT_EQ(verdict_of(slots, {ReportLog("D 19\n")}), (Verdict{.records = 19, .reported = 19, .bad = 1}));
 }

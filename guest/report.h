@@ -1,10 +1,10 @@
 // The lines that the witness writes to its port `ebb.witness`, and what a log of them promises.
-//   B <boot> <first> <boot-id>   a boot begins; records below <first> were verified; it writes from <first> on
-//   C <boot-id>                  the lines that follow are of this boot; precedes every D, as a log may begin in mid-boot
-//   D <n>                        record n, and with it every record before n, is durable
-//   S <n>                        no disk: counted to n in memory
-//   F <n>                        the disk is full after record n; nothing more will be written
-//   BAD <n> <reason>             slot n is wrong, or writing it failed; nothing more will be written
+//   B <boot> <first> <boot-id>   a boot begins; records below <first> were verified; it writes from <first>
+//   on C <boot-id>                  the lines that follow are of this boot; precedes every D, as a log may
+//   begin in mid-boot D <n>                        record n, and with it every record before n, is durable S
+//   <n>                        no disk: counted to n in memory F <n>                        the disk is full
+//   after record n; nothing more will be written BAD <n> <reason>             slot n is wrong, or writing it
+//   failed; nothing more will be written
 // A lost D is superseded by the next one. Boot ids are hexadecimal.
 #pragma once
 #include <charconv>
@@ -24,7 +24,8 @@ struct ReportedRange {
   bool operator==(const ReportedRange&) const = default;
 };
 
-// Reads one channel log. Only lines that end in a newline count: the last one may have been cut off by a kill.
+// Reads one channel log. Only lines that end in a newline count: the last one may have been cut off by a
+// kill.
 class ReportLog final {
  public:
   explicit ReportLog(std::string_view text) {

@@ -15,9 +15,10 @@ namespace ebb::guest {
 struct Verdict {
   std::uint64_t records = 0;   // right ones on the disk
   std::uint64_t reported = 0;  // the highest number in any log
-  std::uint64_t lost = 0;      // reported numbers whose record is missing, wrong, or of another boot than reported it
-  std::uint64_t bad = 0;       // wrong slots, and faults that the logs show by themselves
-  std::uint64_t torn = 0;      // 1 if the last write was cut off; no fault as such: it was not reported yet
+  std::uint64_t lost =
+      0;  // reported numbers whose record is missing, wrong, or of another boot than reported it
+  std::uint64_t bad = 0;   // wrong slots, and faults that the logs show by themselves
+  std::uint64_t torn = 0;  // 1 if the last write was cut off; no fault as such: it was not reported yet
   bool operator==(const Verdict&) const = default;
 };
 
@@ -29,7 +30,8 @@ struct Judgement {
 inline constexpr std::size_t remarks_max = 20;
 
 // `tail_bytes`: what follows the last whole record in the file.
-inline Judgement judge(std::span<const Record> slots, std::size_t tail_bytes, const std::vector<ReportLog>& logs) {
+inline Judgement judge(std::span<const Record> slots, std::size_t tail_bytes,
+                       const std::vector<ReportLog>& logs) {
   Judgement result;
   Verdict& verdict = result.verdict;
   const auto remark = [&result](std::string text) {
@@ -75,7 +77,8 @@ inline Judgement judge(std::span<const Record> slots, std::size_t tail_bytes, co
   }
   if (verdict.reported > slots.size()) {
     verdict.lost += verdict.reported - slots.size();
-    remark("lost: " + std::to_string(slots.size() + 1) + ".." + std::to_string(verdict.reported) + ", beyond the end");
+    remark("lost: " + std::to_string(slots.size() + 1) + ".." + std::to_string(verdict.reported) +
+           ", beyond the end");
   }
   return result;
 }

@@ -3,18 +3,18 @@
 // Invariant: a number is reported only after fdatasync returned for it, and nothing is written after a fault.
 #include "witness.h"
 
-#include <fcntl.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <fcntl.h>
 #include <string>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <vector>
 
 #include "port.h"
@@ -119,7 +119,8 @@ std::string RecordFile::verify(std::uint64_t bytes) {
   const std::uint64_t whole = bytes / sizeof(Record);
   for (std::uint64_t at = 0; at < whole;) {
     const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(batch.size(), whole - at));
-    const ssize_t got = pread(fd_, batch.data(), wanted * sizeof(Record), static_cast<off_t>(at * sizeof(Record)));
+    const ssize_t got =
+        pread(fd_, batch.data(), wanted * sizeof(Record), static_cast<off_t>(at * sizeof(Record)));
     if (got < static_cast<ssize_t>(sizeof(Record))) return failure("read");
     const std::size_t records = static_cast<std::size_t>(got) / sizeof(Record);
     for (std::size_t i = 0; i < records; ++i, ++at) {
@@ -138,7 +139,8 @@ std::string RecordFile::verify(std::uint64_t bytes) {
 
 // The last write of a killed machine may be there in part. It was never reported, so it may go.
 std::string RecordFile::cut_off_after(std::uint64_t count) {
-  if (ftruncate(fd_, static_cast<off_t>(count * sizeof(Record))) != 0 || fdatasync(fd_) != 0) return failure("truncate");
+  if (ftruncate(fd_, static_cast<off_t>(count * sizeof(Record))) != 0 || fdatasync(fd_) != 0)
+    return failure("truncate");
   return "";
 }
 
@@ -221,7 +223,8 @@ class Witness final {
     status_.last = first - 1;
     char text[64];
     // The empty line ends what a kill may have left of the line before.
-    std::snprintf(text, sizeof text, "\nB %u %llu %08x\n", writer.boot, static_cast<unsigned long long>(first), boot_id_);
+    std::snprintf(text, sizeof text, "\nB %u %llu %08x\n", writer.boot,
+                  static_cast<unsigned long long>(first), boot_id_);
     channel_.say(text);
   }
 
@@ -237,8 +240,8 @@ class Witness final {
     } else {
       channel_.say("BAD " + std::to_string(file.count() + 1) + " " + fault + "\n");
     }
-    std::fprintf(stderr, "witness: stopped after record %llu: %s\n", static_cast<unsigned long long>(file.count()),
-                 fault.c_str());
+    std::fprintf(stderr, "witness: stopped after record %llu: %s\n",
+                 static_cast<unsigned long long>(file.count()), fault.c_str());
     enter(file.is_full() ? WitnessState::full : WitnessState::bad);
     if (options_.stop_after > 0) return;
     while (sleep_for(100) != Wake::terminated) channel_.flush();

@@ -18,11 +18,16 @@ enum class WitnessState : std::uint32_t { starting, writing, counting, full, bad
 
 inline const char* state_name(WitnessState state) {
   switch (state) {
-    case WitnessState::starting: return "starting";
-    case WitnessState::writing: return "writing";
-    case WitnessState::counting: return "counting";
-    case WitnessState::full: return "full";
-    case WitnessState::bad: return "bad";
+    case WitnessState::starting:
+      return "starting";
+    case WitnessState::writing:
+      return "writing";
+    case WitnessState::counting:
+      return "counting";
+    case WitnessState::full:
+      return "full";
+    case WitnessState::bad:
+      return "bad";
   }
   return "?";
 }
@@ -34,7 +39,8 @@ struct Status {
   std::atomic<WitnessState> state{WitnessState::starting};
 };
 
-// Writes until SIGTERM. `changed_fd`: an eventfd signalled when the state changes, or -1. Returns the exit code.
+// Writes until SIGTERM. `changed_fd`: an eventfd signalled when the state changes, or -1. Returns the exit
+// code.
 int run_witness(const WitnessOptions& options, Status& status, int changed_fd);
 
 }  // namespace ebb::guest

@@ -1,20 +1,19 @@
 // witness-check: were all records that the witness reported as durable still on its disk, and right?
 // Takes a raw image with an ext4 file system and the logs of the ports `ebb.witness`; prints one JSON line.
 // Exit code: 0 nothing lost and nothing bad, 1 something is, 2 the question could not be answered.
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <spawn.h>
 #include <string>
 #include <string_view>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <vector>
 
 #include "verdict.h"
@@ -83,7 +82,8 @@ FileSystem recover(const fs::path& image) {
   const int looked = replayed > 1 ? 4 : run({"e2fsck", "-f", "-n", image});
   if (looked == 0) return FileSystem::clean;
   // Damaged; whatever can still be read shall be judged.
-  if (run({"e2fsck", "-f", "-y", image}) > 2) unanswerable("no readable ext4 file system in " + image.string());
+  if (run({"e2fsck", "-f", "-y", image}) > 2)
+    unanswerable("no readable ext4 file system in " + image.string());
   return FileSystem::damaged;
 }
 
@@ -98,7 +98,8 @@ std::string read_file(const fs::path& path) {
 // The bytes of /records; none if there is no such file.
 std::string extract_records(const fs::path& image, const fs::path& folder) {
   const fs::path target = folder / "records";
-  if (run({"debugfs", "-R", "dump /records " + target.string(), image}) == 127) unanswerable("cannot run debugfs");
+  if (run({"debugfs", "-R", "dump /records " + target.string(), image}) == 127)
+    unanswerable("cannot run debugfs");
   return fs::exists(target) ? read_file(target) : "";
 }
 
@@ -149,9 +150,11 @@ std::optional<Options> parse(int argc, char** argv) {
 
 int report(const ebb::guest::Judgement& result) {
   const ebb::guest::Verdict& verdict = result.verdict;
-  for (const std::string& remark : result.remarks) std::fprintf(stderr, "witness-check: %s\n", remark.c_str());
+  for (const std::string& remark : result.remarks)
+    std::fprintf(stderr, "witness-check: %s\n", remark.c_str());
   std::printf("{\"records\":%llu,\"reported\":%llu,\"lost\":%llu,\"bad\":%llu,\"torn\":%llu}\n",
-              static_cast<unsigned long long>(verdict.records), static_cast<unsigned long long>(verdict.reported),
+              static_cast<unsigned long long>(verdict.records),
+              static_cast<unsigned long long>(verdict.reported),
               static_cast<unsigned long long>(verdict.lost), static_cast<unsigned long long>(verdict.bad),
               static_cast<unsigned long long>(verdict.torn));
   return verdict.lost == 0 && verdict.bad == 0 ? 0 : 1;

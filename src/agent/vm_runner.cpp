@@ -95,8 +95,9 @@ SeenVm VmRunner::seen() const {
   auto seen = seen_;
   for (const auto& disk : wish_.disks) {
     const auto* status = t_.disks->find(disk.id);
-    bool is_held = status && (holds_lease(status->state) || serves(*status));
-    seen.disk_open = seen.disk_open || (is_held && (!disk.read_only || seen.machine));
+    // A sealed disk is still served (reads and FLUSH) until it is closed, but nobody owns it through us any more.
+    bool is_held = status && (disk.read_only ? serves(*status) && seen.machine : holds_lease(status->state));
+    seen.disk_open = seen.disk_open || is_held;
   }
   return seen;
 }

@@ -78,7 +78,7 @@ struct SeenVm {
   Epoch epoch = 0;
   VmSeen state = VmSeen::absent;
   bool machine = false;   // a QEMU process exists
-  bool disk_open = false;  // the disk daemon holds a lease (is HEAD's owner) or serves an export for it
+  bool disk_open = false;  // HEAD names this worker as the owner, or a machine uses the image's disk
   bool guest_stopped_itself = false;
   std::map<std::string, std::uint16_t> ports;
   std::string accel;

@@ -86,29 +86,40 @@ class CapacityHolds final : public Checker {
   }
 };
 
-// The limits of moves hold over all drains together.
+// The limits of moves hold over all drains together. A move that is undone before it began touches nobody.
 class LimitsHold final : public Checker {
  public:
   void on_commit(FleetSim& sim, const Fleet&, const Fleet& after) override {
-    std::map<WorkerId, std::uint32_t> leaving, entering;
-    std::map<WorkerId, std::uint32_t> leaving_max, entering_max;
+    std::map<WorkerId, Ends> at;
     for (const auto& id : after.open_migrations()) {
       const auto& m = after.migrations().at(id);
-      if (m.phase == Phase::reserving || m.phase == Phase::releasing) continue;
+      const bool has_begun =
+          std::ranges::any_of(m.history, [](auto& h) { return h.phase == Phase::preparing; });
+      if (!has_begun || m.phase == Phase::releasing) continue;
       const auto* drain = m.drain ? after.find(*m.drain) : nullptr;
       const auto options = drain ? drain->options : DrainOptions{};
-      auto& out = leaving_max[m.source];
-      auto& in = entering_max[m.target];
-      out = std::max(out, options.parallel_max), in = std::max(in, options.per_target_max);
-      ++leaving[m.source], ++entering[m.target];
+      auto& source = at[m.source];
+      auto& target = at[m.target];
+      ++source.leaving, ++target.entering;
+      source.leaving_max = std::max(source.leaving_max, options.parallel_max);
+      target.entering_max = std::max(target.entering_max, options.per_target_max);
+      source.moves += fmt::format(" {} {}", m.id, json::name_of(m.phase));
+      target.moves += fmt::format(" {} {}", m.id, json::name_of(m.phase));
     }
-    for (const auto& [id, count] : leaving)
-      if (count > leaving_max[id])
-        sim.violation("{} moves leave {} at once, {} may", count, id, leaving_max[id]);
-    for (const auto& [id, count] : entering)
-      if (count > entering_max[id])
-        sim.violation("{} moves enter {} at once, {} may", count, id, entering_max[id]);
+    for (const auto& [id, ends] : at) {
+      if (ends.leaving > ends.leaving_max)
+        sim.violation("{} moves leave {} at once, {} may:{}", ends.leaving, id, ends.leaving_max, ends.moves);
+      if (ends.entering > ends.entering_max)
+        sim.violation("{} moves enter {} at once, {} may:{}", ends.entering, id, ends.entering_max,
+                      ends.moves);
+    }
   }
+
+ private:
+  struct Ends {
+    std::uint32_t leaving = 0, entering = 0, leaving_max = 0, entering_max = 0;
+    std::string moves;
+  };
 };
 
 // At most one running copy of a stateless VM, unless a worker that could not be told keeps an old one

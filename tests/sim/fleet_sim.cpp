@@ -110,6 +110,10 @@ void FleetSim::kill_control() {
 }
 
 void FleetSim::after_commit() {
+  for (; journal_shown_ < records_->journal.size(); ++journal_shown_) {
+    auto entry = json::read_text<JournalEntry>(records_->journal[journal_shown_].second);
+    if (entry) note("journal {} {}: {}", entry->revision, entry->subject, entry->text);
+  }
   auto after = read_fleet(*records_);
   for (auto& checker : checkers_) checker->on_commit(*this, fleet_, after);
   fleet_ = std::move(after);

@@ -83,7 +83,8 @@ class FleetSim final {
 
   template <class... Args>
   void violation(fmt::format_string<Args...> text, Args&&... args) {
-    world_.violation(fmt::format(text, std::forward<Args>(args)...));
+    auto line = fmt::format(text, std::forward<Args>(args)...);
+    if (told_.insert(line).second) world_.violation(std::move(line));
   }
   template <class... Args>
   void note(fmt::format_string<Args...> text, Args&&... args) {
@@ -113,6 +114,8 @@ class FleetSim final {
   sim::SimProcess* control_ = nullptr;
   sim::SimProcess* operator_ = nullptr;
   bool is_ending_ = false;
+  std::size_t journal_shown_ = 0;
+  std::set<std::string> told_;  // violations, each once
 };
 
 // The HEAD in a put of `key`, as production decodes it.

@@ -29,6 +29,7 @@ class Machine final {
 
   MachineStatus status() const;
   bool exited() const { return state_ == MachineState::exited; }
+  const MachineSpec& spec() const { return record_.spec; }
   const std::string& folder() const { return folder_; }
 
   // Ends when QEMU's monitor has answered (true) or the process is gone (false).

@@ -36,7 +36,7 @@ namespace qemu {
 namespace {
 
 constexpr int port_tries_max = 5;
-constexpr Duration rotation_period = 1s;
+constexpr Duration house_period = 1s;
 constexpr std::size_t archived_folders_max = 64;
 constexpr std::uint64_t file_bytes_backstop =
     64 * MiB;  // a log grows by no more than this between two rotations
@@ -73,10 +73,11 @@ class QemuHypervisor final : public Hypervisor {
   Result<std::shared_ptr<Machine>> launch(const MachineSpec& spec, const std::string& program, Accel accel);
   Status make_folder(const MachineSpec& spec, std::uint64_t& file_bytes_max);
   Status make_owned_file(const std::string& path, ByteView content);
+  void open_sockets(const MachineSpec& spec);
   std::shared_ptr<Machine> make_machine(std::string folder, MachineRecord record);
   void adopt_folder(const std::string& folder, const VmId& vm);
   Status remove_folder(const VmId& vm);
-  Task<void> rotate_now_and_then();
+  Task<void> keep_house();
 
   AsioLoop& loop_;
   Logger log_;
@@ -108,7 +109,7 @@ Status QemuHypervisor::adopt() {
     adopt_folder(entry.path().string(), VmId(entry.path().filename().string()));
   }
   if (error) return fail_os(error.value(), "list", options_.state_dir + "/machines");
-  scope_.spawn(rotate_now_and_then());
+  scope_.spawn(keep_house());
   return {};
 }
 
@@ -211,6 +212,7 @@ Result<std::shared_ptr<Machine>> QemuHypervisor::launch(const MachineSpec& spec,
   request.must_be_readable = {spec.kernel};
   if (!spec.initrd.empty()) request.must_be_readable.push_back(spec.initrd);
   request.run_as = run_as_;
+  open_sockets(spec);
   EBB_TRY(process, spawn_detached(request));
   auto machine = make_machine(folder, std::move(record));
   machines_[spec.vm] = machine;
@@ -248,6 +250,20 @@ Status QemuHypervisor::make_owned_file(const std::string& path, ByteView content
   if (run_as_ && fchown(file.get(), run_as_->uid, run_as_->gid) != 0)
     return fail_os(errno, "change the owner of", path);
   return {};
+}
+
+// The disk daemon's sockets belong to it, and it makes new ones when it restarts: whom machines run as must
+// be let in again.
+void QemuHypervisor::open_sockets(const MachineSpec& spec) {
+  if (!run_as_) return;
+  for (const auto& disk : spec.disks) {
+    struct stat info{};
+    bool is_foreign =
+        lstat(disk.nbd_socket.c_str(), &info) == 0 && S_ISSOCK(info.st_mode) && info.st_uid != run_as_->uid;
+    if (is_foreign && lchown(disk.nbd_socket.c_str(), run_as_->uid, static_cast<gid_t>(-1)) != 0) {
+      log_.warning("VM {}: {}", spec.vm, os_error(errno, "change the owner of", disk.nbd_socket));
+    }
+  }
 }
 
 Task<Result<bool>> QemuHypervisor::stop(VmId vm, Duration grace) {
@@ -298,11 +314,12 @@ Status QemuHypervisor::remove_folder(const VmId& vm) {
   return {};
 }
 
-Task<void> QemuHypervisor::rotate_now_and_then() {
+Task<void> QemuHypervisor::keep_house() {
   for (;;) {
-    co_await sleep_for(loop_, rotation_period);
+    co_await sleep_for(loop_, house_period);
     for (const auto& [vm, machine] : machines_) {
-      if (!machine) continue;
+      if (!machine || machine->exited()) continue;
+      open_sockets(machine->spec());
       auto status = rotate_logs(machine->folder(), options_.log_bytes_max);
       if (!status) log_.warning("VM {}: {}", vm, status.error());
     }

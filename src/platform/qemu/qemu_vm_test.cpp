@@ -122,7 +122,7 @@ class MachineTest : public testing::Test {
     return *qemu::parse_process_stat(read_file(folder_of(vm) + "/process"));
   }
 
-  // A disk of the test guest's, served by qemu-nbd.
+  // A disk of the test guest's, served by qemu-nbd - as us, not as whom machines run as.
   MachineDisk serve_disk(bool read_only) {
     fs::create_directories(folder_ + "/nbd");
     fs::permissions(folder_ + "/nbd", fs::perms::all);
@@ -136,7 +136,6 @@ class MachineTest : public testing::Test {
     request.argv.push_back(folder_ + "/nbd/disk.raw");
     request.folder = folder_ + "/nbd";
     request.output = "nbd.log", request.record = "process";
-    request.run_as = *qemu::find_run_as("nobody");
     request.file_bytes_max = GiB;
     auto process = qemu::spawn_detached(request);
     EXPECT_TRUE(process);
