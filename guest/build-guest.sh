@@ -109,10 +109,10 @@ make_initrd() {
   (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$work/initrd.cpio"
 }
 
-# Small, with a journal, and the same bytes each time.
+# Small, with a journal, read-only after the first error, and the same bytes each time.
 make_disk() {
   truncate -s 64M "$work/disk.raw"
-  E2FSPROGS_FAKE_TIME=1 mke2fs -q -F -t ext4 -b 4096 -I 256 -N 64 -m 0 -J size=4 -L ebbdata -O ^resize_inode \
+  E2FSPROGS_FAKE_TIME=1 mke2fs -q -F -t ext4 -b 4096 -I 256 -N 64 -m 0 -J size=4 -e remount-ro -L ebbdata -O ^resize_inode \
     -U 0ebb0ebb-0ebb-4ebb-8ebb-0ebb0ebb0ebb -E hash_seed=0ebb0ebb-0ebb-4ebb-8ebb-0ebb0ebb0ebb,root_owner=0:0,lazy_itable_init=0 \
     "$work/disk.raw"
 }

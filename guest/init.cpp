@@ -173,6 +173,7 @@ void Init::serve() {
   watch(http_fd_, EPOLLIN);
   // A port without a host is "hung up" all the time; edges wake us only when the host comes, goes or speaks.
   watch(control_.fd(), EPOLLIN | EPOLLOUT | EPOLLET);
+  if (phase_ == Phase::broken) answer_ping();
   for (;;) {
     epoll_event event{};
     if (epoll_wait(epoll_fd_, &event, 1, -1) < 1) continue;
@@ -263,9 +264,9 @@ void Init::on_http_client() {
   constexpr std::size_t clients_max = 64;
   const int fd = accept4(http_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) return;
-  if (requests_.size() == clients_max) {
-    close(fd);
-    return;
+  if (requests_.size() == clients_max) {  // those who asked for nothing so far make room
+    for (const auto& [silent_fd, request] : requests_) close(silent_fd);
+    requests_.clear();
   }
   requests_[fd] = "";
   watch(fd, EPOLLIN);
@@ -285,7 +286,7 @@ void Init::on_http_request(int fd) {
     const std::string body = status_json();
     const std::string answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " +
                                std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body;
-    if (write(fd, answer.data(), answer.size()) < 0) complain("answer");
+    if (send(fd, answer.data(), answer.size(), MSG_NOSIGNAL) < 0) complain("answer");
   }
   requests_.erase(fd);
   close(fd);

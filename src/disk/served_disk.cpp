@@ -338,7 +338,11 @@ Task<void> ServedDisk::examine_logs() {
   }
   auto head = co_await read_head(access(), disk_);
   if (!head) co_return;
-  auto history = co_await read_history(access(), head->head);
+  // Segments that stand in the store behind the last known one are part of the disk, whoever seals it.
+  LogCache seen;
+  auto followed = co_await follow_unsealed(access(), head->head, &seen);
+  if (!followed) co_return;
+  auto history = co_await read_history(access(), *followed);
   if (!history) co_return;
   auto kept = co_await sweep_logs(env_.files, folder(), std::move(*history), {});
   if (!kept) co_return;

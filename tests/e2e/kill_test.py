@@ -57,8 +57,7 @@ def run_case(fleet, victim, phase):
     for name in NAMES:
         fleet.watch.wait_for_more(name)
         check(fleet.worker_of(name) != source, f"{name} is still on {source}")
-        where = [w.name for w in fleet.workers.values() for pid in w.machine_pids()
-                 if f"/machines/{name}/".encode() in open(f"/proc/{pid}/cmdline", "rb").read()]
+        where = [w.name for w in fleet.workers.values() for _, vm in w.machines_running() if vm == name]
         check(len(where) == 1, f"{victim} killed in {phase}: {name} runs on {where}")
     fleet.ebb("return", source)
     print(f"ok: kill -9 of {victim} in {phase} (was {migration['phase']})", flush=True)

@@ -112,16 +112,20 @@ class Worker:
 
     def machine_pids(self):
         """Processes of QEMU that this worker's agent started and that still run."""
-        pids = []
-        for folder in self.machines.glob("*"):
-            for entry in pathlib.Path("/proc").glob("[0-9]*"):
-                try:
-                    words = (entry / "cmdline").read_bytes()
-                except OSError:
-                    continue
-                if str(folder).encode() + b"/" in words and b"qemu" in words.split(b"\0")[0]:
-                    pids.append(int(entry.name))
-        return pids
+        return [pid for pid, _ in self.machines_running()]
+
+    def machines_running(self):
+        """(pid, VM) of each: a machine runs in its own folder."""
+        found = []
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                folder = pathlib.Path(os.readlink(entry / "cwd"))
+                program = (entry / "cmdline").read_bytes().split(b"\0")[0]
+            except OSError:
+                continue
+            if folder.parent == self.machines and b"qemu" in program:
+                found.append((int(entry.name), folder.name))
+        return found
 
 
 class Fleet:

@@ -127,6 +127,9 @@ class DeclaredDead final : public Trouble {
   void strike(FleetSim& sim, Random& random) override {
     auto& worker = any_worker(sim, random);
     if (!worker.is_up() || worker.is_paused() || sim.fleet().active_drain_of(worker.id())) return;
+    // As many drains at once as the fleet has room for.
+    const auto is_active = [](const auto& item) { return !is_ended(item.second.state); };
+    if (std::ranges::count_if(sim.fleet().drains(), is_active) >= 2) return;
     auto& links = sim.world().links();
     const auto host = worker.id().value;
     const auto gone = between(random, 20s, 90s);

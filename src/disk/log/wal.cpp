@@ -115,12 +115,17 @@ Task<Status> Wal::sync_now() {
 }
 
 Task<void> Wal::trim(std::uint64_t position) {
-  while (live_.size() > 1 && live_[1].position <= position) {
+  trim_to_ = std::max(trim_to_, position);
+  if (is_trimming_) co_return;
+  is_trimming_ = true;
+  // One after the other, oldest first: what is left must have no gap.
+  while (live_.size() > 1 && live_[1].position <= trim_to_) {
     auto number = live_.front().number;
     live_.pop_front();
     // A file that stays is only read once more.
     (void)co_await files_.remove(file_path(folder_, number));
   }
+  is_trimming_ = false;
 }
 
 }  // namespace ebb::disk

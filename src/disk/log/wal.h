@@ -43,7 +43,7 @@ struct ReplayRecord {
 
 struct LogScan {
   std::vector<WalFile> files;
-  std::uint64_t start = 0, end = 0;   // positions
+  std::uint64_t end = 0;              // position after the last record
   std::vector<ReplayRecord> records;  // data and zeroes from the asked position on
 };
 
@@ -92,7 +92,8 @@ class Wal {
   std::uint64_t file_bytes_max_, file_bytes_ = 0;
   std::uint32_t seed_ = 0;
   std::uint64_t end_ = 0, synced_ = 0;
-  bool is_syncing_ = false;
+  std::uint64_t trim_to_ = 0;
+  bool is_syncing_ = false, is_trimming_ = false;
   std::optional<Error> broken_;
   Notify synced_changed_;
 };

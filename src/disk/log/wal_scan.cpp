@@ -67,43 +67,75 @@ Task<Status> write_chain(Files* files, std::string folder, LogChain chain) {
   co_return co_await files->write_atomic(chain_path(folder), write_text_object("ebb-chain", chain));
 }
 
-Task<Result<LogScan>> scan_log(Files* files, std::string folder, LogChain chain, std::uint64_t from) {
-  EBB_CO_TRY(names, co_await files->list(folder));
-  std::vector<std::pair<std::uint64_t, std::string>> found;
-  for (const auto& name : names) {
-    if (auto number = number_of(name)) found.emplace_back(*number, fmt::format("{}/{}", folder, name));
-  }
-  std::sort(found.begin(), found.end());
-  // The newest file may have been cut short while it was made; everything before it was synced.
-  std::vector<Bytes> bytes(found.size());
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    EBB_CO_TRY(content, co_await files->read_all(found[i].second));
-    bytes[i] = std::move(content);
-  }
-  if (!bytes.empty() && bytes.back().size() <= wal_file_header_bytes && !header_of(bytes.back()))
-    bytes.pop_back(), found.pop_back();
+namespace {
 
-  LogScan scan;
+struct FoundFile {
+  std::uint64_t number = 0;
+  std::string path;
+  WalFileHeader header;
+};
+
+Task<Result<std::vector<FoundFile>>> find_files(Files* files, std::string folder) {
+  EBB_CO_TRY(names, co_await files->list(folder));
+  std::vector<FoundFile> found;
+  for (const auto& name : names) {
+    if (auto number = number_of(name)) found.push_back({*number, fmt::format("{}/{}", folder, name), {}});
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.number < b.number; });
   for (std::size_t i = 0; i < found.size(); ++i) {
-    auto next = i + 1 < found.size() ? header_of(bytes[i + 1])
-                                     : Result<WalFileHeader>(WalFileHeader{{}, {}, 0, ~std::uint64_t{0}, 0});
-    if (!next) co_return fail(std::move(next).error().within(found[i + 1].second));
-    auto file = scan_file(bytes[i], chain, from, next->position, scan.records);
-    if (!file) co_return fail(std::move(file).error().within(found[i].second));
-    if (scan.files.empty())
-      scan.start = file->file.position;
-    else if (file->file.position != scan.end) {
+    EBB_CO_TRY(file, co_await files->open(found[i].path, OpenMode::read));
+    EBB_CO_TRY(start, co_await file->read(0, wal_file_header_bytes));
+    EBB_CO_TRY(size, co_await file->size());
+    auto header = decode_wal_file_header(start);
+    // The newest file may have been cut short while it was made, before it had any record.
+    bool was_being_made = i + 1 == found.size() && size <= wal_file_header_bytes;
+    if (!header && was_being_made) {
+      found.pop_back();
+      break;
+    }
+    if (!header) co_return fail(std::move(header).error().within(found[i].path));
+    found[i].header = *header;
+  }
+  co_return found;
+}
+
+// Where the file after `i` begins.
+std::uint64_t limit_of(const std::vector<FoundFile>& found, std::size_t i) {
+  return i + 1 < found.size() ? found[i + 1].header.position : ~std::uint64_t{0};
+}
+
+}  // namespace
+
+Task<Result<LogScan>> scan_log(Files* files, std::string folder, LogChain chain, std::uint64_t from) {
+  EBB_CO_TRY(found, co_await find_files(files, folder));
+  LogScan scan;
+  std::size_t i = 0;
+  // What lies wholly below is not needed: it may have been trimmed, in part.
+  for (; i < found.size() && limit_of(found, i) <= from; ++i)
+    scan.files.push_back({found[i].number, found[i].header.position});
+  if (i < found.size()) scan.end = found[i].header.position;
+  if (scan.end > from) {
+    co_return fail(Code::corrupt, "{}: the log begins at {}, and is needed from {}: it is kept", folder,
+                   scan.end, from);
+  }
+  for (; i < found.size(); ++i) {
+    const auto& [number, path, header] = found[i];
+    if (header.position != scan.end) {
       co_return fail(
           Code::corrupt,
           "{}: the log before it ends at {}, and it begins at {}: synced bytes are damaged; the log is kept",
-          found[i].second, scan.end, file->file.position);
+          path, scan.end, header.position);
     }
-    if (file->end < next->position && has_synced_beyond(file->rest, file->end)) {
+    EBB_CO_TRY(bytes, co_await files->read_all(found[i].path));
+    auto limit = limit_of(found, i);
+    auto file = scan_file(bytes, chain, from, limit, scan.records);
+    if (!file) co_return fail(std::move(file).error().within(found[i].path));
+    if (file->end < limit && has_synced_beyond(file->rest, file->end)) {
       co_return fail(Code::corrupt,
                      "{}: damaged at position {}, below bytes that had been synced; the log is kept",
-                     found[i].second, file->end);
+                     found[i].path, file->end);
     }
-    scan.files.push_back({found[i].first, file->file.position});
+    scan.files.push_back({found[i].number, file->file.position});
     scan.end = file->end;
   }
   co_return scan;
