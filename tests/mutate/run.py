@@ -27,6 +27,7 @@ class Mutation:
         self.replace, found, _ = rest.partition("--- end")
         if not found:
             raise SystemExit(f"{path.name}: needs '--- find', '--- replace' and '--- end'")
+        self.find, self.replace = self.find.removesuffix("\n"), self.replace.removesuffix("\n")
         fields = dict(line.split(":", 1) for line in head.splitlines() if ":" in line)
         self.guards, self.file, self.target, self.test = (fields[k].strip() for k in ("guards", "file", "target", "test"))
 
