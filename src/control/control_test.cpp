@@ -114,7 +114,7 @@ TEST(Control, CapacityHoldsOnBothEndsOfAMove) {
   ASSERT_TRUE(w.all_run({"big"}));
   auto source = w.worker_of("big");
   ASSERT_EQ(w.ask("POST", "/v1/vms/big:migrate").status, 201);
-  w.create_vm("second", Storage::object, 1500 * MiB), w.create_vm("third", Storage::object, 1500 * MiB);
+  w.create_vm("second", Storage::none, 1500 * MiB), w.create_vm("third", Storage::none, 1500 * MiB);
   for (int i = 0; i < 60; ++i) {
     w.tick();
     // Counted here anew, without the fleet's own arithmetic.
