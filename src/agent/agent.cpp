@@ -208,7 +208,8 @@ Task<bool> Agent::Impl::ensure_registered() {
                             config.labels, config.capacity, {}};
   for (const auto& [pool, store] : config.pools) registration.pools.push_back(pool);
   auto done = co_await control.send_registration(std::move(registration));
-  say_once(control_trouble, done ? "" : done.error().message, "registered with the control plane");
+  say_once(control_trouble, done ? "" : done.error().message, "the control plane answers again");
+  if (done) log.info("registered as {}", config.worker);
   registered = done.has_value();
   if (registered) report_poke.poke();
   co_return registered;

@@ -1,6 +1,7 @@
 // ebb-agent: makes one worker match what is wanted of it. Reads its configuration, wires the agent to this
 // machine.
 #include <cstdio>
+#include <malloc.h>
 
 #include "agent/agent.h"
 #include "platform/qemu/qemu_hypervisor.h"
@@ -141,7 +142,17 @@ int serve(RealEnv& env, agent::Agent& agent, const Logger& log) {
   return ended && !*ended ? report_failure(ended->error()) : 0;
 }
 
+// The agent is idle nearly always, and holds a few chunks of a kernel image for a moment: large blocks go
+// back to the system at once. Naming the thresholds keeps malloc from raising them after the first such
+// block.
+void keep_memory_small() {
+  mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+  mallopt(M_TRIM_THRESHOLD, 512 * 1024);
+  mallopt(M_ARENA_MAX, 2);
+}
+
 int run(const std::string& path) {
+  keep_memory_small();
   auto config = read_config(path);
   if (!config) return report_failure(config.error());
   Logger log(make_stderr_sink(config->log_level), "ebb-agent");

@@ -210,6 +210,8 @@ void add_vm_commands(Builder& b) {
   migrate->add_option("VM", *id)->required();
   migrate->add_option("--to", *target, "the worker; chosen if not given");
   migrate->add_option("--reason", options->reason, "why");
+  migrate->add_flag("--dead", options->source_dead,
+                    "you declare its worker dead: its disk is taken over, nothing of it is waited for");
   migrate->add_flag("--wait", options->wait, "until it has moved");
   b.on(migrate, [=] {
     options->vm = VmId(*id);
@@ -239,6 +241,8 @@ void add_drain_commands(Builder& b, CLI::App& app) {
   auto* plan =
       drain->add_flag("--plan", options->plan_only, "only show what would happen; exit 3 if it does not fit");
   drain->add_flag("--partial", options->policy.partial, "move what can be placed although some VMs cannot");
+  drain->add_flag("--dead", options->policy.source_dead,
+                  "you declare the worker dead: its disks are taken over, nothing of it is waited for");
   drain->add_option("--parallel", options->policy.parallel_max, "moves at a time")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

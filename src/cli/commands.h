@@ -76,6 +76,7 @@ struct MigrateOptions {
   VmId vm;
   std::optional<WorkerId> target;
   std::string reason;
+  bool source_dead = false;  // an operator's word for it
   bool wait = false;
 };
 Task<Result<Exit>> migrate_vm(Context& c, MigrateOptions options);

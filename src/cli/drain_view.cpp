@@ -229,8 +229,12 @@ std::set<std::string> reasons_of(const DrainView& view) {
     const auto& m = move.migration;
     if (!m.last_error.empty() && !is_ended(m.phase))
       reasons.insert(fmt::format("{}: {}", m.vm, m.last_error));
-    for (const auto& reason : move.waiting_for)
-      reasons.insert(fmt::format("{} waits: {}", m.vm, reason.text));
+    for (const auto& reason : move.waiting_for) {
+      // A reason names its VM, for lists of many; here the line begins with it.
+      std::string_view text = reason.text;
+      if (text.starts_with(m.vm.value + ": ")) text.remove_prefix(m.vm.value.size() + 2);
+      reasons.insert(fmt::format("{} waits: {}", m.vm, text));
+    }
   }
   return reasons;
 }

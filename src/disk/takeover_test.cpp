@@ -173,12 +173,6 @@ class Fight {
   std::size_t tenures_ = 0;
 };
 
-// EBB_SEEDS: how many times as many, for a soak.
-std::uint64_t times_seeds(std::uint64_t seeds) {
-  const auto* more = std::getenv("EBB_SEEDS");
-  return more ? seeds * std::strtoull(more, nullptr, 10) : seeds;
-}
-
 void fight(DiskClass disk_class, std::uint64_t seeds) {
   seeds = times_seeds(seeds);
   std::size_t tenures = 0;

@@ -41,8 +41,10 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
     # A state folder of a newer version is left alone.
     newer = fleet.root / "newer"
     shutil.copytree(fleet.root / "control", newer)
-    with sqlite3.connect(newer / "records.db") as db:
-        db.execute("UPDATE meta SET value = 99 WHERE key = 'schema'")
+    db = sqlite3.connect(newer / "records.db")
+    db.execute("UPDATE meta SET value = 99 WHERE key = 'schema'")
+    db.commit()
+    db.close()
     other.write_text(f'state_dir = "{newer}"\nlisten = "127.0.0.1:0"\n[pools.main]\nurl = "dir:{fleet.root}/pool"\n')
     expect_failure(subprocess.run([fleet.bin / "ebbd", "--config", other], capture_output=True, text=True, timeout=20), 2, "newer version")
 
@@ -81,17 +83,16 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
     fleet.control.stop()
     small = fleet.root / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", small], check=True)
     try:
         shutil.copytree(fleet.root / "control", small / "control")
         (fleet.root / "ebbd.toml").write_text((fleet.root / "ebbd.toml").read_text().replace(f"{fleet.root}/control", f"{small}/control"))
         fleet.start_control()
         fill = small / "fill"
-        with open(fill, "wb") as out:
+        with open(fill, "wb", buffering=0) as out:
             try:
                 while True:
                     out.write(b"x" * 4096)
-                    out.flush()
             except OSError:
                 pass
         refused = [fleet.api("POST", "/v1/workers/worker-1:cordon", {"reason": "x" * 3000}) for _ in range(40)]

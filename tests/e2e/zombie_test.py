@@ -4,7 +4,7 @@ cannot make one more record durable in the store."""
 import signal
 import time
 
-from e2e import Fleet, arguments, check, records_are_whole, start_vms, wait_until
+from e2e import Fleet, arguments, check, start_vms, wait_until
 
 args = arguments()
 
@@ -15,6 +15,7 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
     start_vms(fleet, ["db-1"])
     source = fleet.worker_of("db-1")
     worker = fleet.workers[source]
+    wait_until(lambda: fleet.watch.last("db-1")[1] > 50, 60, "db-1 has written 50 records")
 
     refused = fleet.ebb("drain", source, "--dead", check=False)
     check(refused.returncode != 0, "a worker that answers cannot be declared dead")
@@ -33,7 +34,15 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
         program.signal(signal.SIGCONT)
     wait_until(lambda: not worker.machine_pids(), 60, "the zombie's QEMU has been stopped")
     time.sleep(2)
-    late = [r for r in fleet.watch.reports("db-1") if r[3] == source and r[0] > moved_at]
+    # What it may still say is that a record which reached the store before the take-over is durable: it is then part of what
+    # the new owner found. Anything beyond that would be a second writer's.
+    reports = fleet.watch.reports("db-1")
+    first_elsewhere = next(r[2] for r in reports if r[3] != source)
+    late = [r for r in reports if r[3] == source and r[0] > moved_at and r[2] >= first_elsewhere]
     check(not late, f"the zombie reported records as durable after its VM ran elsewhere: {late[:3]}")
     check(fleet.watch.last("db-1")[1] > frozen_at, "the VM went on from where it was")
-    records_are_whole(fleet, ["db-1"])
+    check(not fleet.watch.bad("db-1"), "the guest found a bad record on its disk")
+    fleet.stop_vms(["db-1"])
+    verdict = fleet.check_records("db-1")
+    check(verdict["lost"] == 0 and verdict["bad"] == 0 and verdict["records"] > 0, f"{verdict}")
+    print(f"{verdict['records']} records checked, 0 lost")

@@ -12,6 +12,12 @@
 
 namespace ebb::disk::testing {
 
+// EBB_SEEDS: how many times as many, for a soak.
+inline std::uint64_t times_seeds(std::uint64_t seeds) {
+  const auto* more = std::getenv("EBB_SEEDS");
+  return more ? seeds * std::strtoull(more, nullptr, 10) : seeds;
+}
+
 using Stamp = std::uint64_t;  // 0: zeroes
 using Content = std::vector<Stamp>;
 
