@@ -114,8 +114,6 @@ def main():
                 say("".join(f"    {log.parent.name}/{log.name}: {line}\n" for line in log.read_text(errors="replace").splitlines()[-5:]))
         return 1
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it behind
         fleet.stop()
 
 

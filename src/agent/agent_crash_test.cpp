@@ -1,4 +1,5 @@
-// The agent is destroyed at each step of its work and made anew: it ends where it was to go, with one machine.
+// The agent is destroyed at each step of its work and made anew: it ends where it was to go, with one
+// machine.
 #include "agent/testing.h"
 
 namespace ebb::agent::testing {
@@ -16,7 +17,8 @@ class World final : public AgentTest {
     control_.want({vm("a", 5)});
     bool all = step_until([&] { return control_.sees("a", VmSeen::running, 5); }, place);
     restart_agent();
-    EXPECT_TRUE(run_until([&] { return control_.sees("a", VmSeen::running, 5) && control_.report.machines == 1; }));
+    EXPECT_TRUE(
+        run_until([&] { return control_.sees("a", VmSeen::running, 5) && control_.report.machines == 1; }));
     EXPECT_EQ(machines_of("a"), 1u);
     EXPECT_TRUE(daemon_.is("disk-a", DiskSeen::open));
     EXPECT_EQ(ledger_.running(VmId("a")).size(), 1u);
@@ -82,9 +84,13 @@ void crash_everywhere(bool (World::*run)(int)) {
   }
 }
 
-TEST(AgentCrash, AStartThatIsCutOffAnywhereEndsWithOneRunningMachine) { crash_everywhere(&World::crash_during_start); }
+TEST(AgentCrash, AStartThatIsCutOffAnywhereEndsWithOneRunningMachine) {
+  crash_everywhere(&World::crash_during_start);
+}
 TEST(AgentCrash, ASealThatIsCutOffAnywhereEndsSealed) { crash_everywhere(&World::crash_during_seal); }
-TEST(AgentCrash, ALeaveThatIsCutOffAnywhereEndsWithNothingLeft) { crash_everywhere(&World::crash_during_leave); }
+TEST(AgentCrash, ALeaveThatIsCutOffAnywhereEndsWithNothingLeft) {
+  crash_everywhere(&World::crash_during_leave);
+}
 
 }  // namespace
 }  // namespace ebb::agent::testing

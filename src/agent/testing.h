@@ -206,7 +206,9 @@ class CountingDisk final : public sim::GuestDisk {
 
 class AgentTest : public ::testing::Test {
  protected:
-  explicit AgentTest(sim::SimLoopOptions options = {}) : world_(options) { put_blob("kernel", std::string(1000, 'k')); }
+  explicit AgentTest(sim::SimLoopOptions options = {}) : world_(options) {
+    put_blob("kernel", std::string(1000, 'k'));
+  }
   ~AgentTest() override {
     EXPECT_EQ(world_.violations(), std::vector<std::string>());
     kill_agent();

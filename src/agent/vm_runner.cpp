@@ -95,7 +95,8 @@ SeenVm VmRunner::seen() const {
   auto seen = seen_;
   for (const auto& disk : wish_.disks) {
     const auto* status = t_.disks->find(disk.id);
-    // A sealed disk is still served (reads and FLUSH) until it is closed, but nobody owns it through us any more.
+    // A sealed disk is still served (reads and FLUSH) until it is closed, but nobody owns it through us any
+    // more.
     bool is_held = status && (disk.read_only ? serves(*status) && seen.machine : holds_lease(status->state));
     seen.disk_open = seen.disk_open || is_held;
   }

@@ -163,7 +163,10 @@ class Fleet:
         return subprocess.run(["curl", "-fsS", "-m", "2", f"http://{self.address}/readyz"], capture_output=True).returncode == 0
 
     def stop(self, keep_files=False):
-        """Ends everything that was started, whatever state it is in."""
+        """Ends everything that was started, whatever state it is in. A second Ctrl-C must not leave half of it behind."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
         self.watch.stop()
         programs = [p for w in self.workers.values() for p in (w.agent, w.diskd)] + [self.control]
         for program in programs:
