@@ -33,6 +33,7 @@ ObjectDisk::ObjectDisk(Parts parts)
       head_lock_(*access_.loop),
       segments_since_checkpoint_(parts.loaded.segments_since_checkpoint),
       checkpoint_ended_(*access_.loop),
+      ownership_changed_(*access_.loop),
       scope_(*access_.loop) {}
 
 Task<Result<Bytes>> ObjectDisk::read(std::uint64_t offset, std::size_t length) {
@@ -50,9 +51,10 @@ Task<Status> ObjectDisk::write(std::uint64_t offset, Bytes data) {
 Task<Status> ObjectDisk::flush() {
   switch (head_.head.disk_class) {
     case DiskClass::remote:
-      return pipeline_.flush_to_store();
+      co_return co_await pipeline_.flush_to_store();
     case DiskClass::local:
-      return pipeline_.flush_to_log();
+      EBB_CO_CHECKED(co_await pipeline_.flush_to_log());
+      co_return co_await wait_until_surely_owner();
   }
   CHECK(false);
 }
@@ -70,9 +72,25 @@ Task<Result<std::vector<Extent>>> ObjectDisk::extents(std::uint64_t offset, std:
   co_return reader_.extents(offset, length);
 }
 
+// What class `remote` acknowledges, the store has accepted from us. Class `local` must know by other means that it has no
+// successor, who would serve `settle` after a take-over: so its word is good for less than that.
+Task<Status> ObjectDisk::wait_until_surely_owner() {
+  while (owned_at_ && !stopped() && access_.loop->now() - *owned_at_ > tuning_.ownership_age_max) {
+    co_await ownership_changed_.wait();
+  }
+  if (stopped()) co_return fail(*stopped());
+  co_return Status{};
+}
+
+void ObjectDisk::confirm_ownership(Instant asked_at) {
+  owned_at_ = owned_at_ ? std::max(*owned_at_, asked_at) : asked_at;
+  ownership_changed_.notify_all();
+}
+
 void ObjectDisk::stop(Error why) {
   pipeline_.stop(std::move(why));
   checkpoint_ended_.notify_all();
+  ownership_changed_.notify_all();
 }
 
 Task<void> ObjectDisk::lose(Error why) {

@@ -66,6 +66,9 @@ class ObjectDisk final : public BlockDevice {
   Task<Status> seal();
   // As seal, but HEAD becomes `sealed` for good, with the present state as a named root: an image.
   Task<Status> seal_as_image(std::string root_name);
+  // HEAD named us when it was asked at `asked_at`. Once called, class `local` acknowledges a FLUSH only while that is recent:
+  // a process that was paused, or is cut off from the store, may have a successor that it has not heard of.
+  void confirm_ownership(Instant asked_at);
   // All I/O fails with `why` from now on, and nothing more is sent.
   void stop(Error why);
   // Called (on the loop, once) when a newer owner or damage is met; I/O fails already.
@@ -87,6 +90,7 @@ class ObjectDisk final : public BlockDevice {
   Task<Status> change_own_head(std::function<Result<Head>(Head)> change);
   Task<Status> close_and_checkpoint(std::uint64_t segments_min);
   Task<void> lose(Error why);
+  Task<Status> wait_until_surely_owner();
 
   StoreAccess access_;
   HeadAt head_;
@@ -102,6 +106,8 @@ class ObjectDisk final : public BlockDevice {
   std::uint64_t segments_since_checkpoint_, checkpoints_ = 0;
   bool is_checkpointing_ = false;
   Notify checkpoint_ended_;
+  std::optional<Instant> owned_at_;  // absent: nobody watches HEAD for us
+  Notify ownership_changed_;
   std::function<void(const Error&)> on_lost_;
   Scope scope_;
 };

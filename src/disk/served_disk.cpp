@@ -129,9 +129,11 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
                          request.take_over ? Replace::unconfirmed : Replace::confirmed,
                          folder(),
                          env_.options->tuning};
+  const auto began = env_.loop->now();
   EBB_CO_TRY(opened, co_await open_disk(std::move(tools), std::move(opening)));
   life_->disk = std::move(opened.disk);
   life_->disk->on_lost([this](const Error& why) { become_fenced(why); });
+  life_->disk->confirm_ownership(began);
   life_->disk->start();
   kept_logs_ = std::move(opened.kept_logs);
   has_unexamined_logs_ = false;
@@ -317,6 +319,7 @@ Task<void> ServedDisk::watch() {
   }
   store_silent_since_.reset();
   auto head = decode_head((*got)->body, disk_);
+  if (head && head->opener == opener && life_->disk) life_->disk->confirm_ownership(asked_at);
   if (!head || head->opener == opener) co_return;
   if (head->epoch < disk_epoch_) co_return;  // an answer from before our claim
   become_fenced(

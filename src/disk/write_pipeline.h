@@ -22,6 +22,8 @@ struct DiskTuning {
   // The announced loss of class `local`: no FLUSH is acknowledged beyond it.
   std::uint64_t unsent_bytes_max = 1 * GiB;
   Duration unsent_age_max = 60s;
+  // HEAD must have named us so recently for class `local` to acknowledge; shorter than a successor's settling time.
+  Duration ownership_age_max = 10s;
 };
 
 class WritePipeline {

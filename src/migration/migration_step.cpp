@@ -121,7 +121,8 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
       if (target_silent) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
       break;
     case Phase::freezing:
-      if (m.source_dead) return Event{EventKind::source_dead, {}, 0};
+      // Declared dead, but it answers again: then it can still seal, and nothing need be lost.
+      if (m.source_dead && !seen.is_ready(m.source)) return Event{EventKind::source_dead, {}, 0};
       if (target_silent) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
       // Sealed under the epoch it was given, by an agent that has seen that it shall be sealed.
       if (source && source->state == VmSeen::sealed && source->epoch == m.source_epoch && holds_nothing(source)) {

@@ -99,6 +99,15 @@ TEST(Observe, ASealThatIsNotConfirmedOrOfAnotherEpochIsNoSeal) {
   EXPECT_EQ(world.kind(at(Phase::freezing)), EventKind::source_sealed);
 }
 
+TEST(Observe, AWorkerDeclaredDeadIsPassedOverOnlyWhileItIsSilent) {
+  World world;
+  auto m = at(Phase::freezing);
+  m.source_dead = true;
+  EXPECT_EQ(world.kind(m), std::nullopt) << "it answers again: it can still seal";
+  world.seen.workers[WorkerId("a")].liveness = Liveness::silent;
+  EXPECT_EQ(world.kind(m), EventKind::source_dead);
+}
+
 TEST(Observe, TheTargetCountsOnlyUnderTheNewEpoch) {
   World world;
   world.say("b", VmSeen::running, 5);

@@ -27,7 +27,9 @@ std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migr
     return Event{EventKind::target_lost, m.target.value + " takes nothing any more: it is held", 0};
   }
   if (m.phase == Phase::reserving) {
-    if (!seen.is_ready(m.target)) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
+    // After a restart of the control plane nobody has been heard of yet: that is no reason to choose anew.
+    const auto* target = seen.find(m.target);
+    if (target && target->heard && target->liveness != Liveness::ready) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
     return may_begin.contains(m.id) ? std::optional(Event{}) : std::nullopt;
   }
   const auto* vm = fleet.find(m.vm);
