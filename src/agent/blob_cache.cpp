@@ -1,35 +1,14 @@
 #include "agent/blob_cache.h"
 
-#include <openssl/evp.h>
-
-#include "base/text.h"
+#include "base/sha256.h"
 #include "disk/format/blob_types.h"
 #include "disk/format/limits.h"
 #include "disk/keys.h"
 
 namespace ebb::agent {
-namespace {
-
-class Sha256 final {
- public:
-  Sha256() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
-    CHECK(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
-  }
-  void add(ByteView bytes) { CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1); }
-  std::string hex() {
-    std::string digest(32, '\0');
-    CHECK(EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(digest.data()), nullptr) == 1);
-    return to_hex(digest);
-  }
-
- private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-};
-
-}  // namespace
 
 Task<Result<std::string>> BlobCache::fetch(PoolId pool, Blob blob) {
-  if (blob.sha256.size() != 64 || !is_hex(blob.sha256))
+  if (!is_sha256_hex(blob.sha256))
     co_return fail(Code::invalid, "blob '{}' has no valid sha256", blob.id);
   auto found = pools_.find(pool);
   if (found == pools_.end())

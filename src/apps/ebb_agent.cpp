@@ -43,17 +43,6 @@ struct Config {
   std::map<std::string, std::string> pools;
 };
 
-Result<LogLevel> read_log_level(const TomlTable& file) {
-  EBB_TRY(name, file.string("log_level", "info"));
-  for (auto [level, text] : {std::pair{LogLevel::debug, "debug"},
-                             {LogLevel::info, "info"},
-                             {LogLevel::warning, "warning"},
-                             {LogLevel::error, "error"}}) {
-    if (name == text) return level;
-  }
-  return file.wrong("log_level", "must be one of: debug, info, warning, error");
-}
-
 // The rest of the machine is for VMs: the kernel, the disk daemon and its cache need something too.
 Result<Resources> read_capacity(const TomlTable& file) {
   EBB_TRY(table, file.table("capacity"));

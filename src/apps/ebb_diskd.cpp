@@ -33,17 +33,6 @@ struct Config {
   std::map<std::string, std::string> pools;
 };
 
-Result<LogLevel> read_log_level(const TomlTable& file) {
-  EBB_TRY(name, file.string("log_level", "info"));
-  for (auto [level, text] : {std::pair{LogLevel::debug, "debug"},
-                             {LogLevel::info, "info"},
-                             {LogLevel::warning, "warning"},
-                             {LogLevel::error, "error"}}) {
-    if (name == text) return level;
-  }
-  return file.wrong("log_level", "must be one of: debug, info, warning, error");
-}
-
 Result<Config> read_config(const std::string& path) {
   EBB_TRY(file, TomlTable::load(path));
   EBB_TRY(worker, file.string("worker"));

@@ -43,14 +43,6 @@ struct Config {
   control::LivenessLimits liveness;
 };
 
-Result<LogLevel> read_log_level(const TomlTable& file) {
-  EBB_TRY(name, file.string("log_level", "info"));
-  for (auto [level, text] : {std::pair{LogLevel::debug, "debug"}, {LogLevel::info, "info"}, {LogLevel::warning, "warning"}, {LogLevel::error, "error"}}) {
-    if (name == text) return level;
-  }
-  return file.wrong("log_level", "must be one of: debug, info, warning, error");
-}
-
 Result<Config> read_config(const std::string& path) {
   EBB_TRY(file, TomlTable::load(path));
   Config config;

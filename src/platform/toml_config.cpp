@@ -222,4 +222,15 @@ Result<std::map<std::string, std::string>> TomlTable::string_map(std::string_vie
 
 Status TomlTable::finish() const { return node_->finish(); }
 
+Result<LogLevel> read_log_level(const TomlTable& file) {
+  EBB_TRY(name, file.string("log_level", "info"));
+  for (auto [level, text] : {std::pair{LogLevel::debug, "debug"},
+                             {LogLevel::info, "info"},
+                             {LogLevel::warning, "warning"},
+                             {LogLevel::error, "error"}}) {
+    if (name == text) return level;
+  }
+  return file.wrong("log_level", "must be one of: debug, info, warning, error");
+}
+
 }  // namespace ebb

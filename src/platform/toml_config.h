@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/log.h"
 #include "base/result.h"
 #include "base/time.h"
 
@@ -55,5 +56,8 @@ class TomlTable final {
   explicit TomlTable(std::shared_ptr<Node> node) : node_(std::move(node)) {}
   std::shared_ptr<Node> node_;
 };
+
+// The key `log_level`: debug, info (if absent), warning or error.
+Result<LogLevel> read_log_level(const TomlTable& file);
 
 }  // namespace ebb
