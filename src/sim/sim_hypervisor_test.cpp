@@ -141,6 +141,18 @@ TEST_F(SimHypervisorTest, TheLedgerSeesASecondWriter) {
   EXPECT_TRUE(world_.violations()[0].contains("had read its disk")) << world_.violations()[0];
 }
 
+// A paused owner hears late that its record reached the store: its successor found and kept it.
+TEST_F(SimHypervisorTest, TheLedgerBelievesALateWordAboutWhatWasKept) {
+  auto older = ledger_.begin(VmId("vm-1"), 1, "worker-1");
+  ledger_.acknowledge(older, 1);
+  auto newer = ledger_.begin(VmId("vm-1"), 2, "worker-2");
+  ledger_.recovered(newer, {{1, older}, {2, older}});
+  ledger_.acknowledge(older, 2);
+  EXPECT_TRUE(world_.violations().empty());
+  ledger_.acknowledge(older, 3);
+  EXPECT_EQ(world_.violations().size(), 1u);
+}
+
 TEST_F(SimHypervisorTest, TheLedgerSeesALostRecord) {
   ASSERT_TRUE(*run_in(*agent_, hypervisor_->start(spec(1))));
   run_for(5s);

@@ -29,6 +29,9 @@ void GuestLedger::acknowledge(std::uint64_t boot, std::uint64_t number) {
   by.last_acknowledged = now;
   auto& durable = durable_[by.vm];
   if (by.epoch < durable.epoch || (by.epoch == durable.epoch && boot < durable.boot)) {
+    // Told late of what its successor found and kept: true all the same.
+    bool was_kept = number <= durable.records.size() && durable.records[number - 1] == GuestRecord{number, boot};
+    if (was_kept) return;
     world_.violation(
         fmt::format("{}: boot {} (epoch {}) on {} had record {} made durable after boot {} (epoch {}) "
                     "had read its disk",
