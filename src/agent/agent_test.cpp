@@ -200,6 +200,17 @@ TEST_F(AgentTest, WithoutADiskDaemonMachinesRunOnAndItIsSaid) {
   EXPECT_EQ(ledger_.runs().size(), 1u);
 }
 
+TEST_F(AgentTest, WhatARunningVmsDiskWaitsForIsReported) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  daemon_.disks["disk-a"].waiting_for = "the log: no space left";
+  ASSERT_TRUE(run_until([&] { return control_.seen("a")->error.contains("the log: no space left"); }, 2s));
+  EXPECT_EQ(control_.seen("a")->state, VmSeen::running);
+  daemon_.disks["disk-a"].waiting_for.clear();
+  ASSERT_TRUE(run_until([&] { return control_.seen("a")->error.empty(); }, 2s));
+}
+
 TEST_F(AgentTest, WhatDoesNotFitIsRefusedWithTheReason) {
   start_agent();
   auto large = vm("b", 6);

@@ -250,7 +250,7 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
   seen_.ports = machine.ports, seen_.accel = machine.accel;
   auto disks = co_await keep_disks_open(wish);
   if (!is_current(version) || fenced_epoch_ == wish.epoch) co_return 0s;
-  auto trouble = !machine.error.empty() ? machine.error : disks ? std::string() : disks.error().message;
+  auto trouble = !machine.error.empty() ? machine.error : disks ? disk_waits_ : disks.error().message;
   switch (machine.state) {
     case MachineState::booting:
       enter(VmSeen::starting, trouble);
@@ -458,13 +458,18 @@ Task<Status> VmRunner::seal_and_close(WantedVm wish, WantedDisk disk) {
 
 void VmRunner::look_at_disks() {
   bool is_fenced = false, is_news = false;
+  std::string waits;
   for (const auto& disk : wish_.disks) {
     const auto* status = t_.disks->find(disk.id);
+    if (status && !status->waiting_for.empty())
+      waits = fmt::format("disk '{}' waits: {}", disk.id, status->waiting_for);
     is_fenced |=
         status && status->state == DiskSeen::fenced && status->epoch == wish_.epoch && !disk.read_only;
     is_news |= wish_.wanted == Wanted::running && seen_.machine &&
                !(status && is_reached(status->state, true, false));
   }
+  is_news |= waits != disk_waits_;
+  disk_waits_ = std::move(waits);
   if (is_fenced && fenced_epoch_ != wish_.epoch && wish_.wanted != Wanted::standby) {
     fenced_epoch_ = wish_.epoch;
     scope_.spawn(kill_fenced());

@@ -92,6 +92,7 @@ class VmRunner final {
   SeenVm seen_;
   bool reserved_ = false;
   bool gone_ = false;
+  std::string disk_waits_;    // what a served disk waits for, for people
   Epoch fenced_epoch_ = 0;    // a newer owner exists than this; 0: none known
   Version done_version_ = 0;  // the wish to be down that has been fulfilled
   std::uint32_t exits_ = 0;   // unexpected ones, since the guest was last up for a while

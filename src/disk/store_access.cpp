@@ -5,12 +5,12 @@
 namespace ebb::disk {
 
 void Trouble::failed(std::string_view what, const Error& error) {
-  if (!since_) since_ = loop_.now();
+  if (!since_) since_ = loop_.wall_now();
   text_ = fmt::format("{}: {}", what, error.message);
 }
 
 std::string Trouble::text() const {
-  return since_ ? fmt::format("{}, for {}", text_, format_duration(loop_.now() - *since_)) : std::string();
+  return since_ ? fmt::format("{}, since {}", text_, format_time(*since_)) : std::string();
 }
 
 Task<void> Backoff::wait() {

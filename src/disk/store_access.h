@@ -19,13 +19,12 @@ class Trouble {
   explicit Trouble(Loop& loop) : loop_(loop) {}
   void failed(std::string_view what, const Error& error);
   void ended() { since_.reset(); }
-  // "the store: connection refused, for 12s"; empty if all is well.
+  // "the store: connection refused, since 2026-11-23T03:12:40Z"; empty if all is well.
   std::string text() const;
-  std::optional<Instant> since() const { return since_; }
 
  private:
   Loop& loop_;
-  std::optional<Instant> since_;
+  std::optional<WallMs> since_;
   std::string text_;
 };
 

@@ -30,6 +30,7 @@ std::string said(const SeenVm* seen) {
 std::vector<Reason> explain(const Migration& m, const Seen& seen) {
   const auto* source = seen.find(m.source, m.vm);
   const auto* target = seen.find(m.target, m.vm);
+  const bool has_disk = m.mechanism == Mechanism::pointer;
   switch (m.phase) {
     case Phase::reserving:
       return {{fmt::format("{}: waits for its turn to move to {}", m.vm, m.target),
@@ -37,9 +38,9 @@ std::vector<Reason> explain(const Migration& m, const Seen& seen) {
     case Phase::preparing:
       return {waiting(m, m.target, fmt::format("{} prepares to take it ({})", m.target, said(target)), seen)};
     case Phase::freezing:
-      return {waiting(m, m.source, fmt::format("{} stops the guest and flushes its disk ({})", m.source, said(source)), seen)};
+      return {waiting(m, m.source, fmt::format("{} stops the guest{} ({})", m.source, has_disk ? " and flushes its disk" : "", said(source)), seen)};
     case Phase::moving_lease:
-      return {waiting(m, m.target, fmt::format("{} takes over the disk ({})", m.target, said(target)), seen)};
+      return {waiting(m, m.target, fmt::format("{} {} ({})", m.target, has_disk ? "takes over the disk" : "is told to start it", said(target)), seen)};
     case Phase::starting:
       return {waiting(m, m.target, fmt::format("the guest starts on {} ({}{})", m.target, said(target),
                                                m.attempts ? fmt::format(", {} of {} attempts failed", m.attempts, boot_attempts_max) : ""),

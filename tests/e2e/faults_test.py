@@ -1,14 +1,14 @@
 """Faults of a worker's surroundings get a clear error, change nothing and lose nothing: QEMU missing, a port in use, a full disk,
 a state folder of a newer version, a second instance, a truncated image."""
 
+import contextlib
 import os
-import pathlib
 import shutil
 import socket
 import sqlite3
 import subprocess
 
-from e2e import Fleet, arguments, check, expect_failure, start_vms, wait_until
+from e2e import Fleet, arguments, check, expect_failure, records_are_whole, start_vms, wait_until
 
 args = arguments()
 
@@ -16,6 +16,31 @@ args = arguments()
 def run_once(program, path=None):
     env = dict(os.environ, PATH=path) if path else None
     return subprocess.run(program.words, capture_output=True, text=True, timeout=20, env=env)
+
+
+@contextlib.contextmanager
+def small_disk(path):
+    """A file system of 16 MiB on `path`."""
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0711", "tmpfs", path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+def fill(path):
+    """Takes all the room there is; returns the file that does."""
+    hog = path / "fill"
+    with open(hog, "wb", buffering=0) as out:
+        with contextlib.suppress(OSError):
+            while True:
+                out.write(b"x" * 4096)
+    return hog
+
+
+def now_uses(config, old, new):
+    config.write_text(config.read_text().replace(str(old), str(new)))
 
 
 with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
@@ -72,39 +97,48 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
     os.environ["PATH"] = old
     wait_until(lambda: fleet.get(f"/v1/workers/{target}")["liveness"] == "ready", 30, "the agent is back")
     fleet.ebb("migrate", "db-1", "--to", target)
-    wait_until(lambda: "qemu" in fleet.ebb("why", "db-1").stdout.lower() or fleet.vm("db-1")["seen"] == "running" and fleet.worker_of("db-1") == source,
-               60, "the fault is named")
+    wait_until(lambda: "qemu-system-x86_64" in fleet.ebb("why", "db-1").stdout, 60, "the fault is named")
+    wait_until(lambda: fleet.worker_of("db-1") == source and fleet.vm("db-1")["seen"] == "running", 120, "db-1 is placed anew")
+    wait_until(lambda: "anew" in fleet.ebb("events").stdout, 10, "it is said that db-1 was placed anew")
     agent.stop()
     agent.start()
-    wait_until(lambda: fleet.vm("db-1")["seen"] == "running", 120, "db-1 runs again")
     fleet.watch.wait_for_more("db-1")
+
+    # A full disk under a worker's log: the guest waits without an error, `why` names it, and it goes on when there is room.
+    diskd = fleet.workers[source].diskd
+    with small_disk(fleet.root / "small-worker") as small:
+        diskd.stop()
+        shutil.copytree(fleet.workers[source].root / "diskd", small / "diskd")
+        now_uses(fleet.workers[source].root / "diskd.toml", fleet.workers[source].root / "diskd", small / "diskd")
+        diskd.start()
+        fleet.watch.wait_for_more("db-1")
+        hog = fill(small)
+        wait_until(lambda: "space" in fleet.ebb("why", "db-1").stdout, 60, "the full disk is named")
+        last = fleet.watch.last("db-1")[1]
+        hog.unlink()
+        fleet.watch.wait_for_more("db-1")
+        check(fleet.watch.last("db-1")[1] > last, "db-1 writes on")
+        wait_until(lambda: "space" not in fleet.ebb("why", "db-1").stdout, 60, "all is well again")
+        records_are_whole(fleet, ["db-1"])
+        diskd.stop()
+    now_uses(fleet.workers[source].root / "diskd.toml", fleet.root / "small-worker" / "diskd", fleet.workers[source].root / "diskd-new")
+    diskd.start()
 
     # A full disk under the records: the request is refused, nothing changes, and it works again when there is room.
     fleet.control.stop()
-    small = fleet.root / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", small], check=True)
-    try:
+    with small_disk(fleet.root / "small") as small:
         shutil.copytree(fleet.root / "control", small / "control")
-        (fleet.root / "ebbd.toml").write_text((fleet.root / "ebbd.toml").read_text().replace(f"{fleet.root}/control", f"{small}/control"))
+        now_uses(fleet.root / "ebbd.toml", fleet.root / "control", small / "control")
         fleet.start_control()
-        fill = small / "fill"
-        with open(fill, "wb", buffering=0) as out:
-            try:
-                while True:
-                    out.write(b"x" * 4096)
-            except OSError:
-                pass
+        hog = fill(small)
         refused = [fleet.api("POST", "/v1/workers/worker-1:cordon", {"reason": "x" * 3000}) for _ in range(40)]
         failures = [body for status, body in refused if status != 200]
         check(not failures or all("space" in b["message"] for b in failures), f"{failures[:1]}")
         done = fleet.api("POST", "/v1/vms", {"id": "big", "spec": {"image": "witness", "labels": {"x": "y" * 60000}}})
         check(done[0] == 503 and "space" in done[1]["message"], f"a full disk must be named: {done}")
         check(fleet.api("GET", "/v1/vms/big")[0] == 404, "what was not stored is not there")
-        fill.unlink()
+        hog.unlink()
         status, body = fleet.api("POST", "/v1/workers/worker-2:cordon", {"reason": "room again"})
         check(status == 200, f"{body}")
-    finally:
         fleet.control.stop()
-        subprocess.run(["umount", small], check=True)
     print("ok")

@@ -131,7 +131,7 @@ class Worker:
 class Fleet:
     def __init__(self, bin_dir, guest_dir, workers=3, memory="1100MiB", root=None, log_level="info"):
         self.bin, self.guest = pathlib.Path(bin_dir).resolve(), pathlib.Path(guest_dir).resolve()
-        self.root = pathlib.Path(root or tempfile.mkdtemp(prefix="ebb-fleet-", dir="/tmp"))
+        self.root = pathlib.Path(root or tempfile.mkdtemp(prefix="ebb-fleet-"))
         self.root.mkdir(exist_ok=True)
         self.root.chmod(0o711)  # VMs run as another user and must get through
         self.log_level, self.port = log_level, free_port()

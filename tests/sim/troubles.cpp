@@ -144,7 +144,9 @@ class DeclaredDead final : public Trouble {
     if (!sim.is_unreachable(worker.id())) return;
     DrainOptions options;
     options.source_dead = true;
-    if (!sim.start_drain(worker.id(), options)) return;
+    (void)sim.start_drain(worker.id(), options);  // its reply may get lost, and the drain runs all the same
+    const auto* drain = sim.fleet().active_drain_of(worker.id());
+    if (!drain || !drain->options.source_dead) return;
     // What a dead host had not sent yet is the announced loss of class `local`, and of no other.
     for (const auto& [id, vm] : sim.fleet().vms()) {
       const bool is_here =

@@ -35,6 +35,9 @@ std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
     if (said && !said->error.empty()) text += ", " + said->error;
     return {{text, std::nullopt, said && said->state == VmSeen::failed ? "operator: mend what it names; the agent tries again" : "nobody: it goes on by itself"}};
   }
+  if (vm.desired == VmDesired::running && !said->error.empty()) {
+    return {{fmt::format("it runs, but {} says: {}", *vm.worker, said->error), std::nullopt, "operator: mend what it names; the guest waits and loses nothing"}};
+  }
   if (vm.desired != VmDesired::running) return {{fmt::format("{} stops it", *vm.worker), std::nullopt, "nobody: it goes on by itself"}};
   return {};
 }
