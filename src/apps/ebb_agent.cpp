@@ -1,9 +1,9 @@
 // ebb-agent: makes one worker match what is wanted of it. Reads its configuration, wires the agent to this
 // machine.
-#include <cstdio>
 #include <malloc.h>
 
 #include "agent/agent.h"
+#include "platform/daemon.h"
 #include "platform/qemu/qemu_hypervisor.h"
 #include "platform/real_env.h"
 #include "platform/toml_config.h"
@@ -40,7 +40,7 @@ struct Config {
   QemuOptions qemu;
   std::string join_token_file;
   LogLevel log_level = LogLevel::info;
-  std::map<std::string, std::string> pools;
+  PoolConfigs pools;
 };
 
 // The rest of the machine is for VMs: the kernel, the disk daemon and its cache need something too.
@@ -56,8 +56,7 @@ Result<Resources> read_capacity(const TomlTable& file) {
 Result<Config> read_config(const std::string& path) {
   EBB_TRY(file, TomlTable::load(path));
   Config config;
-  EBB_TRY(worker, file.string("worker"));
-  if (!is_valid_name(worker)) return file.wrong("worker", "must be 1 to 63 of a-z, 0-9 and '-'");
+  EBB_TRY(worker, read_worker(file));
   EBB_TRY(control, file.string("control"));
   EBB_TRY(join_token_file, file.string("join_token_file"));
   EBB_TRY(state_dir, file.string("state_dir"));
@@ -71,64 +70,41 @@ Result<Config> read_config(const std::string& path) {
   EBB_TRY(level, read_log_level(file));
   EBB_TRY(capacity, read_capacity(file));
   EBB_TRY(labels, file.string_map("labels"));
-  EBB_TRY(tables, file.tables("pools"));
-  for (const auto& [name, table] : tables) {
-    EBB_TRY(url, table.string("url"));
-    config.pools[name] = url;
-  }
-  if (config.pools.empty())
-    return file.wrong("pools", "at least one pool is needed: [pools.main] with url = \"dir:/path\"");
+  EBB_TRY(pools, read_pools(file));
   EBB_CHECKED(file.finish());
 
-  config.join_token_file = join_token_file, config.log_level = level;
+  config.join_token_file = join_token_file, config.log_level = level, config.pools = pools;
   auto& a = config.agent;
-  a.worker = WorkerId(worker), a.control = control, a.state_dir = state_dir, a.disk_daemon = diskd;
+  a.worker = worker, a.control = control, a.state_dir = state_dir, a.disk_daemon = diskd;
   a.status_address = listen, a.capacity = capacity, a.labels = labels;
   auto& q = config.qemu;
   q.state_dir = state_dir, q.program = qemu, q.user = vm_user, q.may_use_kvm = kvm;
   return config;
 }
 
-struct Opened {
-  std::string join_token;
-  std::map<PoolId, std::unique_ptr<ObjectStore>> stores;
-};
-
-Task<Result<Opened>> open_all(RealEnv& env, Config config) {
-  Opened opened;
-  auto token = co_await env.files.read_all(config.join_token_file);
-  if (!token) co_return fail(std::move(token).error().within("join_token_file"));
-  opened.join_token = std::string(as_text(*token));
-  while (!opened.join_token.empty() && opened.join_token.back() <= ' ') opened.join_token.pop_back();
-  if (opened.join_token.empty())
-    co_return fail(Code::invalid, "join_token_file: {} is empty", config.join_token_file);
-  for (const auto& [name, url] : config.pools) {
-    auto store = co_await open_object_store(env.loop, url);
-    if (!store) co_return fail(std::move(store).error().within("pool " + name));
-    opened.stores[PoolId(name)] = std::move(*store);
-  }
-  co_return opened;
-}
-
-int report_failure(const Error& error) {
-  std::fprintf(stderr, "ebb-agent: %s\n", error.message.c_str());
-  return error.code == Code::invalid ? 2 : 1;
+Task<Result<std::string>> read_token(RealEnv& env, std::string path) {
+  auto bytes = co_await env.files.read_all(path);
+  if (!bytes) co_return fail(std::move(bytes).error().within("join_token_file"));
+  std::string token(as_text(*bytes));
+  while (!token.empty() && token.back() <= ' ') token.pop_back();
+  if (token.empty()) co_return fail(Code::invalid, "join_token_file: {} is empty", path);
+  co_return token;
 }
 
 // Runs until a signal comes, or the agent cannot begin.
-int serve(RealEnv& env, agent::Agent& agent, const Logger& log) {
-  std::optional<Status> ended;
+Status serve(RealEnv& env, agent::Agent& agent, const Logger& log) {
+  Status ended;
   env.loop.on_signal([&](int) {
     log.info("ending; machines run on");
     env.loop.stop();
   });
   Scope scope(env.loop);
-  scope.spawn([](RealEnv& e, agent::Agent& a, std::optional<Status>* out) -> Task<void> {
-    out->emplace(co_await a.run());
+  scope.spawn([](RealEnv& e, agent::Agent& a, Status* out) -> Task<void> {
+    *out = co_await a.run();
     e.loop.stop();
   }(env, agent, &ended));
   env.loop.run();
-  return ended && !*ended ? report_failure(ended->error()) : 0;
+  return ended;
 }
 
 // The agent is idle nearly always, and holds a few chunks of a kernel image for a moment: large blocks go
@@ -140,36 +116,28 @@ void keep_memory_small() {
   mallopt(M_ARENA_MAX, 2);
 }
 
-int run(const std::string& path) {
+Status run(std::string path) {
   keep_memory_small();
-  auto config = read_config(path);
-  if (!config) return report_failure(config.error());
-  Logger log(make_stderr_sink(config->log_level), "ebb-agent");
+  EBB_TRY(config, read_config(path));
+  Logger log(make_stderr_sink(config.log_level), "ebb-agent");
   raise_open_files_limit();
   RealEnv env;
-  auto opened = run_until_done(env.loop, open_all(env, *config));
-  if (!opened) return report_failure(opened.error());
-  auto boot = boot_id();
-  if (!boot) return report_failure(boot.error());
+  EBB_TRY(join_token, run_until_done(env.loop, read_token(env, config.join_token_file)));
+  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools)));
+  EBB_TRY(boot, boot_id());
 
-  config->agent.boot_id = *boot;
-  config->agent.join_token = opened->join_token;
-  for (auto& [id, store] : opened->stores) config->agent.pools[id] = store.get();
-  config->qemu.tsc_khz = tsc_khz();
-  auto hypervisor = make_qemu_hypervisor(env.loop, log.named("machines"), config->qemu);
-  if (!hypervisor) return report_failure(hypervisor.error());
-  agent::Agent agent(config->agent, {env.loop, env.files, env.http, **hypervisor, log});
-  log.info("worker {}: {} cores and {} MiB for VMs", config->agent.worker,
-           config->agent.capacity.cpu_millis / 1000, config->agent.capacity.memory_bytes / MiB);
+  config.agent.boot_id = boot;
+  config.agent.join_token = join_token;
+  for (auto& [id, store] : stores) config.agent.pools[id] = store.get();
+  config.qemu.tsc_khz = tsc_khz();
+  EBB_TRY(hypervisor, make_qemu_hypervisor(env.loop, log.named("machines"), config.qemu));
+  agent::Agent agent(config.agent, {env.loop, env.files, env.http, *hypervisor, log});
+  log.info("worker {}: {} cores and {} MiB for VMs", config.agent.worker,
+           config.agent.capacity.cpu_millis / 1000, config.agent.capacity.memory_bytes / MiB);
   return serve(env, agent, log);
 }
 
 }  // namespace
 }  // namespace ebb
 
-int main(int argc, char** argv) {
-  const std::string_view first = argc > 1 ? argv[1] : "";
-  if (argc == 2 && (first == "--help" || first == "-h")) return std::fputs(ebb::usage, stdout), 0;
-  if (argc != 3 || first != "--config") return std::fputs(ebb::usage, stderr), 2;
-  return ebb::run(argv[2]);
-}
+int main(int argc, char** argv) { return ebb::daemon_main(argc, argv, "ebb-agent", ebb::usage, ebb::run); }

@@ -1,11 +1,10 @@
 // ebb-diskd: the disk daemon of one worker. Reads its configuration, opens pools, serves disks over NBD.
 #include <unistd.h>
 
-#include <cstdio>
-
 #include "disk/daemon.h"
 #include "disk/nbd/align_layer.h"
 #include "disk/nbd/nbd_server.h"
+#include "platform/daemon.h"
 #include "platform/real_env.h"
 #include "platform/toml_config.h"
 
@@ -30,13 +29,12 @@ struct Config {
   std::string worker, state_dir, run_dir, listen, vm_user;
   LogLevel log_level = LogLevel::info;
   Duration settle{};
-  std::map<std::string, std::string> pools;
+  PoolConfigs pools;
 };
 
 Result<Config> read_config(const std::string& path) {
   EBB_TRY(file, TomlTable::load(path));
-  EBB_TRY(worker, file.string("worker"));
-  if (!is_valid_name(worker)) return file.wrong("worker", "must be 1 to 63 of a-z, 0-9 and '-'");
+  EBB_TRY(worker, read_worker(file));
   EBB_TRY(state_dir, file.string("state_dir"));
   EBB_TRY(run_dir, file.string("run_dir"));
   EBB_TRY(listen, file.string("listen"));
@@ -45,16 +43,9 @@ Result<Config> read_config(const std::string& path) {
   EBB_TRY(vm_user, file.string("vm_user", "nobody"));
   EBB_TRY(level, read_log_level(file));
   EBB_TRY(settle, file.duration("settle", 15s));
-  EBB_TRY(tables, file.tables("pools"));
-  Config config{worker, state_dir, run_dir, listen, vm_user, level, settle, {}};
-  for (const auto& [name, table] : tables) {
-    EBB_TRY(url, table.string("url"));
-    config.pools[name] = url;
-  }
-  if (config.pools.empty())
-    return file.wrong("pools", "at least one pool is needed: [pools.main] with url = \"dir:/path\"");
+  EBB_TRY(pools, read_pools(file));
   EBB_CHECKED(file.finish());
-  return config;
+  return Config{worker.str(), state_dir, run_dir, listen, vm_user, level, settle, pools};
 }
 
 // A served disk on a unix socket of its own.
@@ -93,67 +84,40 @@ class NbdExport final : public disk::Published {
   std::unique_ptr<Listener> listener_;
 };
 
-using Stores = std::map<PoolId, std::unique_ptr<ObjectStore>>;
-
-Task<Result<Stores>> open_pools(RealEnv& env, Config config) {
-  EBB_CO_CHECKED(co_await env.files.make_dirs(config.run_dir));
-  Stores stores;
-  for (const auto& [name, url] : config.pools) {
-    auto store = co_await open_object_store(env.loop, url);
-    if (!store) co_return fail(std::move(store).error().within("pool " + name));
-    stores[PoolId(name)] = std::move(*store);
-  }
-  co_return stores;
-}
-
-int report_failure(const Error& error) {
-  std::fprintf(stderr, "ebb-diskd: %s\n", error.message.c_str());
-  return error.code == Code::invalid ? 2 : 1;
-}
-
-int run(const std::string& path) {
-  auto config = read_config(path);
-  if (!config) return report_failure(config.error());
-  Logger log(make_stderr_sink(config->log_level), "ebb-diskd");
+Status run(std::string path) {
+  EBB_TRY(config, read_config(path));
+  Logger log(make_stderr_sink(config.log_level), "ebb-diskd");
   raise_open_files_limit();
   RealEnv env;
-  auto stores = run_until_done(env.loop, open_pools(env, *config));
-  if (!stores) return report_failure(stores.error());
+  EBB_CHECKED(run_until_done(env.loop, env.files.make_dirs(config.run_dir)));
+  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools)));
 
   disk::DaemonOptions options;
-  options.state_dir = config->state_dir, options.worker = config->worker, options.settle = config->settle;
-  for (auto& [id, store] : *stores) options.pools[id] = store.get();
+  options.state_dir = config.state_dir, options.worker = config.worker, options.settle = config.settle;
+  for (auto& [id, store] : stores) options.pools[id] = store.get();
   // Machines run under a user of their own, which may use the disks served to it and nothing else of ours.
   SocketOptions sockets;
   if (geteuid() == 0) {
-    auto uid = user_id(config->vm_user);
-    if (!uid) return report_failure(uid.error());
-    sockets.unix_uid = *uid;
+    EBB_TRY(uid, user_id(config.vm_user));
+    sockets.unix_uid = uid;
   }
   SocketNetwork for_machines(env.loop, sockets);
   auto publish = [&](DiskId id, std::shared_ptr<disk::BlockDevice> device) {
-    return NbdExport::make(env, for_machines, config->run_dir, id, std::move(device), log.named("nbd"));
+    return NbdExport::make(env, for_machines, config.run_dir, id, std::move(device), log.named("nbd"));
   };
   disk::DiskDaemon daemon(env.loop, env.files, std::move(options), publish, log);
-  auto started = run_until_done(env.loop, daemon.start());
-  if (!started) return report_failure(started.error());
-  auto server = env.http.serve(config->listen, daemon.handler(), 64 * KiB);
-  if (!server) return report_failure(server.error());
-  log.info("listening on {}", (*server)->address());
+  EBB_CHECKED(run_until_done(env.loop, daemon.start()));
+  EBB_TRY(server, env.http.serve(config.listen, daemon.handler(), 64 * KiB));
+  log.info("listening on {}", server->address());
   env.loop.on_signal([&](int) {
     log.info("ending; disks stay open in their logs");
     env.loop.stop();
   });
   env.loop.run();
-  return 0;
+  return {};
 }
 
 }  // namespace
 }  // namespace ebb
 
-int main(int argc, char** argv) {
-  const std::string_view first = argc > 1 ? argv[1] : "";
-  if (argc == 2 && (first == "--help" || first == "-h")) return std::fputs(ebb::usage, stdout), 0;
-  if (argc != 3 || first != "--config") return std::fputs(ebb::usage, stderr), 2;
-  return ebb::run(argv[2]);
-}
+int main(int argc, char** argv) { return ebb::daemon_main(argc, argv, "ebb-diskd", ebb::usage, ebb::run); }

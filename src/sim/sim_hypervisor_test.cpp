@@ -153,6 +153,16 @@ TEST_F(SimHypervisorTest, TheLedgerBelievesALateWordAboutWhatWasKept) {
   EXPECT_EQ(world_.violations().size(), 1u);
 }
 
+TEST_F(SimHypervisorTest, TheLedgerLetsACopyWithASuccessorSeeThePast) {
+  auto older = ledger_.begin(VmId("vm-1"), 1, "worker-1");
+  auto newer = ledger_.begin(VmId("vm-1"), 2, "worker-2");
+  ledger_.recovered(newer, {});
+  ledger_.acknowledge(newer, 1);
+  ledger_.recovered(older, {});
+  ledger_.acknowledge(newer, 2);
+  EXPECT_TRUE(world_.violations().empty());
+}
+
 TEST_F(SimHypervisorTest, TheLedgerSeesALostRecord) {
   ASSERT_TRUE(*run_in(*agent_, hypervisor_->start(spec(1))));
   run_for(5s);

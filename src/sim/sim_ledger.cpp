@@ -21,6 +21,10 @@ void GuestLedger::end(std::uint64_t boot) {
   world_.loop().note(fmt::format("guest {} boot {} ended, durable {}", ending.vm, boot, durable(ending.vm)));
 }
 
+bool GuestLedger::is_overtaken(const GuestRun& run, const Durable& durable) {
+  return run.epoch < durable.epoch || (run.epoch == durable.epoch && run.boot < durable.boot);
+}
+
 void GuestLedger::acknowledge(std::uint64_t boot, std::uint64_t number) {
   auto& by = run(boot);
   auto now = world_.loop().now();
@@ -28,7 +32,7 @@ void GuestLedger::acknowledge(std::uint64_t boot, std::uint64_t number) {
   if (!by.first_acknowledged) by.first_acknowledged = now;
   by.last_acknowledged = now;
   auto& durable = durable_[by.vm];
-  if (by.epoch < durable.epoch || (by.epoch == durable.epoch && boot < durable.boot)) {
+  if (is_overtaken(by, durable)) {
     // Told late of what its successor found and kept: true all the same.
     bool was_kept = number <= durable.records.size() && durable.records[number - 1] == GuestRecord{number, boot};
     if (was_kept) return;
@@ -51,9 +55,12 @@ void GuestLedger::recovered(std::uint64_t boot, const std::vector<GuestRecord>& 
   auto& by = run(boot);
   by.recovered = found.size();
   auto& durable = durable_[by.vm];
-  if (by.epoch >= durable.epoch && boot > durable.boot) durable.epoch = by.epoch, durable.boot = boot;
+  // What a copy sees that has a successor, and has not heard of it, is old. It can make nothing of it durable.
+  if (is_overtaken(by, durable)) return;
+  // The announced loss is the next owner's to find, not a reboot's where the VM was.
+  auto allowed = by.epoch > durable.epoch ? std::exchange(loss_allowed_[by.vm], 0) : 0;
+  durable.epoch = by.epoch, durable.boot = boot;
   auto& records = durable.records;
-  auto allowed = std::exchange(loss_allowed_[by.vm], 0);
   if (found.size() + allowed < records.size()) {
     world_.violation(fmt::format("{}: records lost: {} were durable, boot {} (epoch {}) on {} found {}",
                                  by.vm, records.size(), boot, by.epoch, by.worker, found.size()));

@@ -63,6 +63,7 @@ class GuestLedger final {
     std::uint64_t epoch = 0;           // of the newest copy that read or acknowledged
     std::uint64_t boot = 0;
   };
+  static bool is_overtaken(const GuestRun& run, const Durable& durable);
   std::map<VmId, Durable> durable_;
   std::map<VmId, std::uint64_t> loss_allowed_;
 };

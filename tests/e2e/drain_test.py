@@ -1,20 +1,35 @@
 """A drain of a worker with live writers loses no record; cancel, return, cordon and migrate do what they say."""
 
 import json
+import subprocess
 
 from e2e import Fleet, arguments, check, expect_failure, records_are_whole, start_vms, wait_until
 
 args = arguments()
 DISKS, STATELESS = ["db-1", "db-2"], ["web-1"]
-NAMES = DISKS + STATELESS
+NAMES = [*DISKS, "api-1", *STATELESS]
 
-with Fleet(args.bin, args.guest, workers=3, memory="700MiB") as fleet:
+def witness_over_http(fleet, name):
+    """What the guest answers on its forwarded port, wherever it runs."""
+    port = fleet.vm(name)["ports"]["http"]
+    done = subprocess.run(["curl", "-sS", "-m", "20", f"http://127.0.0.1:{port}/"], capture_output=True, text=True)
+    check(done.returncode == 0, f"{name} answers on port {port}: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+with Fleet(args.bin, args.guest, workers=3, memory="950MiB") as fleet:
     fleet.start()
     check(fleet.control.memory_mib() < 100, f"ebbd takes {fleet.control.memory_mib():.0f} MiB idle")
     for worker in fleet.workers.values():
         check(worker.agent.memory_mib() < 30, f"ebb-agent takes {worker.agent.memory_mib():.0f} MiB idle")
-    start_vms(fleet, NAMES, STATELESS)
+    start_vms(fleet, DISKS + STATELESS, STATELESS)
     source = fleet.worker_of("db-1")
+    fleet.run_vm("api-1", False, "--port", "http=80")
+    fleet.wait_running(["api-1"])
+    if fleet.worker_of("api-1") != source:
+        fleet.ebb("migrate", "api-1", "--to", source)
+        wait_until(lambda: fleet.worker_of("api-1") == source and fleet.vm("api-1")["seen"] == "running", 60, "api-1 has moved")
+    before = witness_over_http(fleet, "api-1")
 
     plan = json.loads(fleet.ebb("drain", source, "--plan", "--json").stdout)
     check({m["vm"] for m in plan["moves"]} == {n for n in NAMES if fleet.worker_of(n) == source}, f"plan: {plan}")
@@ -28,6 +43,8 @@ with Fleet(args.bin, args.guest, workers=3, memory="700MiB") as fleet:
     for name in NAMES:
         fleet.watch.wait_for_more(name)
         check(fleet.watch.last(name)[2] != source, f"{name} still speaks from {source}")
+    after = witness_over_http(fleet, "api-1")
+    check(after["boot"] == before["boot"] + 1 and after["last"] >= before["last"], f"its port follows it: {before} then {after}")
     why = fleet.ebb("why", source).stdout
     check("return" in why, f"why names who can release it: {why}")
 
@@ -56,4 +73,4 @@ with Fleet(args.bin, args.guest, workers=3, memory="700MiB") as fleet:
         if worker != source:
             fleet.ebb("cordon", worker, "--reason", "no room")
     expect_failure(fleet.ebb("drain", source, "--plan", check=False), 3, "no room")
-    records_are_whole(fleet, DISKS)
+    records_are_whole(fleet, [*DISKS, "api-1"])

@@ -202,6 +202,25 @@ class EveryVmRuns final : public Checker {
   }
 };
 
+// What a worker declared dead had not sent yet is the announced loss of class `local`, and of no other.
+class AnnouncedLoss final : public Checker {
+ public:
+  void on_commit(FleetSim& sim, const Fleet& before, const Fleet& after) override {
+    for (const auto& [id, drain] : after.drains()) {
+      if (before.drains().contains(id) || !drain.options.source_dead) continue;
+      for (const auto& [vm_id, vm] : after.vms()) {
+        const auto* move = after.open_migration_of(vm_id);
+        const bool is_there = vm.worker == drain.worker || (move && move->source == drain.worker);
+        if (is_there && vm.spec.disk_class == DiskClass::local)
+          sim.ledger().allow_loss(vm_id, unsent_records_max);
+      }
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t unsent_records_max = 150;  // 60 s of writes, with room
+};
+
 }  // namespace
 
 std::vector<std::unique_ptr<Checker>> all_checkers() {
@@ -211,6 +230,7 @@ std::vector<std::unique_ptr<Checker>> all_checkers() {
   all.push_back(std::make_unique<CapacityHolds>());
   all.push_back(std::make_unique<LimitsHold>());
   all.push_back(std::make_unique<OneRunningCopy>());
+  all.push_back(std::make_unique<AnnouncedLoss>());
   all.push_back(std::make_unique<DoneMeansEmpty>());
   all.push_back(std::make_unique<EverythingEnds>());
   all.push_back(std::make_unique<EveryVmRuns>());

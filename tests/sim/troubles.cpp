@@ -144,20 +144,8 @@ class DeclaredDead final : public Trouble {
     if (!sim.is_unreachable(worker.id())) return;
     DrainOptions options;
     options.source_dead = true;
-    (void)sim.start_drain(worker.id(), options);  // its reply may get lost, and the drain runs all the same
-    const auto* drain = sim.fleet().active_drain_of(worker.id());
-    if (!drain || !drain->options.source_dead) return;
-    // What a dead host had not sent yet is the announced loss of class `local`, and of no other.
-    for (const auto& [id, vm] : sim.fleet().vms()) {
-      const bool is_here =
-          vm.worker == worker.id() ||
-          (sim.fleet().open_migration_of(id) && sim.fleet().open_migration_of(id)->source == worker.id());
-      if (is_here && vm.spec.disk_class == DiskClass::local) sim.ledger().allow_loss(id, unsent_records_max);
-    }
+    (void)sim.start_drain(worker.id(), options);
   }
-
- private:
-  static constexpr std::uint64_t unsent_records_max = 150;  // 60 s of writes, with room
 };
 
 }  // namespace

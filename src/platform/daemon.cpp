@@ -1,0 +1,50 @@
+#include "platform/daemon.h"
+
+#include <cstdio>
+#include <cstring>
+
+#include "platform/folder_store.h"
+
+namespace ebb {
+
+int daemon_main(int argc, char** argv, const char* name, const char* usage, Status (*run)(std::string)) {
+  auto is = [&](int at, const char* word) { return at < argc && std::strcmp(argv[at], word) == 0; };
+  if (argc == 2 && (is(1, "--help") || is(1, "-h"))) return std::fputs(usage, stdout), 0;
+  if (argc != 3 || !is(1, "--config")) return std::fputs(usage, stderr), 2;
+  auto ended = run(argv[2]);
+  if (ended) return 0;
+  std::fprintf(stderr, "%s: %s\n", name, ended.error().message.c_str());
+  return ended.error().code == Code::invalid ? 2 : 1;
+}
+
+Result<WorkerId> read_worker(const TomlTable& file) {
+  EBB_TRY(name, file.string("worker"));
+  if (!is_valid_name(name)) return file.wrong("worker", "must be 1 to 63 of a-z, 0-9 and '-'");
+  return WorkerId(name);
+}
+
+Result<PoolConfigs> read_pools(const TomlTable& file) {
+  EBB_TRY(tables, file.tables("pools"));
+  PoolConfigs pools;
+  for (const auto& [name, table] : tables) {
+    if (!is_valid_name(name))
+      return file.wrong("pools", fmt::format("'{}' is no name for a pool: 1 to 63 of a-z, 0-9 and '-'", name));
+    EBB_TRY(url, table.string("url"));
+    pools.emplace(PoolId(name), PoolConfig{url, table});
+  }
+  if (pools.empty())
+    return file.wrong("pools", "at least one pool is needed: [pools.main] with url = \"dir:/path\"");
+  return pools;
+}
+
+Task<Result<PoolStores>> open_pools(AsioLoop& loop, PoolConfigs pools) {
+  PoolStores stores;
+  for (const auto& [id, pool] : pools) {
+    auto store = co_await open_object_store(loop, pool.url);
+    if (!store) co_return fail(std::move(store).error().within("pool " + id.str()));
+    stores[id] = std::move(*store);
+  }
+  co_return stores;
+}
+
+}  // namespace ebb

@@ -1,0 +1,29 @@
+// What the mains of the daemons share: their command line, how they report a failure, and their pools.
+#pragma once
+#include "base/id.h"
+#include "env/object_store.h"
+#include "platform/asio_loop.h"
+#include "platform/toml_config.h"
+
+namespace ebb {
+
+// A main: `NAME --config FILE` runs `run` with FILE, `--help` prints `usage`. A failure goes to stderr; the exit
+// status is 2 if it is `invalid` (the configuration is to be mended), else 1.
+int daemon_main(int argc, char** argv, const char* name, const char* usage, Status (*run)(std::string));
+
+// The key `worker`.
+Result<WorkerId> read_worker(const TomlTable& file);
+
+// The tables [pools.NAME]; at least one is needed. What else than `url` stands there is the caller's to read.
+struct PoolConfig {
+  std::string url;
+  TomlTable table;
+};
+using PoolConfigs = std::map<PoolId, PoolConfig>;
+Result<PoolConfigs> read_pools(const TomlTable& file);
+
+using PoolStores = std::map<PoolId, std::unique_ptr<ObjectStore>>;
+// Opens all of them; the error names the one that cannot be used.
+Task<Result<PoolStores>> open_pools(AsioLoop& loop, PoolConfigs pools);
+
+}  // namespace ebb
