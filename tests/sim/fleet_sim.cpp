@@ -260,7 +260,8 @@ std::string FleetSim::why_not_running(const Vm& vm) {
 }
 
 void FleetSim::check_disks() {
-  for (const auto& [id, vm] : fleet_.vms()) {
+  const auto vms = fleet_.vms();  // reading takes time, in which there may be commits
+  for (const auto& [id, vm] : vms) {
     if (!vm.disk || !vm.worker || vm.desired != VmDesired::running) continue;
     const auto durable = ledger_.durable(id);
     auto records = sim::run_in(*operator_, worker(*vm.worker).read_disk(*operator_, *vm.disk), 1min);
