@@ -4,6 +4,7 @@
 #include "agent/blob_cache.h"
 #include "agent/control_client.h"
 #include "agent/disk_client.h"
+#include "agent/isolation.h"
 #include "agent/vm_runner.h"
 #include "agent/wish_store.h"
 #include "env/scope.h"
@@ -14,6 +15,7 @@ namespace {
 constexpr Duration backoff_first = 100ms, backoff_max = 5s;
 constexpr Duration lock_patience =
     2s;  // a process that an agent was starting when it died holds its lock for a moment
+constexpr Duration catch_up_after = 500ms;
 constexpr std::size_t status_request_bytes_max = 4096;
 
 // Exponential, with jitter so that a fleet does not come back in step.
@@ -43,8 +45,10 @@ struct Agent::Impl {
         wishes(env.loop, env.files, config.state_dir),
         disks(env.loop, env.http, config.disk_daemon),
         control(env.http, config.control, config.join_token),
+        isolation(env.loop.now()),
         blobs(env.loop, env.files, config.pools, config.state_dir + "/blobs"),
         registering(env.loop),
+        taking(env.loop),
         report_poke(env.loop),
         disk_poke(env.loop),
         scope(env.loop) {}
@@ -68,6 +72,8 @@ struct Agent::Impl {
 
   Task<void> follow_wanted();
   Task<bool> ensure_registered();
+  Task<Status> ask_for_wanted(Duration wait);
+  Task<void> catch_up(std::uint64_t revision);
   Task<Status> take(WantedSet set);
   Task<void> follow_disks();
   Task<void> report_changes();
@@ -81,11 +87,13 @@ struct Agent::Impl {
   WishStore wishes;
   DiskClient disks;
   ControlClient control;
+  Isolation isolation;
   BlobCache blobs;
-  AsyncMutex registering;
+  AsyncMutex registering, taking;
   bool registered = false;
   bool confirmed = false;  // the control plane has told us the wanted set since this start
   std::uint64_t applied_revision = 0;
+  std::uint64_t takes = 0;  // wanted sets taken since this start
   std::uint64_t reports = 0;
   std::uint32_t machines_seen = 0;
   std::map<VmId, Epoch> found_epochs;  // of machines that ran before this start
@@ -150,6 +158,7 @@ void Agent::Impl::add_runner(WantedVm wish, VmRunner::Origin origin) {
   tools.is_used_by_others = [this](const VmId& vm, const DiskId& disk) {
     return is_used_by_others(vm, disk);
   };
+  tools.isolation = [this](const WantedVm& w) { return isolation.of(w, disks, env.loop.now()); };
   tools.changed = [this] { report_poke.poke(); };
   tools.used_disks = [this] { disk_poke.poke(); };
   tools.log = log;
@@ -223,16 +232,7 @@ Task<void> Agent::Impl::follow_wanted() {
       co_await backoff.wait();
       continue;
     }
-    // The first time without a known revision: the answer says what is wanted now, whatever we remember.
-    auto known = confirmed ? applied_revision : 0;
-    auto set = co_await control.wanted(config.worker, known, confirmed ? config.wanted_wait : Duration(0));
-    Status done;
-    if (!set)
-      done = fail(set.error());
-    else if (*set)
-      done = co_await take(std::move(**set));
-    else if (!confirmed)
-      done = fail(Code::unavailable, "the control plane has no wanted set for this worker yet");
+    auto done = co_await ask_for_wanted(confirmed ? config.wanted_wait : Duration(0));
     say_once(control_trouble, done ? "" : done.error().message, "the control plane answers again");
     if (done) {
       backoff.reset();
@@ -241,6 +241,27 @@ Task<void> Agent::Impl::follow_wanted() {
     if (done.error().code == Code::not_found) registered = false;
     co_await backoff.wait();
   }
+}
+
+Task<Status> Agent::Impl::ask_for_wanted(Duration wait) {
+  // The first time without a known revision: the answer says what is wanted now, whatever we remember.
+  auto known = confirmed ? applied_revision : 0;
+  auto before = takes;
+  EBB_CO_TRY(set, co_await control.wanted(config.worker, known, wait));
+  auto turn = co_await taking.lock();
+  if (takes != before) co_return Status{};  // overtaken: what this answer says may be older
+  if (set) EBB_CO_CHECKED(co_await take(std::move(*set)));
+  if (!confirmed)
+    co_return fail(Code::unavailable, "the control plane has no wanted set for this worker yet");
+  isolation.heard_control(env.loop.now());
+  co_return Status{};
+}
+
+// A poll that was on its way when the network broke hears of nothing until its time is up.
+Task<void> Agent::Impl::catch_up(std::uint64_t revision) {
+  co_await sleep_for(env.loop, catch_up_after);
+  if (!confirmed || applied_revision >= revision) co_return;
+  (void)co_await ask_for_wanted(0s);
 }
 
 // Written down first, then acted on.
@@ -271,6 +292,7 @@ Task<Status> Agent::Impl::take(WantedSet set) {
     runner->ask(std::move(absent));
   }
   applied_revision = set.revision;
+  ++takes;
   confirmed = true;
   report_poke.poke();
   co_return Status{};
@@ -285,7 +307,7 @@ Task<void> Agent::Impl::follow_disks() {
     auto refreshed = co_await disks.refresh();
     if (was_up != disks.is_up())
       log.warning("{}", disks.is_up() ? "the disk daemon answers" : refreshed.error().message);
-    if (was_up != disks.is_up() || before != disks.last()) report_poke.poke();
+    if (was_up != disks.is_up() || is_news(before, disks.last())) report_poke.poke();
     for (const auto& [vm, runner] : runners) runner->look_at_disks();
     co_await disk_poke.wait_for(config.disks_every);
   }
@@ -325,8 +347,13 @@ Task<void> Agent::Impl::report_changes() {
     co_await sleep_for(env.loop, config.report_coalesce);
     if (!registered) continue;
     auto report = co_await make_report();
+    auto asked_at = env.loop.now();
     auto sent = co_await control.report(std::move(report));
     say_once(report_trouble, sent ? "" : sent.error().message, "reports are heard again");
+    if (sent && sent->wanted_revision == applied_revision && confirmed)
+      isolation.heard_control(asked_at);
+    else if (sent)
+      scope.spawn(catch_up(sent->wanted_revision));
     if (sent) {
       backoff.reset();
       continue;

@@ -35,10 +35,10 @@ Task<Result<std::optional<WantedSet>>> ControlClient::wanted(WorkerId worker, st
   co_return std::optional(std::move(*set));
 }
 
-Task<Status> ControlClient::report(AgentReport report) {
+Task<Result<ReportAnswer>> ControlClient::report(AgentReport report) {
   EBB_CO_TRY(response, co_await ask("POST", "/v1/agent/report", json::write_text(report), answer_limit));
   if (response.status / 100 != 2) co_return fail(error_of(response, "reporting"));
-  co_return Status{};
+  co_return json::read_text<ReportAnswer>(response.body);
 }
 
 }  // namespace ebb::agent

@@ -14,7 +14,7 @@ class ControlClient final {
   Task<Status> send_registration(Registration registration);
   // nullopt: nothing changed since `revision` within `wait`. not_found: this worker must register.
   Task<Result<std::optional<WantedSet>>> wanted(WorkerId worker, std::uint64_t revision, Duration wait);
-  Task<Status> report(AgentReport report);
+  Task<Result<ReportAnswer>> report(AgentReport report);
 
  private:
   Task<Result<HttpResponse>> ask(std::string method, std::string target, std::string body, Duration limit);

@@ -55,6 +55,14 @@ bool holds_lease(DiskSeen state) {
 
 bool serves(const DiskStatus& status) { return !status.nbd_socket.empty(); }
 
+bool is_news(const DaemonStatus& before, const DaemonStatus& after) {
+  auto without_counters = [](DaemonStatus status) {
+    for (auto& disk : status.disks) disk.unsent_bytes = disk.unsent_age_ms = 0, disk.owner_age_ms.reset();
+    return status;
+  };
+  return without_counters(before) != without_counters(after);
+}
+
 const DiskStatus* DiskClient::find(const DiskId& disk) const {
   auto found = std::ranges::find(last_.disks, disk, &DiskStatus::disk);
   return found == last_.disks.end() ? nullptr : &*found;
@@ -90,11 +98,12 @@ Task<Status> DiskClient::close(DiskRef ref) {
 
 Task<Status> DiskClient::refresh() {
   auto verbs = verbs_;
+  auto asked_at = loop_.now();
   EBB_CO_TRY(response, co_await request({"GET", "/status", {}, {}}));
   if (response.status != 200) co_return fail(error_of(response, "the disk daemon"));
   auto status = json::read_text<DaemonStatus>(response.body);
   if (!status) co_return fail(Code::unavailable, "the disk daemon's answer: {}", status.error().message);
-  if (verbs == verbs_) last_ = std::move(*status);
+  if (verbs == verbs_) last_ = std::move(*status), heard_at_ = asked_at;
   co_return Status{};
 }
 

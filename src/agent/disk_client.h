@@ -24,6 +24,8 @@ class DiskClient final {
   const DaemonStatus& last() const { return last_; }
   const DiskStatus* find(const DiskId& disk) const;
   bool is_up() const { return is_up_; }
+  // last() was true at this time or later; absent: never heard.
+  std::optional<Instant> heard_at() const { return heard_at_; }
 
  private:
   Task<Result<DiskStatus>> ask(std::string verb, std::string body, DiskId disk);
@@ -35,6 +37,7 @@ class DiskClient final {
   Http& http_;
   std::string address_;
   DaemonStatus last_;
+  std::optional<Instant> heard_at_;
   std::uint64_t verbs_ = 0;  // answered: a status asked for before a verb's answer is older than that answer
   bool is_up_ = false;
 };
@@ -42,6 +45,8 @@ class DiskClient final {
 // Whether the daemon owns or serves the disk in this state.
 bool holds_lease(DiskSeen state);
 bool serves(const DiskStatus& status);
+// Whether there is more to say than that time has passed and that bytes come and go.
+bool is_news(const DaemonStatus& before, const DaemonStatus& after);
 
 // The error that a reply carries, by its code; for a reply that is no ErrorBody, by its HTTP status.
 Error error_of(const HttpResponse& response, std::string_view doing);

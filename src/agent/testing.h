@@ -42,6 +42,8 @@ class FakeControl final {
         std::move(*http.serve(control_address, [this](HttpRequest r) { return answer(std::move(r)); }, MiB)));
   }
   void stop() { process_->kill(); }
+  // Those that wait now get no answer any more, as if the network had lost it.
+  void forget_polls() { ++forgotten_; }
   void want(std::vector<WantedVm> vms) {
     set.vms = std::move(vms);
     ++set.revision;
@@ -82,13 +84,14 @@ class FakeControl final {
       EXPECT_TRUE(said);
       if (said) report = *said;
       ++reports;
-      co_return reply(json::Value(json::Object{}));
+      co_return reply(ReportAnswer{set.revision});
     }
     std::uint64_t known = 0, wait_s = 0;
     auto query = request.target.substr(request.target.find('?'));
     EXPECT_EQ(std::sscanf(query.c_str(), "?revision=%lu&wait_s=%lu", &known, &wait_s), 2) << request.target;
     auto until = process_->loop().now() + std::chrono::seconds(wait_s);
-    while (set.revision == known && process_->loop().now() < until)
+    const auto era = forgotten_;
+    while ((set.revision == known || era != forgotten_) && process_->loop().now() < until)
       co_await changed_->wait_for(until - process_->loop().now());
     if (set.revision == known) co_return HttpResponse{304, {}, {}, {}};
     co_return reply(set);
@@ -98,6 +101,7 @@ class FakeControl final {
   sim::SimHttpNetwork& network_;
   sim::SimProcess* process_ = nullptr;
   std::unique_ptr<Notify> changed_;
+  std::uint32_t forgotten_ = 0;
 };
 
 // The five verbs without a store behind them. Outlives its process as HEAD would: `disks` is the truth.
@@ -125,14 +129,19 @@ class FakeDaemon final {
   std::map<std::string, DiskStatus> disks;
   std::vector<std::string> calls;  // "open disk-1", ...
   std::optional<Error> refuse_open;
+  std::optional<Instant> store_silent_since;  // HEAD cannot be read
   bool is_slow = false;  // opening and sealing need a second call
 
  private:
+  Instant store_heard() const { return store_silent_since.value_or(world_.loop().now()); }
   Task<HttpResponse> answer(HttpRequest request) {
     co_await sleep_for(process_->loop(), 5ms);
     if (request.target == "/status") {
       DaemonStatus status{"run", {}, {}};
-      for (const auto& [id, disk] : disks) status.disks.push_back(disk);
+      for (const auto& [id, disk] : disks) {
+        status.disks.push_back(disk);
+        if (disk.state == DiskSeen::open) status.disks.back().owner_age_ms = to_ms(world_.loop().now() - store_heard());
+      }
       co_return reply(status);
     }
     std::string id;

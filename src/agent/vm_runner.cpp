@@ -107,8 +107,8 @@ void VmRunner::enter(VmSeen state, std::string error) {
   if (seen_.state != state)
     t_.log.info("VM {} (epoch {}): {}{}{}", seen_.vm, seen_.epoch, json::name_of(state),
                 error.empty() ? "" : ": ", error);
-  else if (seen_.error != error && !error.empty())
-    t_.log.info("VM {} (epoch {}): {}", seen_.vm, seen_.epoch, error);
+  else if (seen_.error.empty() != error.empty())  // the words of a trouble change with every try
+    t_.log.info("VM {} (epoch {}): {}", seen_.vm, seen_.epoch, error.empty() ? "all is well again" : error);
   seen_.state = state;
   seen_.error = std::move(error);
   t_.changed();
@@ -246,6 +246,7 @@ Task<Status> VmRunner::fetch_blobs(WantedVm wish, MachineSpec* spec) {
 Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
   auto version = version_;
   reserved_ = true;
+  if (machine.is_held || isolation_ == Isolation::Verdict::cut_off) co_await heed_isolation();
   seen_.machine = true;
   seen_.ports = machine.ports, seen_.accel = machine.accel;
   auto disks = co_await keep_disks_open(wish);
@@ -262,6 +263,8 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
       enter(VmSeen::running, trouble);
       break;
     case MachineState::paused:
+      if (machine.is_held)
+        trouble = "this worker hears neither of the control plane nor of its disk's owner in the store";
       enter(ready_since_ ? VmSeen::running : VmSeen::starting, "paused: " + trouble);
       break;
     case MachineState::exited:
@@ -398,6 +401,12 @@ Task<Duration> VmRunner::step_absent(WantedVm wish) {
 
 Task<Status> VmRunner::stop_machine(WantedVm wish) {
   EBB_CO_TRY(machine, co_await find_machine());
+  // Held while it was cut off, and still ours: it may stop as any other.
+  bool is_ours = (wish.wanted == Wanted::sealed || wish.wanted == Wanted::stopped) && fenced_epoch_ != wish.epoch &&
+                 t_.isolation(wish) == Isolation::Verdict::none;
+  if (machine && machine->is_held && machine->epoch == wish.epoch && is_ours) {
+    EBB_CO_CHECKED(co_await t_.hypervisor->resume(wish.vm));
+  }
   if (!machine) {
     if (seen_.machine || reserved_) no_machine();
     co_return Status{};
@@ -457,6 +466,7 @@ Task<Status> VmRunner::seal_and_close(WantedVm wish, WantedDisk disk) {
 // ---- fenced
 
 void VmRunner::look_at_disks() {
+  look_at_isolation();
   bool is_fenced = false, is_news = false;
   std::string waits;
   for (const auto& disk : wish_.disks) {
@@ -476,6 +486,32 @@ void VmRunner::look_at_disks() {
   } else if (is_news && t_.disks->is_up()) {
     look();
   }
+}
+
+void VmRunner::look_at_isolation() {
+  using enum Isolation::Verdict;
+  auto before = std::exchange(isolation_, t_.isolation(wish_));
+  if (before == isolation_ || isolation_ == unknown || !seen_.machine) return;
+  if (isolation_ == cut_off)
+    t_.log.warning("VM {}: neither the control plane nor the store has confirmed for {} s that it is ours", wish_.vm,
+                   to_ms(Isolation::silence_max) / 1000);
+  scope_.spawn([](VmRunner* self) -> Task<void> {
+    co_await self->heed_isolation();
+    self->look();
+  }(this));
+}
+
+// Pauses a machine that is cut off, and lets it run on when it is not any more.
+Task<void> VmRunner::heed_isolation() {
+  using enum Isolation::Verdict;
+  if (wish_.wanted != Wanted::running || fenced_epoch_ == wish_.epoch) co_return;
+  auto machine = co_await find_machine();
+  if (!machine || !*machine || (*machine)->state == MachineState::exited) co_return;
+  bool is_held = (*machine)->is_held;
+  if (isolation_ == cut_off && !is_held) (void)co_await t_.hypervisor->pause(wish_.vm);
+  if (isolation_ == none && is_held && wish_.wanted == Wanted::running && fenced_epoch_ != wish_.epoch &&
+      (*machine)->epoch == wish_.epoch)
+    (void)co_await t_.hypervisor->resume(wish_.vm);
 }
 
 // Somebody else owns the disk: not one more instruction, and no flush.

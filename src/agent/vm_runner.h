@@ -5,7 +5,7 @@
 // guest ready
 #pragma once
 #include "agent/blob_cache.h"
-#include "agent/disk_client.h"
+#include "agent/isolation.h"
 #include "env/hypervisor.h"
 #include "env/scope.h"
 #include "model/agent_types.h"
@@ -22,7 +22,8 @@ class VmRunner final {
     BlobCache* blobs = nullptr;
     std::function<Status(const WantedVm&)> admit;
     std::function<bool(const VmId&, const DiskId&)> is_used_by_others;  // an image's disk serves many VMs
-    std::function<void()> changed;                                      // seen() is another
+    std::function<Isolation::Verdict(const WantedVm&)> isolation;
+    std::function<void()> changed;     // seen() is another
     std::function<void()> used_disks;  // the disk daemon has been told something
     Logger log;
   };
@@ -40,7 +41,8 @@ class VmRunner final {
 
   // Something may have changed: look.
   void look() { poke_.poke(); }
-  // The disk daemon's status is news. A fenced machine is killed at once, whatever is under way.
+  // The disk daemon's status is news. A fenced machine is killed at once, one that is cut off is paused, whatever
+  // is under way.
   void look_at_disks();
 
   SeenVm seen() const;
@@ -72,6 +74,8 @@ class VmRunner final {
   Task<Status> release_disks(WantedVm wish);
   Task<Status> seal_and_close(WantedVm wish, WantedDisk disk);
   Task<void> kill_fenced();
+  void look_at_isolation();
+  Task<void> heed_isolation();
   Task<Duration> keep_fenced(WantedVm wish);
 
   enum class Verb { open, standby, seal };
@@ -93,6 +97,7 @@ class VmRunner final {
   bool reserved_ = false;
   bool gone_ = false;
   std::string disk_waits_;    // what a served disk waits for, for people
+  Isolation::Verdict isolation_ = Isolation::Verdict::unknown;
   Epoch fenced_epoch_ = 0;    // a newer owner exists than this; 0: none known
   Version done_version_ = 0;  // the wish to be down that has been fulfilled
   std::uint32_t exits_ = 0;   // unexpected ones, since the guest was last up for a while

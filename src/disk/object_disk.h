@@ -69,6 +69,7 @@ class ObjectDisk final : public BlockDevice {
   // HEAD named us when it was asked at `asked_at`. Once called, class `local` acknowledges a FLUSH only while that is recent:
   // a process that was paused, or is cut off from the store, may have a successor that it has not heard of.
   void confirm_ownership(Instant asked_at);
+  std::optional<Instant> owned_at() const { return owned_at_; }
   // All I/O fails with `why` from now on, and nothing more is sent.
   void stop(Error why);
   // Called (on the loop, once) when a newer owner or damage is met; I/O fails already.

@@ -376,6 +376,10 @@ DiskStatus ServedDisk::status() const {
   if (life_->disk) {
     s.unsent_bytes = life_->disk->unsent_bytes();
     s.unsent_age_ms = static_cast<std::uint64_t>(to_ms(life_->disk->unsent_age()));
+    auto owned_at = life_->disk->owned_at();
+    bool is_ours = state_ == DiskSeen::open || state_ == DiskSeen::opening || state_ == DiskSeen::sealing;
+    if (is_ours && owned_at)
+      s.owner_age_ms = static_cast<std::uint64_t>(to_ms(env_.loop->now() - *owned_at));
   }
   bool is_silent = store_silent_since_ && env_.loop->now() - *store_silent_since_ >= silent_max;
   s.waiting_for = life_->log_trouble.text();

@@ -54,6 +54,7 @@ struct MachineStatus {
   std::map<std::string, std::uint16_t> ports;  // by name: TCP port on this worker
   std::string accel;                           // "kvm" or "tcg"
   std::string error;                           // why it exited or is paused, if that is a fault
+  bool is_held = false;                        // paused by pause()
 };
 
 class Hypervisor {
@@ -65,8 +66,11 @@ class Hypervisor {
   // Asks the guest to stop, waits up to `grace`, then kills. Ends when the process is gone; fine if it was gone before.
   // Returns whether the guest stopped by itself.
   virtual Task<Result<bool>> stop(VmId vm, Duration grace) = 0;
-  // Stops the vCPUs at once, keeps the process (a fenced worker must not run on).
+  // Stops the vCPUs at once, keeps the process (a fenced worker must not run on). Holds until resume(), also after a
+  // restart of the agent.
   virtual Task<Status> pause(VmId vm) = 0;
+  // Lets a machine run on that pause() holds; does nothing to one that runs.
+  virtual Task<Status> resume(VmId vm) = 0;
   // All machines of this worker, also those started before this agent process; exited ones until forget().
   virtual Task<Result<std::vector<MachineStatus>>> list() = 0;
   // Removes what is left of an exited machine.

@@ -108,6 +108,13 @@ struct AgentReport {
 BOOST_DESCRIBE_STRUCT(AgentReport, (), (worker, boot_id, agent_run, wanted_revision, sequence, vms, machines, exports, leases,
                                         unsent_logs, disk_daemon_up, version))
 
+// The answer to a report: the lease of everything here is renewed, if this is the set that the agent knows.
+struct ReportAnswer {
+  std::uint64_t wanted_revision = 0;
+  bool operator==(const ReportAnswer&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(ReportAnswer, (), (wanted_revision))
+
 struct Registration {
   WorkerId worker;
   std::string boot_id;
@@ -126,6 +133,7 @@ EBB_JSON_EXTERN(WantedSet)
 EBB_JSON_EXTERN(VmTimings)
 EBB_JSON_EXTERN(SeenVm)
 EBB_JSON_EXTERN(AgentReport)
+EBB_JSON_EXTERN(ReportAnswer)
 EBB_JSON_EXTERN(Registration)
 
 }  // namespace ebb

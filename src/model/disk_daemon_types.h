@@ -52,12 +52,13 @@ struct DiskStatus {
   std::uint64_t size_bytes = 0;
   std::uint64_t unsent_bytes = 0;    // acknowledged to the guest, not in the store yet
   std::uint64_t unsent_age_ms = 0;
+  std::optional<std::uint64_t> owner_age_ms;  // since HEAD was last seen to name us, counted from when it was asked
   std::string waiting_for;           // "the store: 503 since 12 s", "15 s after take-over", ...
   std::string error;
   bool operator==(const DiskStatus&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(DiskStatus, (), (disk, pool, epoch, incarnation, state, nbd_socket, nbd_export, size_bytes, unsent_bytes,
-                                       unsent_age_ms, waiting_for, error))
+                                       unsent_age_ms, owner_age_ms, waiting_for, error))
 
 struct DaemonStatus {
   std::string run;  // fresh at each start of the daemon

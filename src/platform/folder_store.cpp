@@ -30,14 +30,60 @@ std::string digest_of(ByteView bytes) {
 }
 
 // The pool's folder. Used from the loop's threads, several at a time; outlives calls under way.
+//
+// The folder that was opened is held and worked in, whatever its path names later: where a file system is not
+// mounted, an empty folder would look like an empty pool, and what is put there would be lost.
 class Folder {
  public:
   explicit Folder(std::string root) : root_(std::move(root)) {}
 
-  Status open() const {
+  Status open() {
     EBB_CHECKED(posix::make_folders(root_));
+    held_ = UniqueFd(::open(root_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!held_ || fstat(held_.get(), &identity_) != 0) return fail_os(errno, "open", root_);
+    base_ = fmt::format("/proc/self/fd/{}", held_.get());
+    return inside([this] { return prepare(); });
+  }
+
+  Result<ObjectTag> put(const std::string& key, ByteView body, const PutCondition& condition) {
+    return inside([&] { return put_inside(key, body, condition); });
+  }
+  Result<Bytes> get(const std::string& key) {
+    return inside([&] { return get_inside(key); });
+  }
+  Result<Bytes> get_range(const std::string& key, std::uint64_t offset, std::size_t length) {
+    return inside([&] { return get_range_inside(key, offset, length); });
+  }
+
+ private:
+  struct OpenObject {
+    UniqueFd fd;
+    std::size_t bytes;
+  };
+  struct Temporary {
+    UniqueFd fd;  // locked while in use, so that others leave it alone
+    std::string path;
+  };
+
+  template <class Act>
+  auto inside(Act act) -> decltype(act()) {
+    struct stat now{};
+    bool is_there = stat(root_.c_str(), &now) == 0;
+    if (!is_there || now.st_dev != identity_.st_dev || now.st_ino != identity_.st_ino)
+      return fail(Code::unavailable, "the pool's folder {} {}: is its file system mounted?", root_,
+                  is_there ? "is another one than before" : "is gone");
+    auto done = act();
+    if (!done) name_root(done.error().message);
+    return done;
+  }
+
+  void name_root(std::string& message) const {
+    for (std::size_t at; (at = message.find(base_)) != std::string::npos;) message.replace(at, base_.size(), root_);
+  }
+
+  Status prepare() const {
     struct statfs info{};
-    if (statfs(root_.c_str(), &info) != 0) return fail_os(errno, "examine", root_);
+    if (statfs(base_.c_str(), &info) != 0) return fail_os(errno, "examine", root_);
     if (auto why = why_not_a_pool(static_cast<long>(info.f_type)); !why.empty()) {
       return fail(Code::invalid,
                   "{} cannot hold a pool: {}. Use a folder on a local file system (ext4, XFS, Btrfs), or an "
@@ -50,7 +96,7 @@ class Folder {
     return {};
   }
 
-  Result<ObjectTag> put(const std::string& key, ByteView body, const PutCondition& condition) {
+  Result<ObjectTag> put_inside(const std::string& key, ByteView body, const PutCondition& condition) {
     EBB_CHECKED(check_object_key(key));
     auto path = path_of(key);
     EBB_CHECKED(make_parents(path));
@@ -64,7 +110,7 @@ class Folder {
     return tag;
   }
 
-  Result<Bytes> get(const std::string& key) const {
+  Result<Bytes> get_inside(const std::string& key) const {
     EBB_CHECKED(check_object_key(key));
     EBB_TRY(file, open_object(key));
     EBB_TRY(body, posix::read_at(file.fd.get(), 0, file.bytes, path_of(key)));
@@ -74,7 +120,7 @@ class Folder {
     return body;
   }
 
-  Result<Bytes> get_range(const std::string& key, std::uint64_t offset, std::size_t length) const {
+  Result<Bytes> get_range_inside(const std::string& key, std::uint64_t offset, std::size_t length) const {
     EBB_CHECKED(check_object_key(key));
     EBB_TRY(file, open_object(key));
     if (offset >= file.bytes) return Bytes{};
@@ -83,19 +129,9 @@ class Folder {
                           path_of(key));
   }
 
- private:
-  struct OpenObject {
-    UniqueFd fd;
-    std::size_t bytes;
-  };
-  struct Temporary {
-    UniqueFd fd;  // locked while in use, so that others leave it alone
-    std::string path;
-  };
-
-  std::string path_of(const std::string& key) const { return root_ + "/" + key; }
-  std::string temporary_folder() const { return fmt::format("{}/{}/tmp", root_, private_part); }
-  std::string lock_folder() const { return fmt::format("{}/{}/locks", root_, private_part); }
+  std::string path_of(const std::string& key) const { return base_ + "/" + key; }
+  std::string temporary_folder() const { return fmt::format("{}/{}/tmp", base_, private_part); }
+  std::string lock_folder() const { return fmt::format("{}/{}/locks", base_, private_part); }
 
   Result<OpenObject> open_object(const std::string& key) const {
     auto path = path_of(key);
@@ -118,7 +154,7 @@ class Folder {
       if (durable_.contains(folder)) return {};
     }
     EBB_CHECKED(posix::make_folders(folder));
-    for (auto at = folder; at.size() > root_.size(); at = posix::parent_of(at)) {
+    for (auto at = folder; at.size() > base_.size(); at = posix::parent_of(at)) {
       EBB_CHECKED(posix::sync_folder(posix::parent_of(at)));
     }
     std::lock_guard guard(mutex_);
@@ -163,7 +199,7 @@ class Folder {
                  const PutCondition& condition) const {
     EBB_TRY(lock, lock_key(key));
     if (condition.kind == PutCondition::Kind::match) {
-      auto current = get(key);
+      auto current = get_inside(key);
       if (!current && current.error().code == Code::not_found)
         return fail(Code::conflict, "object {} does not exist", key);
       if (!current) return std::unexpected(std::move(current).error());
@@ -200,7 +236,10 @@ class Folder {
   }
 
   static constexpr std::size_t durable_max = 4096;
-  const std::string root_;
+  const std::string root_;  // as configured
+  std::string base_;        // a path to the folder that is held
+  UniqueFd held_;
+  struct stat identity_{};
   std::mutex mutex_;
   std::set<std::string> durable_;  // folders whose names are synced up to the root
 };

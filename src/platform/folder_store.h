@@ -14,7 +14,7 @@ namespace ebb {
 // 255 bytes.
 Status check_object_key(std::string_view key);
 
-// Makes the folder if need be. invalid: its file system cannot promise atomic and durable changes (NFS, SMB,
+// Makes the folder if need be. While its path names another folder, or none, everything is `unavailable`. invalid: its file system cannot promise atomic and durable changes (NFS, SMB,
 // FUSE, ...).
 Task<Result<std::unique_ptr<ObjectStore>>> open_folder_store(AsioLoop& loop, std::string path);
 

@@ -247,6 +247,38 @@ TEST_F(FolderStoreTest, AFullFileSystemIsSaidInWordsAndLeavesNothingBehind) {
   EXPECT_EQ(code, 0);
 }
 
+// As when its file system is unmounted: an empty folder in its place is no empty pool.
+TEST_F(FolderStoreTest, AFolderThatGoesAwayIsWaitedForAndNotMadeAnew) {
+  const auto path = folder.path() + "/pool", away = folder.path() + "/away";
+  auto store = run(open_object_store(loop, "dir:" + path)).value();
+  ASSERT_TRUE(run(store->put("a/b", shared("1"), PutCondition::if_absent())));
+  std::filesystem::rename(path, away);
+  for (bool is_replaced : {false, true}) {
+    if (is_replaced) std::filesystem::create_directory(path);
+    auto put = run(store->put("a/c", shared("2"), PutCondition::if_absent()));
+    ASSERT_FALSE(put);
+    EXPECT_EQ(put.error().code, Code::unavailable);
+    EXPECT_NE(put.error().message.find(path), std::string::npos) << put.error().message;
+    EXPECT_EQ(run(store->get("a/b")).error().code, Code::unavailable);
+    EXPECT_EQ(run(store->get("a/none")).error().code, Code::unavailable);
+    EXPECT_EQ(std::filesystem::exists(path), is_replaced);
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(path));
+  std::filesystem::remove(path);
+  std::filesystem::rename(away, path);
+  EXPECT_EQ(run(store->get("a/b")).value().body, to_bytes("1"));
+  EXPECT_TRUE(run(store->put("a/c", shared("2"), PutCondition::if_absent())));
+}
+
+TEST_F(FolderStoreTest, ErrorsNameTheConfiguredPath) {
+  auto store = open();
+  ASSERT_TRUE(run(store->put("a", shared("1"), PutCondition::if_absent())));
+  auto put = run(store->put("a/b", shared("1"), PutCondition::if_absent()));
+  ASSERT_FALSE(put);
+  EXPECT_NE(put.error().message.find(folder.path()), std::string::npos) << put.error().message;
+  EXPECT_EQ(put.error().message.find("/proc"), std::string::npos) << put.error().message;
+}
+
 TEST_F(FolderStoreTest, AnUnfinishedObjectOfALivingProcessIsLeftAlone) {
   auto first = open();
   std::vector<Task<Result<ObjectTag>>> puts;

@@ -8,6 +8,7 @@ struct SimMachines::Machine {
   MachineSpec spec;
   MachineStatus status;
   std::uint64_t boot = 0;
+  MachineState state_before_hold = MachineState::booting;
   bool stop_asked = false, stopped_itself = false;
   Notify poked;
   std::vector<std::function<void(bool)>> on_exit;  // called with whether it stopped by itself
@@ -79,6 +80,7 @@ Result<MachineStatus> SimMachines::start(MachineSpec spec) {
     ledger_.end(machine->boot);
     if (find(machine->spec.vm) != machine) return;
     machine->status.state = MachineState::exited;
+    machine->status.is_held = false;
     for (auto& callback : std::exchange(machine->on_exit, {})) callback(machine->stopped_itself);
     changed();
   });
@@ -199,8 +201,24 @@ Task<Status> SimHypervisor::pause(VmId vm) {
     auto machine = machines->find(vm);
     if (!machine || machine->status.state == MachineState::exited)
       return fail(Code::not_found, "{} has no machine here", vm);
+    if (machine->status.is_held) return {};
     machine->process.pause();
-    machine->status.state = MachineState::paused;
+    machine->state_before_hold = std::exchange(machine->status.state, MachineState::paused);
+    machine->status.is_held = true;
+    machines->changed();
+    return {};
+  });
+}
+
+Task<Status> SimHypervisor::resume(VmId vm) {
+  return ask_host<Status>(process_, ask, [machines = &machines_, vm]() -> Status {
+    auto machine = machines->find(vm);
+    if (!machine || machine->status.state == MachineState::exited)
+      return fail(Code::not_found, "{} has no machine here", vm);
+    if (!machine->status.is_held) return {};
+    machine->status.is_held = false;
+    machine->status.state = machine->state_before_hold;
+    machine->process.resume();
     machines->changed();
     return {};
   });

@@ -80,6 +80,7 @@ class SimHypervisor final : public Hypervisor {
   Task<Result<MachineStatus>> start(MachineSpec spec) override;
   Task<Result<bool>> stop(VmId vm, Duration grace) override;
   Task<Status> pause(VmId vm) override;
+  Task<Status> resume(VmId vm) override;
   Task<Result<std::vector<MachineStatus>>> list() override;
   Task<Status> forget(VmId vm) override;
   void on_change(std::function<void()> callback) override;

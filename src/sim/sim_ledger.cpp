@@ -57,8 +57,9 @@ void GuestLedger::recovered(std::uint64_t boot, const std::vector<GuestRecord>& 
   auto& durable = durable_[by.vm];
   // What a copy sees that has a successor, and has not heard of it, is old. It can make nothing of it durable.
   if (is_overtaken(by, durable)) return;
-  // The announced loss is the next owner's to find, not a reboot's where the VM was.
-  auto allowed = by.epoch > durable.epoch ? std::exchange(loss_allowed_[by.vm], 0) : 0;
+  auto loss = loss_allowed_.find(by.vm);
+  const bool may_find_loss = loss != loss_allowed_.end() && by.epoch > durable.epoch && by.worker != loss->second.worker;
+  const auto allowed = may_find_loss ? loss_allowed_.extract(loss).mapped().records : 0;
   durable.epoch = by.epoch, durable.boot = boot;
   auto& records = durable.records;
   if (found.size() + allowed < records.size()) {

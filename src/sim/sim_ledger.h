@@ -44,8 +44,11 @@ class GuestLedger final {
   void recovered(std::uint64_t boot, const std::vector<GuestRecord>& found);
   void io_error(std::uint64_t boot, const Error& error);
 
-  // Records of a dead worker that may be lost: the bound announced for its disks (class local). 0: none.
-  void allow_loss(const VmId& vm, std::uint64_t records) { loss_allowed_[vm] = records; }
+  // `worker` was declared dead: so many records of `vm` that it had not sent may be lost (the bound announced for class
+  // local), as the next owner elsewhere finds.
+  void allow_loss(const VmId& vm, std::string worker, std::uint64_t records) {
+    loss_allowed_[vm] = {std::move(worker), records};
+  }
 
   std::uint64_t durable(const VmId& vm) const;
   const std::vector<GuestRun>& runs() const { return runs_; }
@@ -65,7 +68,11 @@ class GuestLedger final {
   };
   static bool is_overtaken(const GuestRun& run, const Durable& durable);
   std::map<VmId, Durable> durable_;
-  std::map<VmId, std::uint64_t> loss_allowed_;
+  struct AllowedLoss {
+    std::string worker;
+    std::uint64_t records = 0;
+  };
+  std::map<VmId, AllowedLoss> loss_allowed_;
 };
 
 }  // namespace ebb::sim

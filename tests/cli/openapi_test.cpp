@@ -16,7 +16,7 @@ namespace {
   X(Worker)                                                                                              \
   X(Disk) X(Blob) X(Image) X(Port) X(VmSpec) X(Vm) X(Hold) X(DrainOptions) X(Drain) X(PhaseTime)         \
       X(Migration) X(JournalEntry) X(Cell) X(WantedDisk) X(WantedVm) X(WantedSet) X(VmTimings) X(SeenVm) \
-          X(AgentReport) X(Registration) X(ErrorBody) X(Reason) X(WorkerView) X(VmView) X(MigrationView) \
+          X(AgentReport) X(ReportAnswer) X(Registration) X(ErrorBody) X(Reason) X(WorkerView) X(VmView) X(MigrationView) \
               X(PlanMove) X(PlanBlocker) X(DrainPlan) X(DoneCheck) X(DrainView) X(WhyAnswer) X(CreateVm) \
                   X(CreateImage) X(CreateDrain) X(MigrateVm) X(CordonWorker)
 #define EBB_API_PAGES(X) \

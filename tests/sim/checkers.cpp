@@ -149,6 +149,35 @@ class OneRunningCopy final : public Checker {
   std::map<VmId, Instant> since_;
 };
 
+// A guest with a disk stands still before a new owner of it serves (15 s after its claim), if its worker hears of neither
+// the control plane nor the store.
+class CutOffGuestsStandStill final : public Checker {
+ public:
+  void every_second(FleetSim& sim) override {
+    if (sim.options().kind != FleetSimOptions::Workers::production) return;  // sketches do not know of this
+    for (auto& worker : sim.workers()) {
+      auto& links = sim.world().links();
+      const auto& host = worker->id().value;
+      const auto agent_since = worker->agent_works_since();
+      if (!agent_since || links.connected(host, "control") || links.connected(host, "store")) {
+        since_.erase(worker->id());
+        continue;
+      }
+      auto since = std::max(since_.try_emplace(worker->id(), sim.now()).first->second, *agent_since);
+      if (sim.now() - since < 14s) continue;
+      for (const auto& machine : worker->machines().list()) {
+        const auto* vm = sim.fleet().find(machine.vm);
+        const bool runs = machine.state == MachineState::booting || machine.state == MachineState::ready;
+        if (vm && vm->disk && runs)
+          sim.violation("{} runs on {}, which has heard of nobody for 14 s", machine.vm, host);
+      }
+    }
+  }
+
+ private:
+  std::map<WorkerId, Instant> since_;
+};
+
 // "Done" is true: nothing of any VM is left on the worker, and no HEAD names it.
 class DoneMeansEmpty final : public Checker {
  public:
@@ -212,7 +241,7 @@ class AnnouncedLoss final : public Checker {
         const auto* move = after.open_migration_of(vm_id);
         const bool is_there = vm.worker == drain.worker || (move && move->source == drain.worker);
         if (is_there && vm.spec.disk_class == DiskClass::local)
-          sim.ledger().allow_loss(vm_id, unsent_records_max);
+          sim.ledger().allow_loss(vm_id, drain.worker.value, unsent_records_max);
       }
     }
   }
@@ -231,6 +260,7 @@ std::vector<std::unique_ptr<Checker>> all_checkers() {
   all.push_back(std::make_unique<LimitsHold>());
   all.push_back(std::make_unique<OneRunningCopy>());
   all.push_back(std::make_unique<AnnouncedLoss>());
+  all.push_back(std::make_unique<CutOffGuestsStandStill>());
   all.push_back(std::make_unique<DoneMeansEmpty>());
   all.push_back(std::make_unique<EverythingEnds>());
   all.push_back(std::make_unique<EveryVmRuns>());

@@ -29,6 +29,7 @@ void FleetWorker::start(Program program) {
       if (is_up_ && boot == boot_id_) start(program);
     });
   });
+  if (program == Program::agent) agent_since_ = world.loop().now();
   start_program(program, process);
   if (is_paused_) process.pause();
 }
@@ -42,7 +43,14 @@ void FleetWorker::pause() {
   for (auto& [program, process] : processes_) process->pause();
 }
 
+std::optional<Instant> FleetWorker::agent_works_since() const {
+  auto found = processes_.find(Program::agent);
+  if (!is_up_ || is_paused_ || found == processes_.end() || !found->second->is_alive()) return std::nullopt;
+  return agent_since_;
+}
+
 void FleetWorker::resume() {
+  if (is_paused_) agent_since_ = sim_.now();
   is_paused_ = false;
   for (auto& [program, process] : processes_) process->resume();
 }

@@ -22,6 +22,8 @@ class FleetWorker {
   bool is_up() const { return is_up_; }
   bool is_paused() const { return is_paused_; }
   const std::string& boot_id() const { return boot_id_; }
+  // Of the agent's process, without a pause; nullopt while there is none.
+  std::optional<Instant> agent_works_since() const;
 
   void boot();
   // kill -9; the program is back after a moment.
@@ -53,6 +55,7 @@ class FleetWorker {
   std::uint32_t boots_ = 0;
   bool is_up_ = false, is_paused_ = false;
   std::map<Program, sim::SimProcess*> processes_;
+  Instant agent_since_{};
   std::unique_ptr<sim::SimMachines> machines_;
 };
 

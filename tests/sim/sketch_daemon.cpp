@@ -76,6 +76,7 @@ Task<Result<SketchDaemon::OpenState>> SketchDaemon::claim(OpenDisk wish) {
                   .nbd_socket = "sketch",
                   .nbd_export = wish.disk.value,
                   .size_bytes = head.size_bytes,
+                  .owner_age_ms = {},
                   .waiting_for = {},
                   .error = {}};
   co_return state;

@@ -65,7 +65,7 @@ Task<HttpResponse> AgentService::report(Call call) {
   auto said = body_of<AgentReport>(call);
   if (!said) co_return error_reply(said.error());
   if (!c_.fleet().find(said->worker)) co_return error_reply(no_such("worker", said->worker.value));
-  (void)wanted_.of(said->worker);
+  const auto answer = wanted_.of(said->worker).revision;
   auto& at = c_.owner.seen().workers[said->worker];
   // A repeated or overtaken report of the same run says nothing new. Another run replaces it: its count starts anew.
   const bool stale = at.heard && at.report.agent_run == said->agent_run && said->sequence <= at.report.sequence;
@@ -78,7 +78,7 @@ Task<HttpResponse> AgentService::report(Call call) {
     at.heard_at = c_.loop.now(), at.heard_at_wall = c_.loop.wall_now();
     c_.reconciler.poke();
   }
-  co_return json_reply(200, json::Object{});
+  co_return reply_with(ReportAnswer{answer});
 }
 
 }  // namespace ebb::control

@@ -55,7 +55,8 @@ void Machine::connect_sockets() {
 void Machine::mark_exited(std::string why) { enter(MachineState::exited, std::move(why)); }
 
 MachineStatus Machine::status() const {
-  return {record_.spec.vm, record_.spec.epoch, state_, record_.ports, record_.accel, error_};
+  const bool is_held = record_.paused && !exited();
+  return {record_.spec.vm, record_.spec.epoch, state_, record_.ports, record_.accel, error_, is_held};
 }
 
 Task<bool> Machine::greeted() {
@@ -87,6 +88,16 @@ Status Machine::pause() {
   record_.paused = true;
   save();
   enter(MachineState::paused, "paused by the agent");
+  return {};
+}
+
+Status Machine::resume() {
+  if (exited()) return fail(Code::not_found, "VM '{}' is not running", record_.spec.vm);
+  if (!record_.paused) return {};
+  record_.paused = false;
+  save();
+  EBB_CHECKED(send_signal(pidfd_, SIGCONT));
+  enter(record_.ready ? MachineState::ready : MachineState::booting, "");
   return {};
 }
 

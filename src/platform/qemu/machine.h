@@ -37,6 +37,7 @@ class Machine final {
   // As Hypervisor::stop.
   Task<bool> stop(Duration grace);
   Status pause();
+  Status resume();
 
  private:
   Task<void> watch_exit();

@@ -30,7 +30,7 @@ struct MachineRecord {
   std::string accel;
   std::string boot_id;  // of the host: processes of an earlier boot are gone
   bool ready = false;   // the guest has said once that it is up
-  bool paused = false;  // by us, for good
+  bool paused = false;  // by us
 };
 BOOST_DESCRIBE_STRUCT(MachineRecord, (), (format, spec, ports, accel, boot_id, ready, paused))
 

@@ -59,7 +59,8 @@ class QemuHypervisor final : public Hypervisor {
 
   Task<Result<MachineStatus>> start(MachineSpec spec) override;
   Task<Result<bool>> stop(VmId vm, Duration grace) override;
-  Task<Status> pause(VmId vm) override;
+  Task<Status> pause(VmId vm) override { return on_machine(std::move(vm), &Machine::pause); }
+  Task<Status> resume(VmId vm) override { return on_machine(std::move(vm), &Machine::resume); }
   Task<Result<std::vector<MachineStatus>>> list() override;
   Task<Status> forget(VmId vm) override;
   void on_change(std::function<void()> callback) override { on_change_ = std::move(callback); }
@@ -69,6 +70,7 @@ class QemuHypervisor final : public Hypervisor {
     return fmt::format("{}/machines/{}", options_.state_dir, vm);
   }
   Status adopt();
+  Task<Status> on_machine(VmId vm, Status (Machine::*act)());
   Task<Result<MachineStatus>> start_checked(MachineSpec spec, std::string program);
   Result<std::shared_ptr<Machine>> launch(const MachineSpec& spec, const std::string& program, Accel accel);
   Status make_folder(const MachineSpec& spec, std::uint64_t& file_bytes_max);
@@ -274,12 +276,12 @@ Task<Result<bool>> QemuHypervisor::stop(VmId vm, Duration grace) {
   co_return co_await machine->stop(grace);
 }
 
-Task<Status> QemuHypervisor::pause(VmId vm) {
+Task<Status> QemuHypervisor::on_machine(VmId vm, Status (Machine::*act)()) {
   EBB_CO_CHECKED(adopt());
   auto found = machines_.find(vm);
   if (found == machines_.end() || !found->second)
     co_return fail(Code::not_found, "VM '{}' has no machine here", vm);
-  co_return found->second->pause();
+  co_return (*found->second.*act)();
 }
 
 Task<Result<std::vector<MachineStatus>>> QemuHypervisor::list() {

@@ -117,6 +117,11 @@ class MachineTest : public testing::Test {
     }
     return false;
   }
+  bool wait_for_growth(const std::string& path, std::uintmax_t size) {
+    auto deadline = loop_.now() + patience;
+    while (fs::file_size(path) <= size && loop_.now() < deadline) run_until_done(loop_, sleep_for(loop_, 20ms));
+    return fs::file_size(path) > size;
+  }
   std::string folder_of(const std::string& vm) { return options_.state_dir + "/machines/" + vm; }
   qemu::ProcessId process_of(const std::string& vm) {
     return *qemu::parse_process_stat(read_file(folder_of(vm) + "/process"));
@@ -255,6 +260,22 @@ TEST_F(MachineTest, APausedMachineDoesNotRunOnAndCanBeKilled) {
   auto stopped = stop(VmId("vm-1"), patience);
   ASSERT_TRUE(stopped);
   EXPECT_FALSE(*stopped);
+}
+
+TEST_F(MachineTest, AHeldMachineRunsOnWhenItIsLetGoAlsoByALaterAgent) {
+  const auto vm = VmId("vm-1");
+  ASSERT_TRUE(start(spec("vm-1")));
+  ASSERT_TRUE(wait_until("vm-1", MachineState::ready));
+  ASSERT_TRUE(run_until_done(loop_, hypervisor_->pause(vm)));
+  EXPECT_TRUE(status("vm-1").is_held);
+  restart_agent();
+  EXPECT_TRUE(status("vm-1").is_held);
+  auto size = fs::file_size(folder_of("vm-1") + "/channel-witness.log");
+  ASSERT_TRUE(run_until_done(loop_, hypervisor_->resume(vm)));
+  EXPECT_FALSE(status("vm-1").is_held);
+  EXPECT_EQ(status("vm-1").state, MachineState::ready);
+  EXPECT_TRUE(wait_for_growth(folder_of("vm-1") + "/channel-witness.log", size));
+  EXPECT_TRUE(run_until_done(loop_, hypervisor_->resume(vm)));  // of one that runs: nothing
 }
 
 TEST_F(MachineTest, WhatIsMissingIsNamedAndNothingIsLeft) {
