@@ -104,7 +104,7 @@ std::uint32_t vms_total(const DrainView& view) {
 std::string headline(const DrainView& view) {
   auto text = fmt::format("drain {}  {}  {}  {} of {} moved", view.drain.id, view.drain.worker, view.status,
                           view.moved, vms_total(view));
-  if (view.eta_ms && !is_ended(view.drain.state)) text += "  ETA " + ms_text(*view.eta_ms);
+  if (view.eta_ms && *view.eta_ms > 0 && !is_ended(view.drain.state)) text += "  ETA " + ms_text(*view.eta_ms);
   return text;
 }
 

@@ -51,15 +51,23 @@ void GuestLedger::acknowledge(std::uint64_t boot, std::uint64_t number) {
   durable.records.push_back({number, boot});
 }
 
+std::uint64_t GuestLedger::take_allowed_loss(const GuestRun& finder) {
+  std::uint64_t records = 0;
+  std::erase_if(loss_allowed_[finder.vm], [&](const auto& loss) {
+    const bool is_elsewhere = loss.first != finder.worker;
+    if (is_elsewhere) records += loss.second;
+    return is_elsewhere;
+  });
+  return records;
+}
+
 void GuestLedger::recovered(std::uint64_t boot, const std::vector<GuestRecord>& found) {
   auto& by = run(boot);
   by.recovered = found.size();
   auto& durable = durable_[by.vm];
   // What a copy sees that has a successor, and has not heard of it, is old. It can make nothing of it durable.
   if (is_overtaken(by, durable)) return;
-  auto loss = loss_allowed_.find(by.vm);
-  const bool may_find_loss = loss != loss_allowed_.end() && by.epoch > durable.epoch && by.worker != loss->second.worker;
-  const auto allowed = may_find_loss ? loss_allowed_.extract(loss).mapped().records : 0;
+  const auto allowed = by.epoch > durable.epoch ? take_allowed_loss(by) : 0;
   durable.epoch = by.epoch, durable.boot = boot;
   auto& records = durable.records;
   if (found.size() + allowed < records.size()) {

@@ -47,7 +47,7 @@ class GuestLedger final {
   // `worker` was declared dead: so many records of `vm` that it had not sent may be lost (the bound announced for class
   // local), as the next owner elsewhere finds.
   void allow_loss(const VmId& vm, std::string worker, std::uint64_t records) {
-    loss_allowed_[vm] = {std::move(worker), records};
+    loss_allowed_[vm][std::move(worker)] = records;
   }
 
   std::uint64_t durable(const VmId& vm) const;
@@ -68,11 +68,8 @@ class GuestLedger final {
   };
   static bool is_overtaken(const GuestRun& run, const Durable& durable);
   std::map<VmId, Durable> durable_;
-  struct AllowedLoss {
-    std::string worker;
-    std::uint64_t records = 0;
-  };
-  std::map<VmId, AllowedLoss> loss_allowed_;
+  std::uint64_t take_allowed_loss(const GuestRun& finder);
+  std::map<VmId, std::map<std::string, std::uint64_t>> loss_allowed_;  // by the worker that was declared dead
 };
 
 }  // namespace ebb::sim
