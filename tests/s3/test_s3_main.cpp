@@ -1,0 +1,91 @@
+// ebb-test-s3: our S3 server for tests as a program. Says "listening on ADDRESS" on stdout; ends at SIGTERM.
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+#include "base/text.h"
+#include "platform/socket_network.h"
+#include "s3_server.h"
+
+using namespace ebb;
+using namespace ebb::s3test;
+
+namespace {
+
+constexpr auto usage =
+    "usage: ebb-test-s3 --bucket BUCKET --access-key KEY --secret-key SECRET [--listen 127.0.0.1:0] "
+    "[--folder FOLDER]\n"
+    "         [--region us-east-1] [--domain localhost] [--latency-ms N] [--if-match "
+    "either|quoted|unquoted]\n"
+    "         [--faults FILE]\n";
+
+struct Arguments {
+  ServerOptions options;
+  FaultPlan faults;
+};
+
+Result<IfMatchTags> parse_if_match(const std::string& text) {
+  if (text == "either") return IfMatchTags::either;
+  if (text == "quoted") return IfMatchTags::quoted;
+  if (text == "unquoted") return IfMatchTags::unquoted;
+  return fail(Code::invalid, "--if-match is either, quoted or unquoted, not '{}'", text);
+}
+
+Result<FaultPlan> read_faults(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return fail(Code::not_found, "cannot read {}", path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return parse_faults(text.str());
+}
+
+Result<Arguments> parse(const std::vector<std::string>& words) {
+  Arguments out;
+  out.options.key.region = "us-east-1";
+  std::map<std::string, std::string*> texts{{"--listen", &out.options.listen},
+                                            {"--bucket", &out.options.bucket},
+                                            {"--access-key", &out.options.key.access_key},
+                                            {"--secret-key", &out.options.key.secret_key},
+                                            {"--region", &out.options.key.region},
+                                            {"--domain", &out.options.domain},
+                                            {"--folder", &out.options.folder}};
+  for (std::size_t i = 0; i < words.size(); i += 2) {
+    const auto& name = words[i];
+    if (i + 1 == words.size()) return fail(Code::invalid, "{} needs a value", name);
+    const auto& value = words[i + 1];
+    if (auto text = texts.find(name); text != texts.end()) {
+      *text->second = value;
+    } else if (name == "--latency-ms") {
+      EBB_TRY(latency, parse_duration(value + "ms"));
+      out.options.latency = latency;
+    } else if (name == "--if-match") {
+      EBB_TRY(tags, parse_if_match(value));
+      out.options.if_match = tags;
+    } else if (name == "--faults") {
+      EBB_TRY(faults, read_faults(value));
+      out.faults = std::move(faults);
+    } else {
+      return fail(Code::invalid, "there is no option {}", name);
+    }
+  }
+  if (out.options.bucket.empty() || out.options.key.access_key.empty() || out.options.key.secret_key.empty())
+    return fail(Code::invalid, "--bucket, --access-key and --secret-key are needed");
+  return out;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  auto arguments = parse(std::vector<std::string>(argv + 1, argv + argc));
+  if (!arguments) return fmt::print(stderr, "ebb-test-s3: {}\n{}", arguments.error().message, usage), 2;
+  AsioLoop loop;
+  SocketNetwork network(loop);
+  auto server = S3Server::start(loop, network, std::move(arguments->options));
+  if (!server) return fmt::print(stderr, "ebb-test-s3: {}\n", server.error()), 1;
+  (*server)->set_faults(std::move(arguments->faults));
+  loop.on_signal([&](int) { loop.stop(); });
+  fmt::print("listening on {}\n", (*server)->address());
+  std::fflush(stdout);
+  loop.run();
+  return 0;
+}
