@@ -70,9 +70,11 @@ TEST_F(IsolationTest, ARestartedAgentLeavesAHeldGuestHeldUntilItKnowsMore) {
   run_one(vm("a", 5));
   cut_off();
   ASSERT_TRUE(run_until([&] { return is_held(); }, 13s));
+  auto then = written();
   restart_agent();
   run_for(1min);
   EXPECT_TRUE(is_held());
+  EXPECT_EQ(written(), then);
   control_.start();
   ASSERT_TRUE(run_until([&] { return !is_held(); }, 15s));
 }
