@@ -1,0 +1,38 @@
+// Does a store keep the promises that our protocols rest on? Asked of every pool before it is used.
+// Deletes nothing (workers may not): a few tiny objects under probe/<nonce>/ stay.
+#pragma once
+#include <boost/describe.hpp>
+#include <string>
+#include <vector>
+
+#include "env/loop.h"
+#include "env/object_store.h"
+
+namespace ebb::disk {
+
+struct ProbeCheck {
+  std::string name;                // the promise, as in "create if absent"
+  std::vector<std::string> wrong;  // a sentence each; empty: kept
+  bool operator==(const ProbeCheck&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(ProbeCheck, (), (name, wrong))
+
+struct ProbeReport {
+  std::vector<ProbeCheck> checks;
+  std::uint64_t took_ms = 0;
+  bool operator==(const ProbeReport&) const = default;
+  bool is_good() const;
+  // "NAME: SENTENCE; NAME: SENTENCE ..."; empty if all is well.
+  std::string what_is_wrong() const;
+};
+BOOST_DESCRIBE_STRUCT(ProbeReport, (), (checks, took_ms))
+
+inline constexpr Duration probe_limit = 30s;
+
+// unavailable: the store did not answer, or not within `probe_limit`: nothing is known.
+Task<Result<ProbeReport>> probe_pool(Loop& loop, ObjectStore& store);
+
+// The same, as one verdict. invalid: the store must not be used; the message says what it gets wrong.
+Task<Status> require_good_pool(Loop& loop, ObjectStore& store);
+
+}  // namespace ebb::disk
