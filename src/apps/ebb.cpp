@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "platform/real_env.h"
+#include "platform/s3/pool_store.h"
 
 extern char** environ;
 
@@ -42,7 +43,8 @@ std::map<std::string, std::string> environment() {
 int main(int argc, char** argv) {
   ebb::RealEnv env;
   TerminalScreen screen;
-  ebb::Cli cli({env.loop, env.http, env.files, screen, environment()});
+  auto open_pool = [&env](std::string url) { return ebb::open_pool_store(env.loop, std::move(url)); };
+  ebb::Cli cli({env.loop, env.http, env.files, screen, environment(), open_pool});
   env.loop.on_signal([&cli](int) { cli.interrupt(); });
   return ebb::run_until_done(env.loop, cli.run({argv + 1, argv + argc}));
 }

@@ -7,6 +7,7 @@
 #include "platform/qemu/qemu_hypervisor.h"
 #include "platform/real_env.h"
 #include "platform/toml_config.h"
+#include "pools.h"
 
 namespace ebb {
 namespace {
@@ -30,7 +31,7 @@ The agent of one worker. FILE is TOML:
   [labels]
   zone = "a"
   [pools.main]
-  url = "dir:/var/lib/ebb/pool"
+  url = "dir:/var/lib/ebb/pool"                       or s3://BUCKET/PREFIX?endpoint=http://HOST:PORT
 
 SIGTERM ends the agent and leaves its machines running.
 )";
@@ -123,7 +124,7 @@ Status run(std::string path) {
   raise_open_files_limit();
   RealEnv env;
   EBB_TRY(join_token, run_until_done(env.loop, read_token(env, config.join_token_file)));
-  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools)));
+  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_probed_pool)));
   EBB_TRY(boot, boot_id());
 
   config.agent.boot_id = boot;

@@ -5,13 +5,14 @@
 #include "disk/keys.h"
 #include "disk/offline.h"
 #include "platform/real_env.h"
+#include "platform/s3/pool_store.h"
 
 namespace ebb {
 namespace {
 
 constexpr const char* usage = R"(usage: ebb-disk COMMAND --pool URL DISK [FILE]
 
-Looks at a disk with nothing but the store (URL: dir:/path). Changes nothing.
+Looks at a disk with nothing but the store (URL: dir:/PATH or s3://BUCKET/PREFIX?...). Changes nothing.
   ebb-disk head  --pool URL DISK        prints HEAD
   ebb-disk cat   --pool URL DISK FILE   writes the disk's content, sparse, to FILE
   ebb-disk check --pool URL DISK        reads everything and verifies every checksum
@@ -60,7 +61,7 @@ Task<Status> copy_out(Offline at, Arguments args) {
 }
 
 Task<Status> carry_out(RealEnv& env, Arguments args) {
-  EBB_CO_TRY(store, co_await open_object_store(env.loop, args.pool));
+  EBB_CO_TRY(store, co_await open_pool_store(env.loop, args.pool));
   disk::Trouble trouble(env.loop);
   Offline at{env, {&env.loop, store.get(), &trouble}};
   if (args.command == "head") co_return co_await print_head(at, args);

@@ -7,6 +7,7 @@
 #include "platform/daemon.h"
 #include "platform/real_env.h"
 #include "platform/toml_config.h"
+#include "pools.h"
 
 namespace ebb {
 namespace {
@@ -22,7 +23,7 @@ The disk daemon of one worker. FILE is TOML:
   log_level = "info"                         debug, info, warning, error
   settle    = "15s"                          between a take-over without a confirmed stop and serving
   [pools.main]
-  url = "dir:/var/lib/ebb/pool"
+  url = "dir:/var/lib/ebb/pool"              or s3://BUCKET/PREFIX?endpoint=http://HOST:PORT
 )";
 
 struct Config {
@@ -90,7 +91,7 @@ Status run(std::string path) {
   raise_open_files_limit();
   RealEnv env;
   EBB_CHECKED(run_until_done(env.loop, env.files.make_dirs(config.run_dir)));
-  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools)));
+  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_probed_pool)));
 
   disk::DaemonOptions options;
   options.state_dir = config.state_dir, options.worker = config.worker, options.settle = config.settle;

@@ -7,6 +7,7 @@
 #include "platform/daemon.h"
 #include "platform/real_env.h"
 #include "platform/toml_config.h"
+#include "pools.h"
 #include "store/sqlite_store.h"
 
 extern const char ebb_openapi[];
@@ -21,7 +22,7 @@ The control plane of one cell. FILE is TOML:
   listen    = "127.0.0.1:7400"         loopback only, until there is TLS
   log_level = "info"                   debug, info, warning, error
   [pools.main]
-  url           = "dir:/var/lib/ebb/pool"
+  url           = "dir:/var/lib/ebb/pool"   or s3://BUCKET/PREFIX?endpoint=http://HOST:PORT
   default_class = "remote"             of new disks: remote or local
   [liveness]
   silent = "10s"                       without a report, a worker takes nothing new
@@ -103,7 +104,7 @@ Status run(std::string path) {
   AsioOffload threads(env.loop);
 
   EBB_TRY(state, run_until_done(env.loop, open_state(env, threads, config.state_dir)));
-  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools)));
+  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_probed_pool)));
   std::map<PoolId, control::Pool> pools;
   for (auto& [id, store] : stores) pools[id] = {store.get(), config.default_classes.at(id)};
   control::ControlPlane control(env.loop, *state.records, std::move(pools),

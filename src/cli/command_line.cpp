@@ -132,6 +132,9 @@ void add_storage_commands(Builder& b) {
     options->name = ImageId(*name);
     return [o = *options](Context& c) { return import_image(c, o); };
   });
+
+  auto* pool = b.command("pool", "check a store before disks are kept in it")->require_subcommand(1);
+  b.on_one(pool, "check", "ask a store, from here, for each promise that disks rest on", "URL", check_pool);
 }
 
 struct RunTexts {

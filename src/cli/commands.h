@@ -54,6 +54,10 @@ Task<Result<Exit>> show_image(Context& c, ImageId id);
 Task<Result<Exit>> import_image(Context& c, ImportOptions options);
 Task<Result<Exit>> remove_image(Context& c, ImageId id);
 
+// ---- pool_command.cpp ----
+// Needs no control plane. Ends with `failed` if the store breaks a promise, or does not answer.
+Task<Result<Exit>> check_pool(Context& c, std::string url);
+
 // ---- drain_commands.cpp ----
 struct DrainCommandOptions {
   WorkerId worker;

@@ -9,6 +9,7 @@
 #include "client/api_client.h"
 #include "env/files.h"
 #include "env/loop.h"
+#include "env/object_store.h"
 #include "env/sync.h"
 
 namespace ebb {
@@ -33,6 +34,8 @@ struct CliEnv {
   Screen& screen;
   std::map<std::string, std::string>
       variables;  // of the process's environment: EBB_SERVER, EBB_TOKEN, NO_COLOR ...
+  // A store by its URL, in this process; for `ebb pool check`.
+  std::function<Task<Result<std::unique_ptr<ObjectStore>>>(std::string url)> open_pool = {};
 };
 
 enum class Format { text, json };

@@ -91,6 +91,8 @@ class Probe {
         co_return reply;
       }
       if (reply.kind == PutReply::Kind::refused) co_return reply;
+      bool is_away = !now && (now.error().code == Code::unavailable || now.error().code == Code::busy);
+      if (is_away) break;
       co_await sleep_for(loop_, tried * pause);
     }
     co_return fail(std::move(reply.error));

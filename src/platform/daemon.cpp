@@ -3,8 +3,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include "platform/folder_store.h"
-
 namespace ebb {
 
 int daemon_main(int argc, char** argv, const char* name, const char* usage, Status (*run)(std::string)) {
@@ -37,10 +35,10 @@ Result<PoolConfigs> read_pools(const TomlTable& file) {
   return pools;
 }
 
-Task<Result<PoolStores>> open_pools(AsioLoop& loop, PoolConfigs pools) {
+Task<Result<PoolStores>> open_pools(AsioLoop& loop, PoolConfigs pools, PoolOpener opener) {
   PoolStores stores;
   for (const auto& [id, pool] : pools) {
-    auto store = co_await open_object_store(loop, pool.url);
+    auto store = co_await opener(loop, pool.url);
     if (!store) co_return fail(std::move(store).error().within("pool " + id.str()));
     stores[id] = std::move(*store);
   }

@@ -138,13 +138,14 @@ struct World {
   MemoryFiles files;
   MemoryScreen screen;
   std::map<std::string, std::string> variables;
+  decltype(CliEnv::open_pool) open_pool;
 
   // Runs `ebb ARGS` and returns its exit code; what it printed is in `screen`. Ctrl-C comes after
   // `interrupt_after`.
   int ebb(std::vector<std::string> args, std::optional<Duration> interrupt_after = std::nullopt) {
     screen.data.clear();
     screen.talk.clear();
-    Cli cli({loop, http, files, screen, variables});
+    Cli cli({loop, http, files, screen, variables, open_pool});
     std::optional<int> code;
     Scope scope(loop);
     scope.spawn([](Cli* c, std::vector<std::string> a, std::optional<int>* out) -> Task<void> {

@@ -1,0 +1,14 @@
+// Pools as the daemons take them: a folder or a bucket, refused if it breaks a promise that disks rest on.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "env/object_store.h"
+#include "platform/asio_loop.h"
+
+namespace ebb {
+
+// invalid: the URL is wrong, or the store is; the message says what. unavailable: it does not answer.
+Task<Result<std::unique_ptr<ObjectStore>>> open_probed_pool(AsioLoop& loop, std::string url);
+
+}  // namespace ebb

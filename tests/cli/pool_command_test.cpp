@@ -1,0 +1,110 @@
+// `ebb pool check`: one line a promise, and an exit code that a script can use.
+#include "disk/pool_probe.h"
+#include "fake_world.h"
+#include "golden.h"
+
+namespace ebb {
+namespace {
+
+// Objects in memory; each request takes 1 ms.
+class MemoryStore final : public ObjectStore {
+ public:
+  enum class Conditions { kept, ignored } conditions = Conditions::kept;
+  bool answers = true;
+
+  MemoryStore(Loop& loop, Conditions kind) : conditions(kind), loop_(loop) {}
+
+  Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override {
+    co_await sleep_for(loop_, 1ms);
+    if (!answers) co_return fail(Code::unavailable, "put: no answer");
+    using Kind = PutCondition::Kind;
+    auto found = objects_.find(key);
+    bool exists = found != objects_.end();
+    bool holds = condition.kind == Kind::none || (condition.kind == Kind::absent && !exists) ||
+                 (condition.kind == Kind::match && exists && found->second.tag == condition.tag);
+    if (!holds && conditions == Conditions::kept)
+      co_return fail(Code::conflict, "the condition does not hold");
+    ObjectTag tag{fmt::format("{}", ++puts_)};
+    objects_[key] = {*body, tag};
+    co_return tag;
+  }
+  Task<Result<StoredObject>> get(std::string key) override {
+    co_await sleep_for(loop_, 1ms);
+    if (!answers) co_return fail(Code::unavailable, "get: no answer");
+    if (!objects_.contains(key)) co_return fail(Code::not_found, "no such object");
+    co_return objects_[key];
+  }
+  Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) override {
+    EBB_CO_TRY(object, co_await get(key));
+    auto part = ByteView(object.body).subspan(std::min<std::size_t>(offset, object.body.size()));
+    part = part.first(std::min(length, part.size()));
+    co_return Bytes(part.begin(), part.end());
+  }
+
+ private:
+  Loop& loop_;
+  std::map<std::string, StoredObject> objects_;
+  int puts_ = 0;
+};
+
+struct PoolCheckTest : testing::Test {
+  fake::World world;
+  MemoryStore::Conditions conditions = MemoryStore::Conditions::kept;
+  bool answers = true;
+  std::string opened;
+
+  PoolCheckTest() {
+    world.open_pool = [this](std::string url) -> Task<Result<std::unique_ptr<ObjectStore>>> {
+      return open(this, url);
+    };
+  }
+  static Task<Result<std::unique_ptr<ObjectStore>>> open(PoolCheckTest* self, std::string url) {
+    self->opened = url;
+    if (!url.starts_with("s3://")) co_return fail_field("url", "'{}' is no pool URL", url);
+    auto store = std::make_unique<MemoryStore>(self->world.loop, self->conditions);
+    store->answers = self->answers;
+    co_return std::unique_ptr<ObjectStore>(std::move(store));
+  }
+};
+
+TEST_F(PoolCheckTest, AGoodStoreIsOkLineByLine) {
+  EXPECT_EQ(world.ebb({"pool", "check", "s3://pool?endpoint=http://h:1"}), 0) << world.screen.talk;
+  EXPECT_EQ(opened, "s3://pool?endpoint=http://h:1");
+  expect_golden("pool_check.txt", world.screen.data);
+  EXPECT_TRUE(world.screen.talk.starts_with("the store keeps every promise")) << world.screen.talk;
+  EXPECT_TRUE(world.http.seen.empty()) << "no control plane is needed";
+}
+
+TEST_F(PoolCheckTest, AStoreThatIgnoresConditionsIsNamedAndFails) {
+  conditions = MemoryStore::Conditions::ignored;
+  EXPECT_EQ(world.ebb({"pool", "check", "s3://pool"}), 1);
+  expect_golden("pool_check_wrong.txt", world.screen.data);
+  EXPECT_TRUE(world.screen.talk.starts_with("ebb: this store must not hold disks")) << world.screen.talk;
+}
+
+TEST_F(PoolCheckTest, JsonIsTheWholeReport) {
+  conditions = MemoryStore::Conditions::ignored;
+  EXPECT_EQ(world.ebb({"--json", "pool", "check", "s3://pool"}), 1);
+  auto report = json::read_text<disk::ProbeReport>(world.screen.data);
+  ASSERT_TRUE(report) << world.screen.data;
+  EXPECT_EQ(report->checks.size(), 6u);
+  EXPECT_FALSE(report->is_good());
+  EXPECT_GT(report->took_ms, 0u);
+}
+
+TEST_F(PoolCheckTest, AStoreThatDoesNotAnswerFailsWithoutAVerdict) {
+  answers = false;
+  EXPECT_EQ(world.ebb({"pool", "check", "s3://pool"}), 1);
+  EXPECT_EQ(world.screen.data, "");
+  EXPECT_TRUE(world.screen.talk.contains("no answer")) << world.screen.talk;
+}
+
+TEST_F(PoolCheckTest, AWrongUrlOrNoneIsAWrongCommandLine) {
+  EXPECT_EQ(world.ebb({"pool", "check", "pool"}), 2);
+  EXPECT_EQ(world.screen.talk, "ebb: 'pool' is no pool URL\n");
+  EXPECT_EQ(world.ebb({"pool", "check"}), 2);
+  EXPECT_EQ(world.ebb({"pool"}), 2);
+}
+
+}  // namespace
+}  // namespace ebb
