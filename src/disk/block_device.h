@@ -34,6 +34,8 @@ class BlockDevice {
   virtual Task<Status> flush() = 0;
   virtual Task<Status> trim(std::uint64_t offset, std::uint64_t length) = 0;
   virtual Task<Status> write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroMode mode) = 0;
+  // Whether write_zeroes of the range costs less than writing as many bytes.
+  virtual bool zeroes_fast(std::uint64_t /*offset*/, std::uint64_t /*length*/) const { return true; }
   // Covers the range in order, without gaps.
   virtual Task<Result<std::vector<Extent>>> extents(std::uint64_t offset, std::uint64_t length) = 0;
 };

@@ -92,6 +92,11 @@ Task<Status> AlignLayer::write_zeroes(std::uint64_t offset, std::uint64_t length
   co_return Status{};
 }
 
+bool AlignLayer::zeroes_fast(std::uint64_t offset, std::uint64_t length) const {
+  auto begin = round_up(offset), end = round_down(offset + length);
+  return length == 0 || (begin < end && inner_->zeroes_fast(begin, end - begin));
+}
+
 Task<Result<std::vector<Extent>>> AlignLayer::extents(std::uint64_t offset, std::uint64_t length) {
   std::vector<Extent> out;
   auto end = offset + length;

@@ -23,6 +23,8 @@ class AlignLayer final : public BlockDevice {
   // A hint: partial blocks keep their content.
   Task<Status> trim(std::uint64_t offset, std::uint64_t length) override;
   Task<Status> write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroMode mode) override;
+  // Only with a whole block in it: else it is read, changed and written like any write.
+  bool zeroes_fast(std::uint64_t offset, std::uint64_t length) const override;
   Task<Result<std::vector<Extent>>> extents(std::uint64_t offset, std::uint64_t length) override;
 
  private:

@@ -5,6 +5,8 @@ namespace {
 
 constexpr int options_max = 1000;            // a client that haggles longer is not serious
 constexpr std::size_t exports_max = 10'000;  // told to a client that asks for the list
+// Longer options are skipped and refused; those longer than that end the connection.
+constexpr std::uint32_t option_bytes_max = 64 * KiB, skipped_bytes_max = 1 * MiB;
 
 // Takes fields from an option's data; false once there is too little left.
 class Fields {
@@ -17,13 +19,13 @@ class Fields {
     rest_ = rest_.subspan(sizeof(T));
     return true;
   }
-  // 32 bits of length, then the text.
+  // 32 bits of length, then the text, without a NUL.
   bool text(std::string& out) {
     std::uint32_t length = 0;
-    if (!number(length) || length > name_bytes_max || length > rest_.size()) return false;
+    if (!number(length) || length > text_bytes_max || length > rest_.size()) return false;
     out = as_text(rest_.first(length));
     rest_ = rest_.subspan(length);
-    return true;
+    return out.find('\0') == out.npos;
   }
   bool at_end() const { return rest_.empty(); }
 
@@ -41,6 +43,7 @@ class Handshake {
 
  private:
   Task<Result<Next>> answer(std::uint32_t option, Bytes data);
+  Task<Result<Next>> too_long(std::uint32_t option, std::uint32_t length);
   Task<Result<Next>> export_name(Bytes data);
   Task<Result<Next>> info_or_go(std::uint32_t option, Bytes data);
   Task<Result<Next>> list();
@@ -48,7 +51,11 @@ class Handshake {
   Task<Status> send(Bytes bytes);
   Task<Status> reply(std::uint32_t option, std::uint32_t type, Bytes data = {});
   Task<Result<Next>> refuse(std::uint32_t option, std::uint32_t type, std::string why);
-  void agree_on(std::string name, std::shared_ptr<BlockDevice> device);
+  Task<Result<Next>> refuse_export(std::uint32_t option, Error why);
+  Task<Status> tell(std::uint32_t option, std::uint16_t info, std::string text);
+  void agree_on(std::string name, std::shared_ptr<BlockDevice> device, std::uint64_t size_bytes);
+  std::string canonical(const std::string& name) const;
+  std::string description(const std::string& name) const;
 
   Stream& stream_;
   Reader& reader_;
@@ -79,14 +86,24 @@ Task<Result<std::optional<Agreement>>> Handshake::run() {
     if (load_be<std::uint64_t>(header) != option_magic)
       co_return fail(Code::invalid, "an option with a wrong magic number");
     auto option = load_be<std::uint32_t>(header, 8), length = load_be<std::uint32_t>(header, 12);
-    if (length > option_bytes_max) co_return fail(Code::invalid, "option {} with {} bytes", option, length);
-    Bytes data(length);
+    Bytes data(length <= option_bytes_max ? length : 0);
     EBB_CO_CHECKED(co_await reader_.read(data));
-    EBB_CO_TRY(next, co_await answer(option, std::move(data)));
+    EBB_CO_TRY(next, length <= option_bytes_max ? co_await answer(option, std::move(data))
+                                                : co_await too_long(option, length));
     if (next == Next::end) co_return std::nullopt;
     if (next == Next::transmission) co_return std::move(agreement_);
   }
   co_return fail(Code::invalid, "more than {} options", options_max);
+}
+
+Task<Result<Next>> Handshake::too_long(std::uint32_t option, std::uint32_t length) {
+  // An export's name cannot be refused.
+  if (length > skipped_bytes_max || option == opt_export_name)
+    co_return fail(Code::invalid, "option {} with {} bytes", option, length);
+  EBB_CO_CHECKED(co_await reader_.skip(length));
+  if (option == opt_abort) co_return co_await answer(option, {});
+  co_return co_await refuse(option, rep_err_too_big,
+                            fmt::format("an option may have {} bytes", option_bytes_max));
 }
 
 Task<Result<Next>> Handshake::answer(std::uint32_t option, Bytes data) {
@@ -105,7 +122,7 @@ Task<Result<Next>> Handshake::answer(std::uint32_t option, Bytes data) {
       co_return co_await info_or_go(option, std::move(data));
     case opt_structured_reply:
       if (!data.empty()) co_return co_await refuse(option, rep_err_invalid, "this option has no data");
-      agreement_.is_structured = true;
+      agreement_.terms.is_structured = true;
       EBB_CO_CHECKED(co_await reply(option, rep_ack));
       co_return Next::option;
     case opt_list_meta_context:
@@ -116,22 +133,26 @@ Task<Result<Next>> Handshake::answer(std::uint32_t option, Bytes data) {
   }
 }
 
-void Handshake::agree_on(std::string name, std::shared_ptr<BlockDevice> device) {
+void Handshake::agree_on(std::string name, std::shared_ptr<BlockDevice> device, std::uint64_t size_bytes) {
+  auto& terms = agreement_.terms;
   // Contexts belong to the export they were selected for.
-  agreement_.has_allocation = agreement_.has_allocation && context_export_ == name;
+  terms.has_allocation = terms.has_allocation && context_export_ == name;
+  terms.size_bytes = size_bytes;
   agreement_.name = std::move(name);
   agreement_.device = std::move(device);
 }
 
 Task<Result<Next>> Handshake::export_name(Bytes data) {
   std::string name(as_text(data));
+  if (name.size() > text_bytes_max) co_return fail(Code::invalid, "a name of {} bytes", name.size());
   EBB_CO_TRY(device, exports_.lookup(name));  // this option has no error reply
+  auto size = device->size_bytes();
   Bytes out;
-  append_be(out, device->size_bytes());
-  append_be(out, transmission_flags(*device, agreement_.is_structured));
+  append_be(out, size);
+  append_be(out, transmission_flags(*device, agreement_.terms.is_structured));
   if (sends_zeroes_) out.resize(out.size() + 124);
   EBB_CO_CHECKED(co_await send(std::move(out)));
-  agree_on(std::move(name), std::move(device));
+  agree_on(std::move(name), std::move(device), size);
   co_return Next::transmission;
 }
 
@@ -139,20 +160,22 @@ Task<Result<Next>> Handshake::info_or_go(std::uint32_t option, Bytes data) {
   Fields fields(data);
   std::string name;
   std::uint16_t count = 0, item = 0;
-  bool valid = fields.text(name) && fields.number(count), wants_name = false;
+  bool valid = fields.text(name) && fields.number(count), wants_name = false, wants_description = false;
   for (int i = 0; valid && i < count; ++i) {
     valid = fields.number(item);
     wants_name = wants_name || item == info_name;
+    wants_description = wants_description || item == info_description;
   }
   if (!valid || !fields.at_end())
     co_return co_await refuse(option, rep_err_invalid, "the option's data is malformed");
   auto device = exports_.lookup(name);
-  if (!device) co_return co_await refuse(option, rep_err_unknown, device.error().message);
+  if (!device) co_return co_await refuse_export(option, device.error());
 
+  auto size = (*device)->size_bytes();
   Bytes about;
   append_be(about, info_export);
-  append_be(about, (*device)->size_bytes());
-  append_be(about, transmission_flags(**device, agreement_.is_structured));
+  append_be(about, size);
+  append_be(about, transmission_flags(**device, agreement_.terms.is_structured));
   EBB_CO_CHECKED(co_await reply(option, rep_info, std::move(about)));
   Bytes sizes;
   append_be(sizes, info_block_size);
@@ -160,16 +183,31 @@ Task<Result<Next>> Handshake::info_or_go(std::uint32_t option, Bytes data) {
   append_be(sizes, block_bytes_preferred);
   append_be(sizes, payload_bytes_max);
   EBB_CO_CHECKED(co_await reply(option, rep_info, std::move(sizes)));
-  if (wants_name) {
-    Bytes named;
-    append_be(named, info_name);
-    append(named, as_bytes(name));
-    EBB_CO_CHECKED(co_await reply(option, rep_info, std::move(named)));
-  }
+  if (wants_name) EBB_CO_CHECKED(co_await tell(option, info_name, canonical(name)));
+  if (auto text = description(canonical(name)); wants_description && !text.empty())
+    EBB_CO_CHECKED(co_await tell(option, info_description, std::move(text)));
   EBB_CO_CHECKED(co_await reply(option, rep_ack));
   if (option == opt_info) co_return Next::option;
-  agree_on(std::move(name), std::move(*device));
+  agree_on(std::move(name), std::move(*device), size);
   co_return Next::transmission;
+}
+
+Task<Status> Handshake::tell(std::uint32_t option, std::uint16_t info, std::string text) {
+  Bytes data;
+  append_be(data, info);
+  append(data, as_bytes(text));
+  return reply(option, rep_info, std::move(data));
+}
+
+// As the list has it: the empty name stands for the only export.
+std::string Handshake::canonical(const std::string& name) const {
+  if (!name.empty() || !exports_.list) return name;
+  auto names = exports_.list();
+  return names.size() == 1 ? names[0] : name;
+}
+
+std::string Handshake::description(const std::string& name) const {
+  return exports_.describe ? clipped(exports_.describe(name)) : std::string();
 }
 
 Task<Result<Next>> Handshake::list() {
@@ -179,6 +217,7 @@ Task<Result<Next>> Handshake::list() {
     Bytes data;
     append_be(data, static_cast<std::uint32_t>(name.size()));
     append(data, as_bytes(name));
+    append(data, as_bytes(description(name)));
     EBB_CO_CHECKED(co_await reply(opt_list, rep_server, std::move(data)));
   }
   EBB_CO_CHECKED(co_await reply(opt_list, rep_ack));
@@ -187,8 +226,9 @@ Task<Result<Next>> Handshake::list() {
 
 Task<Result<Next>> Handshake::meta_contexts(std::uint32_t option, Bytes data) {
   bool is_list = option == opt_list_meta_context;
-  if (!is_list) agreement_.has_allocation = false;  // a new selection replaces the old one, even if it fails
-  if (!agreement_.is_structured)
+  if (!is_list)
+    agreement_.terms.has_allocation = false;  // a new selection replaces the old one, even if it fails
+  if (!agreement_.terms.is_structured)
     co_return co_await refuse(option, rep_err_invalid, "structured replies come first");
   Fields fields(data);
   std::string name, query;
@@ -201,9 +241,7 @@ Task<Result<Next>> Handshake::meta_contexts(std::uint32_t option, Bytes data) {
   }
   if (!valid || !fields.at_end())
     co_return co_await refuse(option, rep_err_invalid, "the option's data is malformed");
-  if (auto device = exports_.lookup(name); !device) {
-    co_return co_await refuse(option, rep_err_unknown, device.error().message);
-  }
+  if (auto device = exports_.lookup(name); !device) co_return co_await refuse_export(option, device.error());
   if (matches) {
     Bytes context;
     append_be(context, is_list ? 0u : allocation_context_id);
@@ -211,7 +249,7 @@ Task<Result<Next>> Handshake::meta_contexts(std::uint32_t option, Bytes data) {
     EBB_CO_CHECKED(co_await reply(option, rep_meta_context, std::move(context)));
   }
   if (!is_list) {
-    agreement_.has_allocation = matches;
+    agreement_.terms.has_allocation = matches;
     context_export_ = std::move(name);
   }
   EBB_CO_CHECKED(co_await reply(option, rep_ack));
@@ -231,9 +269,14 @@ Task<Status> Handshake::reply(std::uint32_t option, std::uint32_t type, Bytes da
 }
 
 Task<Result<Next>> Handshake::refuse(std::uint32_t option, std::uint32_t type, std::string why) {
-  why.resize(std::min(why.size(), name_bytes_max));
-  EBB_CO_CHECKED(co_await reply(option, type, to_bytes(why)));
+  EBB_CO_CHECKED(co_await reply(option, type, to_bytes(clipped(std::move(why)))));
   co_return Next::option;
+}
+
+// A disk that went elsewhere is not served here again: the client is to leave.
+Task<Result<Next>> Handshake::refuse_export(std::uint32_t option, Error why) {
+  return refuse(option, why.code == Code::fenced ? rep_err_shutdown : rep_err_unknown,
+                std::move(why.message));
 }
 
 }  // namespace

@@ -37,9 +37,11 @@ enum OptionReply : std::uint32_t {
   rep_err_unsup = 0x80000001,
   rep_err_invalid = 0x80000003,
   rep_err_unknown = 0x80000006,
+  rep_err_shutdown = 0x80000007,
+  rep_err_too_big = 0x80000009,
 };
 
-inline constexpr std::uint16_t info_export = 0, info_name = 1, info_block_size = 3;
+inline constexpr std::uint16_t info_export = 0, info_name = 1, info_description = 2, info_block_size = 3;
 
 enum TransmissionFlag : std::uint16_t {
   has_flags = 1,
@@ -50,6 +52,8 @@ enum TransmissionFlag : std::uint16_t {
   send_write_zeroes = 64,
   send_df = 128,
   can_multi_conn = 256,
+  send_cache = 1024,
+  send_fast_zero = 2048,
 };
 
 enum Command : std::uint16_t {
@@ -58,18 +62,20 @@ enum Command : std::uint16_t {
   cmd_disc = 2,
   cmd_flush = 3,
   cmd_trim = 4,
+  cmd_cache = 5,
   cmd_write_zeroes = 6,
   cmd_block_status = 7,
 };
 
-enum CommandFlag : std::uint16_t { cmd_fua = 1, cmd_no_hole = 2, cmd_df = 4, cmd_req_one = 8 };
+enum CommandFlag : std::uint16_t { cmd_fua = 1, cmd_no_hole = 2, cmd_df = 4, cmd_req_one = 8, cmd_fast_zero = 16 };
 
 enum Chunk : std::uint16_t {
   chunk_none = 0,
   chunk_data = 1,
   chunk_hole = 2,
   chunk_block_status = 5,
-  chunk_error = 0x8001
+  chunk_error = 0x8001,
+  chunk_error_offset = 0x8002,
 };
 inline constexpr std::uint16_t chunk_done = 1;
 
@@ -83,13 +89,14 @@ enum ErrorNumber : std::uint32_t {
   nbd_eio = 5,
   nbd_einval = 22,
   nbd_enospc = 28,
+  nbd_eoverflow = 75,
+  nbd_enotsup = 95,
   nbd_eshutdown = 108
 };
 
 inline constexpr std::uint32_t block_bytes_min = 1, block_bytes_preferred = 4096,
                                payload_bytes_max = 32 * 1024 * 1024;
-inline constexpr std::uint32_t option_bytes_max = 64 * 1024;  // longer ones end the connection
-inline constexpr std::size_t name_bytes_max = 4096;           // of an export or a query
+inline constexpr std::size_t text_bytes_max = 4096;  // of a name, a query, a message
 inline constexpr std::size_t request_bytes = 28;
 
 template <class T>

@@ -5,6 +5,23 @@
 namespace ebb::disk {
 namespace nbd {
 
+bool Reader::take(MutableBytes into) {
+  if (end_ - begin_ < into.size()) return false;
+  std::memcpy(into.data(), buffer_.data() + begin_, into.size());
+  begin_ += into.size();
+  return true;
+}
+
+Task<Status> Reader::skip(std::uint64_t bytes) {
+  Bytes scratch(std::min<std::uint64_t>(bytes, 64 * KiB));
+  while (bytes > 0) {
+    auto piece = std::min<std::uint64_t>(bytes, scratch.size());
+    EBB_CO_CHECKED(co_await read(MutableBytes(scratch).first(piece)));
+    bytes -= piece;
+  }
+  co_return Status{};
+}
+
 Task<Status> Reader::read(MutableBytes into) {
   while (!into.empty()) {
     if (begin_ < end_) {
@@ -24,8 +41,8 @@ Task<Status> Reader::read(MutableBytes into) {
 }
 
 std::uint16_t transmission_flags(const BlockDevice& device, bool is_structured) {
-  int flags = has_flags | send_flush | send_fua | send_trim | send_write_zeroes | can_multi_conn;
-  if (device.is_read_only()) flags |= flag_read_only;
+  int flags = has_flags | send_flush | send_fua | send_cache | can_multi_conn;
+  flags |= device.is_read_only() ? flag_read_only : send_trim | send_write_zeroes | send_fast_zero;
   if (is_structured) flags |= send_df;
   return static_cast<std::uint16_t>(flags);
 }

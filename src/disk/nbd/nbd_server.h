@@ -1,6 +1,7 @@
 // The NBD server: one connection from handshake to end, over any byte stream and any block device.
 // Protocol: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md (fixed newstyle, structured
-// replies, base:allocation). What a client does wrong ends at most its own connection.
+// replies, base:allocation); what we do not speak, and why: docs/internals/nbd.md. What a client does wrong
+// ends at most its own connection.
 #pragma once
 #include <functional>
 #include <memory>
@@ -23,6 +24,8 @@ struct NbdExports {
   ExportLookup lookup;
   std::function<std::vector<std::string>()> list;  // for clients that ask what there is
   Logger log;
+  // For people who ask what an export is; may be absent.
+  std::function<std::string(std::string name)> describe = {};
 };
 
 struct NbdLimits {

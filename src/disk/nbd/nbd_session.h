@@ -1,7 +1,7 @@
 // What handshake and requests share: the connection, and what was agreed on it.
 #pragma once
-#include "disk/nbd/nbd_protocol.h"
 #include "disk/nbd/nbd_server.h"
+#include "disk/nbd/request_rules.h"
 
 namespace ebb::disk::nbd {
 
@@ -11,10 +11,13 @@ class Reader {
   explicit Reader(Stream& stream) : stream_(stream) {}
   // `into` outlives the task. unavailable at the end of the stream.
   Task<Status> read(MutableBytes into);
+  // What is here already, without a coroutine; false if that is too little.
+  bool take(MutableBytes into);
+  Task<Status> skip(std::uint64_t bytes);
 
  private:
   Stream& stream_;
-  Bytes buffer_ = Bytes(16 * KiB);
+  Bytes buffer_ = Bytes(64 * KiB);
   std::size_t begin_ = 0, end_ = 0;
 };
 
@@ -22,8 +25,7 @@ class Reader {
 struct Agreement {
   std::string name;
   std::shared_ptr<BlockDevice> device;
-  bool is_structured = false;   // replies
-  bool has_allocation = false;  // base:allocation was selected
+  Terms terms;
 };
 
 std::uint16_t transmission_flags(const BlockDevice& device, bool is_structured);

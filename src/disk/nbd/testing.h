@@ -19,39 +19,43 @@ class MemoryDevice final : public BlockDevice {
   Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) override {
     check(offset, length);
     note(fmt::format("read {} {}", offset, length));
-    co_await pause();
-    if (failure) co_return fail(*failure);
+    co_await pause(offset);
+    if (auto why = failure_at(offset, length)) co_return fail(*why);
     auto from = data.begin() + static_cast<std::ptrdiff_t>(offset);
     co_return Bytes(from, from + static_cast<std::ptrdiff_t>(length));
   }
   Task<Status> write(std::uint64_t offset, Bytes bytes) override {
     check(offset, bytes.size());
     note(fmt::format("write {} {}", offset, bytes.size()));
-    co_await pause();
-    if (failure) co_return fail(*failure);
+    co_await pause(offset);
+    if (auto why = failure_at(offset, bytes.size())) co_return fail(*why);
     std::copy(bytes.begin(), bytes.end(), data.begin() + static_cast<std::ptrdiff_t>(offset));
     mark(offset, bytes.size(), true);
     co_return Status{};
   }
   Task<Status> flush() override {
     note("flush");
-    co_await pause();
+    auto covered = keep_durable ? data : Bytes();  // what ends after the call is not
+    co_await pause(0);
     if (failure) co_return fail(*failure);
+    durable = std::move(covered);
     co_return Status{};
   }
   Task<Status> trim(std::uint64_t offset, std::uint64_t length) override {
     check(offset, length);
     note(fmt::format("trim {} {}", offset, length));
-    co_return co_await clear(offset, length);
+    co_return co_await clear(offset, length, ZeroMode::may_unmap);
   }
-  Task<Status> write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroMode) override {
+  Task<Status> write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroMode mode) override {
     check(offset, length);
     note(fmt::format("zero {} {}", offset, length));
-    co_return co_await clear(offset, length);
+    co_return co_await clear(offset, length, mode);
   }
+  bool zeroes_fast(std::uint64_t, std::uint64_t) const override { return zeroing_is_fast; }
   Task<Result<std::vector<Extent>>> extents(std::uint64_t offset, std::uint64_t length) override {
     check(offset, length);
     if (failure) co_return fail(*failure);
+    extents_bytes += length;
     std::vector<Extent> out;
     for (auto at = offset; at < offset + length; at += block_bytes) {
       bool is_hole = !allocated[at / block_bytes];
@@ -67,9 +71,13 @@ class MemoryDevice final : public BlockDevice {
   std::vector<bool> allocated;
   std::vector<std::string> log;
   bool keep_log = true;
-  std::optional<Error> failure;     // of everything from now on
-  std::function<Duration()> delay;  // of each request, if set
-  bool read_only = false;
+  std::optional<Error> failure;                     // of everything from now on
+  std::optional<std::uint64_t> broken_at;           // reads and writes of this place fail
+  std::function<Duration()> delay;                  // of each request, if set
+  std::function<Duration(std::uint64_t)> delay_at;  // as delay, by the offset
+  bool read_only = false, zeroing_is_fast = true, keep_durable = false;
+  Bytes durable;                    // what a flush has covered, if that is kept
+  std::uint64_t extents_bytes = 0;  // looked up so far
 
  private:
   void check(std::uint64_t offset, std::uint64_t length) const {
@@ -79,18 +87,23 @@ class MemoryDevice final : public BlockDevice {
   void note(std::string what) {
     if (keep_log) log.push_back(std::move(what));
   }
-  Task<void> pause() {
+  Task<void> pause(std::uint64_t offset) {
     if (delay) co_await sleep_for(loop_, delay());
+    if (delay_at) co_await sleep_for(loop_, delay_at(offset));
+  }
+  std::optional<Error> failure_at(std::uint64_t offset, std::uint64_t length) const {
+    if (failure || !broken_at || *broken_at < offset || *broken_at >= offset + length) return failure;
+    return Error{Code::corrupt, fmt::format("block {} is damaged", *broken_at / block_bytes), {}};
   }
   void mark(std::uint64_t offset, std::uint64_t length, bool is_allocated) {
     for (auto at = offset; at < offset + length; at += block_bytes)
       allocated[at / block_bytes] = is_allocated;
   }
-  Task<Status> clear(std::uint64_t offset, std::uint64_t length) {
-    co_await pause();
+  Task<Status> clear(std::uint64_t offset, std::uint64_t length, ZeroMode mode) {
+    co_await pause(offset);
     if (failure) co_return fail(*failure);
     std::fill_n(data.begin() + static_cast<std::ptrdiff_t>(offset), length, std::byte{0});
-    mark(offset, length, false);
+    mark(offset, length, mode == ZeroMode::keep_space);
     co_return Status{};
   }
   Loop& loop_;
@@ -98,7 +111,8 @@ class MemoryDevice final : public BlockDevice {
 
 // One direction of a pair: bytes that wait to be read.
 struct Pipe {
-  explicit Pipe(Loop& loop) : changed(loop) {}
+  Pipe(Loop& loop, std::size_t room_bytes) : room(room_bytes), changed(loop) {}
+  const std::size_t room;  // a writer waits while this much waits to be read
   std::deque<std::byte> bytes;
   bool closed = false;
   Notify changed;
@@ -115,12 +129,17 @@ class PipeStream final : public Stream {
     auto count = std::min(into.size(), in->bytes.size());
     std::copy_n(in->bytes.begin(), count, into.begin());
     in->bytes.erase(in->bytes.begin(), in->bytes.begin() + static_cast<std::ptrdiff_t>(count));
+    in->changed.notify_all();
     co_return count;
   }
   Task<Status> write_all(std::vector<ByteView> parts) override {
-    if (out_->closed) co_return fail(Code::unavailable, "closed");
-    for (auto part : parts) out_->bytes.insert(out_->bytes.end(), part.begin(), part.end());
-    out_->changed.notify_all();
+    auto out = out_;
+    for (auto part : parts) {
+      while (out->bytes.size() >= out->room && !out->closed) co_await out->changed.wait();
+      if (out->closed) co_return fail(Code::unavailable, "closed");
+      out->bytes.insert(out->bytes.end(), part.begin(), part.end());
+      out->changed.notify_all();
+    }
     co_return Status{};
   }
   void close() override {
@@ -134,8 +153,9 @@ class PipeStream final : public Stream {
   std::shared_ptr<Pipe> in_, out_;
 };
 
-inline std::pair<std::unique_ptr<Stream>, std::unique_ptr<Stream>> make_pipe(Loop& loop) {
-  auto a = std::make_shared<Pipe>(loop), b = std::make_shared<Pipe>(loop);
+inline std::pair<std::unique_ptr<Stream>, std::unique_ptr<Stream>> make_pipe(Loop& loop,
+                                                                             std::size_t room = ~0ull) {
+  auto a = std::make_shared<Pipe>(loop, room), b = std::make_shared<Pipe>(loop, ~0ull);
   return {std::make_unique<PipeStream>(a, b), std::make_unique<PipeStream>(b, a)};
 }
 
