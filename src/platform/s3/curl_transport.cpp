@@ -30,7 +30,6 @@ std::string lower(std::string_view text) {
 Code code_of(CURLcode code) {
   switch (static_cast<int>(code)) {
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
@@ -250,7 +249,9 @@ class CurlTransport::Transfer {
     set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
     set(CURLOPT_PROTOCOLS_STR, "http,https");
     set(CURLOPT_NOPROXY, "*");  // a store is spoken to directly, whatever the environment says
-    set(CURLOPT_NOSIGNAL, 1L);
+    // No alarm is needed, as names are looked up on threads; what is left of it is that libcurl keeps SIGPIPE
+    // away.
+    set(CURLOPT_NOSIGNAL, 0L);
     set(CURLOPT_TCP_NODELAY, 1L);
     set(CURLOPT_TCP_KEEPALIVE, 1L);
     set(CURLOPT_MAXAGE_CONN, kept_idle_seconds);

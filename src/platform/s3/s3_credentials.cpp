@@ -13,9 +13,6 @@ namespace ebb {
 namespace {
 
 constexpr Duration file_fresh = 60s;  // an edited file is seen after so long
-constexpr WallMs refresh_before_ms =
-    300'000;                               // AWS has new keys at least five minutes before the old ones end
-constexpr WallMs retry_after_ms = 30'000;  // between tries to refresh while the old keys are good
 constexpr int token_seconds = 21'600;
 
 std::string_view trimmed(std::string_view text) {
@@ -63,8 +60,8 @@ class FileCredentials final : public S3Credentials {
 
 class InstanceCredentials final : public S3Credentials {
  public:
-  InstanceCredentials(AsioLoop& loop, CurlTransport& transport, std::string endpoint)
-      : loop_(loop), transport_(transport), mutex_(loop), endpoint_(std::move(endpoint)) {}
+  InstanceCredentials(AsioLoop& loop, CurlTransport& transport, std::string endpoint, S3KeyLimits limits)
+      : loop_(loop), transport_(transport), mutex_(loop), endpoint_(std::move(endpoint)), limits_(limits) {}
 
   Task<Result<S3Keys>> keys() override {
     if (is_fresh()) co_return *keys_;
@@ -73,12 +70,12 @@ class InstanceCredentials final : public S3Credentials {
     auto fetched = co_await fetch();
     auto now = loop_.wall_now();
     if (fetched) {
-      keys_ = *fetched, look_again_at_ = now + retry_after_ms;
+      keys_ = *fetched, look_again_at_ = now + to_ms(limits_.ask_again);
       co_return *fetched;
     }
     // The old ones are good until they end.
     if (keys_ && keys_->expires.value_or(0) > now) {
-      look_again_at_ = now + retry_after_ms;
+      look_again_at_ = now + to_ms(limits_.ask_again);
       co_return *keys_;
     }
     co_return fail(std::move(fetched).error().within("credentials of the instance"));
@@ -89,7 +86,7 @@ class InstanceCredentials final : public S3Credentials {
   bool is_fresh() const {
     if (!keys_) return false;
     auto now = loop_.wall_now();
-    if (!keys_->expires || now < *keys_->expires - refresh_before_ms) return true;
+    if (!keys_->expires || now < *keys_->expires - to_ms(limits_.renew_before)) return true;
     return now < *keys_->expires && now < look_again_at_;
   }
 
@@ -113,13 +110,17 @@ class InstanceCredentials final : public S3Credentials {
     auto name = std::string(trimmed(split(role, '\n').front()));
     if (name.empty()) co_return fail(Code::invalid, "this instance has no role");
     EBB_CO_TRY(answer, co_await ask("GET", roles + encode_s3_path(name), proof));
-    co_return keys_from_instance(answer);
+    EBB_CO_TRY(keys, keys_from_instance(answer));
+    if (keys.expires.value_or(0) <= loop_.wall_now())
+      co_return fail(Code::unavailable, "the metadata service gave keys that have ended");
+    co_return keys;
   }
 
   AsioLoop& loop_;
   CurlTransport& transport_;
   AsyncMutex mutex_;
   std::string endpoint_;
+  const S3KeyLimits limits_;
   std::optional<S3Keys> keys_;
   WallMs look_again_at_ = 0;
 };
@@ -205,7 +206,7 @@ Result<S3Keys> keys_from_instance(std::string_view text) {
 }
 
 std::unique_ptr<S3Credentials> make_s3_credentials(AsioLoop& loop, CurlTransport& transport, const S3Url& url,
-                                                   Variables variables) {
+                                                   Variables variables, S3KeyLimits limits) {
   using enum S3Url::Credentials;
   auto from_environment = [&] {
     return std::make_unique<EnvironmentCredentials>(keys_from_environment(variables));
@@ -214,7 +215,7 @@ std::unique_ptr<S3Credentials> make_s3_credentials(AsioLoop& loop, CurlTransport
     auto endpoint = variable(variables, "AWS_EC2_METADATA_SERVICE_ENDPOINT");
     if (endpoint.empty()) endpoint = "http://169.254.169.254";
     while (endpoint.ends_with('/')) endpoint.pop_back();
-    return std::make_unique<InstanceCredentials>(loop, transport, endpoint);
+    return std::make_unique<InstanceCredentials>(loop, transport, endpoint, limits);
   };
   switch (url.credentials) {
     case environment:

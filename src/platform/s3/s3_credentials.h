@@ -35,9 +35,14 @@ using Variables = std::map<std::string, std::string>;
 // AWS_* of this process.
 Variables aws_variables();
 
+struct S3KeyLimits {
+  Duration renew_before = 5min;  // AWS has new keys at least so long before the old ones end
+  Duration ask_again = 30s;      // between tries to renew keys that are still good
+};
+
 // `transport` outlives the result; the metadata service is asked through it.
 std::unique_ptr<S3Credentials> make_s3_credentials(AsioLoop& loop, CurlTransport& transport, const S3Url& url,
-                                                   Variables variables);
+                                                   Variables variables, S3KeyLimits limits = {});
 
 // The pure parts.
 Result<S3Keys> keys_from_environment(const Variables& variables);
