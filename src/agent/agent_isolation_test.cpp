@@ -90,6 +90,19 @@ TEST_F(IsolationTest, AnAgentThatIsStartedCutOffFindsOutInTime) {
   ASSERT_TRUE(run_until([&] { return is_held(); }, 6s));
 }
 
+TEST_F(IsolationTest, AGuestThatCrashesWhileCutOffIsStartedWhenSomebodyAnswers) {
+  run_one(vm("a", 5));
+  cut_off();
+  ASSERT_TRUE(run_until([&] { return is_held(); }, 13s));
+  machines_.crash(VmId("a"));
+  run_for(5min);
+  EXPECT_EQ(machines_of("a"), 0u);
+  control_.report = {};
+  control_.start();
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  EXPECT_EQ(ledger_.runs().size(), 2u);
+}
+
 // Its VM is somebody else's by now: not one more instruction.
 TEST_F(IsolationTest, AHeldGuestThatIsNotWantedAnyMoreDoesNotRunOn) {
   run_one(vm("a", 5));

@@ -7,6 +7,7 @@ constexpr Duration look_period = 5s;  // without news
 constexpr Duration failed_look_period = 1s;
 constexpr Duration retry_first = 1s, retry_max = 60s;
 constexpr Duration conflict_pause = 100ms;
+constexpr std::string_view cut_off_text = "this worker hears neither of the control plane nor of its disk's owner in the store";
 constexpr Duration steady_after = 60s;  // up for so long, a guest's earlier exits are forgiven
 constexpr Duration ask_pause_first = 5ms, ask_pause_max = 200ms, daemon_down_pause = 500ms;
 
@@ -213,6 +214,11 @@ Task<Status> VmRunner::start(WantedVm wish) {
     spec.disks.push_back({disk.id.value, status->nbd_socket, status->nbd_export, disk.read_only, bytes});
   }
   if (!is_current(version)) co_return Status{};
+  if (t_.isolation(wish) == Isolation::Verdict::cut_off) {
+    enter(seen_.state, std::string(cut_off_text));
+    co_await sleep_for(*t_.loop, failed_look_period);
+    co_return Status{};
+  }
   seen_.timings.open_ms = ms_since(open_began);
   auto began = t_.loop->now();
   auto machine = co_await t_.hypervisor->start(std::move(spec));
@@ -264,7 +270,7 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
       break;
     case MachineState::paused:
       if (machine.is_held)
-        trouble = "this worker hears neither of the control plane nor of its disk's owner in the store";
+        trouble = cut_off_text;
       enter(ready_since_ ? VmSeen::running : VmSeen::starting, "paused: " + trouble);
       break;
     case MachineState::exited:

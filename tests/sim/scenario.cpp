@@ -34,6 +34,8 @@ RunResult finish(FleetSim& sim, std::string summary) {
     }
   }
   (void)sim.run_for(10s);
+  // A request of the operator that was repeated late may have begun something new.
+  (void)sim.run_until([&] { return all_is_well(sim); }, 1min);
   sim.check_end();
   RunResult result;
   result.violations = sim.violations();
