@@ -75,7 +75,7 @@ Result<ServedDisk*> DiskDaemon::disk_of(const DiskId& disk, const PoolId& pool) 
   if (slot && slot->pool() != pool)
     return fail_field("pool", "disk '{}' is in pool '{}'", disk, slot->pool());
   if (!slot) {
-    DiskEnv env{&loop_, &files_, &options_, &publish_, pieces_, log_};
+    DiskEnv env{&loop_, &files_, &options_, &publish_, memory_, log_};
     slot = std::make_unique<ServedDisk>(std::move(env), disk, pool, *store->second);
   }
   return slot.get();

@@ -39,7 +39,7 @@ class DiskDaemon {
   Publish publish_;
   Logger log_;
   std::string run_;
-  std::shared_ptr<PieceCache> pieces_ = std::make_shared<PieceCache>();
+  DiskMemory memory_;
   std::unique_ptr<FileLock> lock_;
   std::map<DiskId, std::unique_ptr<ServedDisk>> disks_;
   Scope scope_;

@@ -42,18 +42,14 @@ SegmentHead sample_segment() {
 }
 
 CheckpointRoot sample_root() {
-  return {disk, {7, 2}, 3, 1 * MiB, point(7, 5), {point(5, 3)}, {{0, DiskId("parent"), {3, 1}, 4, 77, 88}}};
+  CheckpointRoot root{disk, {7, 2}, 3, 64 * MiB, point(7, 5), {point(5, 3)}, 12, {}, {}, {}};
+  root.objects = {{2, {DiskId("parent"), {3, 1}, 1, 8192}, 100, 1}, {11, {disk, {7, 2}, 5, 4096}, 20, 20}};
+  root.packs = {{DiskId("parent"), {3, 1}, 4, 1, 500}, {disk, {7, 2}, 3, 1, 90}};
+  root.pages = {{0, 0, 400, 100}, {1, 1, 0, 90}};
+  return root;
 }
 
-MapPage sample_page() {
-  return {disk,
-          {7, 2},
-          3,
-          0,
-          {{disk, {7, 2}, 5, 4096}, {DiskId("parent"), {3, 1}, 1, 8192}},
-          {{0, 2, 0, 0}, {5, 1, 1, 9}},
-          {11, 12, 13}};
-}
+MapPage sample_page() { return {disk, 1, {{0, 2, 2, 0}, {5, 1, 11, 9}}, {11, 12, 13}}; }
 
 // Every shorter object, every object with one bit changed and one with a byte more must be refused.
 void expect_damage_is_refused(const Bytes& good, const std::function<bool(ByteView)>& accepts) {
@@ -176,10 +172,34 @@ TEST(Formats, MapPagesOutOfRangeAreRefused) {
   };
   EXPECT_FALSE(refused([](MapPage&) {}));
   EXPECT_TRUE(refused([](MapPage& p) { p.runs[1].block = 1; })) << "overlapping runs";
-  EXPECT_TRUE(refused([](MapPage& p) { p.runs[1].object = 2; }));
+  EXPECT_TRUE(refused([](MapPage& p) { p.runs[1].object = 0; }));
   EXPECT_TRUE(refused([](MapPage& p) { p.runs[1].block = blocks_per_page; }));
   EXPECT_TRUE(refused([](MapPage& p) { p.crcs.push_back(0); }));
-  EXPECT_TRUE(refused([](MapPage& p) { p.objects[0].data_offset = 100; }));
+}
+
+TEST(Formats, RootsOutOfRangeAreRefused) {
+  auto refused = [](auto change) {
+    auto r = sample_root();
+    change(r);
+    return !decode_checkpoint_root(encode(r));
+  };
+  EXPECT_FALSE(refused([](CheckpointRoot&) {}));
+  EXPECT_TRUE(refused([](CheckpointRoot& r) { r.objects[0].object.data_offset = 100; }));
+  EXPECT_TRUE(refused([](CheckpointRoot& r) { r.objects[0].live = 101; })) << "more live than there are";
+  EXPECT_TRUE(refused([](CheckpointRoot& r) { r.objects[1].id = 2; })) << "an id twice";
+  EXPECT_TRUE(refused([](CheckpointRoot& r) { r.next_object = 11; })) << "an id to come";
+  EXPECT_TRUE(refused([](CheckpointRoot& r) { r.pages[1].pack = 2; }));
+  EXPECT_TRUE(refused([](CheckpointRoot& r) { r.pages[1].bytes = 91; })) << "beyond the pack";
+  EXPECT_TRUE(refused([](CheckpointRoot& r) { r.pages[1].page = 0; })) << "a page twice";
+  EXPECT_TRUE(refused([](CheckpointRoot& r) { r.pages[1].page = 2; })) << "beyond the disk";
+}
+
+TEST(Formats, LargePagesArePackedAndReadBack) {
+  MapPage page{disk, 7, {}, {}};
+  for (std::uint32_t i = 0; i < 2000; ++i) page.runs.push_back({i * 2, 1, 1 + i / 500, i}), page.crcs.push_back(i * 77);
+  auto body = encode(page);
+  EXPECT_LT(body.size(), 2000 * 20 * 3 / 4);
+  EXPECT_EQ(decode_map_page(body), page);
 }
 
 TEST(Formats, LogFileHeadersReadBackAndNoDamageIsAccepted) {

@@ -29,9 +29,10 @@ Task<Status> ImageWriter::open_fresh() {
   EBB_CO_TRY(sealed, co_await seal_all(access_, claim, &cache));
   bool begins_anew = !sealed.empty() || !claim.at.head.lineage.empty();
   EBB_CO_TRY(head, co_await publish_attached(access_, claim, std::move(sealed)));
-  EBB_CO_TRY(loaded, co_await load_map(access_, head.head, &cache));
+  DiskMemory memory;
+  EBB_CO_TRY(loaded, co_await load_map(access_, head.head, &cache, memory.pages));
   ObjectDisk::Parts parts{
-      access_, std::move(head), claim.opener, std::move(loaded), nullptr, std::make_shared<PieceCache>(),
+      access_, std::move(head), claim.opener, std::move(loaded), nullptr, std::move(memory),
       tuning_};
   disk_ = std::make_unique<ObjectDisk>(std::move(parts));
   disk_->start();

@@ -18,8 +18,8 @@ std::string checkpoint_root_key(const DiskId& disk, DiskEpoch epoch, std::uint64
   return fmt::format("m/{}/{}/{:012x}/root", disk, epoch_part(epoch), number);
 }
 
-std::string map_page_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t page) {
-  return fmt::format("m/{}/{}/{:012x}/{:08x}", disk, epoch_part(epoch), checkpoint, page);
+std::string map_pack_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t pack) {
+  return fmt::format("m/{}/{}/{:012x}/{:08x}", disk, epoch_part(epoch), checkpoint, pack);
 }
 
 std::string roots_key(const DiskId& disk, const std::string& nonce) {

@@ -9,7 +9,7 @@ namespace ebb::disk {
 std::string head_key(const DiskId& disk);
 std::string segment_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t seq);
 std::string checkpoint_root_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number);
-std::string map_page_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t page);
+std::string map_pack_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t pack);
 std::string roots_key(const DiskId& disk, const std::string& nonce);
 std::string blob_key(const std::string& id, std::uint64_t chunk);
 inline std::string pool_format_key() { return "format"; }

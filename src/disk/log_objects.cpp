@@ -17,14 +17,11 @@ void LogCache::add(const ReadSegment& segment) {
   segments_.insert_or_assign({segment.head.epoch, segment.head.seq}, segment);
 }
 
-const MapPage* LogCache::find_page(const PageRef& ref) const {
-  auto it = pages_.find(map_page_key(ref.disk, ref.epoch, ref.checkpoint, ref.page));
-  return it == pages_.end() ? nullptr : &it->second;
+const CheckpointRoot* LogCache::find_root(const CheckpointRef& ref) const {
+  return root_ && root_->first == ref ? &root_->second : nullptr;
 }
 
-void LogCache::add_page(const PageRef& ref, MapPage page) {
-  pages_.insert_or_assign(map_page_key(ref.disk, ref.epoch, ref.checkpoint, ref.page), std::move(page));
-}
+void LogCache::add_root(const CheckpointRef& ref, CheckpointRoot root) { root_ = {ref, std::move(root)}; }
 
 Task<Result<LogObject>> read_log_object(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t seq) {
   auto key = segment_key(disk, epoch, seq);

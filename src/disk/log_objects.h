@@ -15,12 +15,12 @@ class LogCache {
   using Place = std::pair<DiskEpoch, std::uint64_t>;
   const ReadSegment* find(DiskEpoch epoch, std::uint64_t seq) const;
   void add(const ReadSegment& segment);
-  const MapPage* find_page(const PageRef& ref) const;
-  void add_page(const PageRef& ref, MapPage page);
+  const CheckpointRoot* find_root(const CheckpointRef& ref) const;
+  void add_root(const CheckpointRef& ref, CheckpointRoot root);
 
  private:
   std::map<Place, ReadSegment> segments_;
-  std::map<std::string, MapPage> pages_;
+  std::optional<std::pair<CheckpointRef, CheckpointRoot>> root_;  // the newest
 };
 
 // not_found: nothing stands in that place. corrupt: neither a fence nor the segment of that place.

@@ -1,3 +1,4 @@
+#include "base/check.h"
 #include "base/checksum.h"
 #include "disk/object_disk.h"
 
@@ -37,16 +38,17 @@ Task<Status> MapReader::fetch(Wanted wanted, Bytes* into) {
 Task<Result<Bytes>> MapReader::read(std::uint64_t offset, std::size_t length) {
   Bytes out(length);
   std::vector<Wanted> wanted;
-  // Everything that depends on the map as it is now happens before the first suspension.
-  for (const auto& piece : map_.find(offset / block_bytes, length / block_bytes)) {
+  EBB_CO_TRY(pieces, co_await map_.find(offset / block_bytes, length / block_bytes));
+  // Everything that depends on the map as it is now happens before the next suspension.
+  for (auto& piece : pieces) {
     if (!piece.object) continue;
-    const auto& object = map_.object(*piece.object);
     auto at = piece.block * block_bytes - offset;
-    std::vector<std::uint32_t> crcs(piece.count);
-    for (std::size_t i = 0; i < crcs.size(); ++i) crcs[i] = map_.crc(piece.block + i);
-    auto resident = resident_ ? resident_(object) : ByteView();
+    auto& crcs = piece.crcs;
+    auto resident = resident_ ? resident_(*piece.object) : ByteView();
     if (resident.empty()) {
-      wanted.push_back({object, piece.data_block, at, piece.block, std::move(crcs)});
+      auto object = piece.object->data_offset ? piece.object : map_.object(*piece.object);
+      CHECK(object && object->data_offset > 0);  // neither in memory nor in the store is nowhere
+      wanted.push_back({*object, piece.data_block, at, piece.block, std::move(crcs)});
       continue;
     }
     auto bytes = resident.subspan(piece.data_block * block_bytes, piece.count * block_bytes);
@@ -69,16 +71,17 @@ Task<Result<Bytes>> MapReader::read(std::uint64_t offset, std::size_t length) {
   co_return out;
 }
 
-std::vector<Extent> MapReader::extents(std::uint64_t offset, std::uint64_t length) const {
+Task<Result<std::vector<Extent>>> MapReader::extents(std::uint64_t offset, std::uint64_t length) {
   std::vector<Extent> out;
-  for (const auto& piece : map_.find(offset / block_bytes, length / block_bytes)) {
+  EBB_CO_TRY(pieces, co_await map_.find(offset / block_bytes, length / block_bytes));
+  for (const auto& piece : pieces) {
     bool is_hole = !piece.object;
     if (!out.empty() && out.back().is_hole == is_hole)
       out.back().length += piece.count * block_bytes;
     else
       out.push_back({piece.block * block_bytes, piece.count * block_bytes, is_hole});
   }
-  return out;
+  co_return out;
 }
 
 }  // namespace ebb::disk

@@ -22,13 +22,13 @@ ObjectDisk::ObjectDisk(Parts parts)
       map_(std::move(parts.loaded.map)),
       lineage_(joined(std::move(parts.loaded.older_lineage), head_.head.lineage)),
       wal_(std::move(parts.wal)),
-      cache_(std::move(parts.cache)),
+      memory_(std::move(parts.memory)),
       tuning_(parts.tuning),
       pipeline_(access_, {head_.head.disk, head_.head.unsealed.back(), wal_ ? wal_->log_id() : std::string()},
-                &map_, wal_.get(), tuning_,
+                map_.get(), wal_.get(), tuning_,
                 {[this](const LogPoint& point) { after_cut(point); }, [](const LogPoint&) {},
                  [this](Error why) { scope_.spawn(lose(std::move(why))); }}),
-      reader_(access_, &map_, cache_.get(),
+      reader_(access_, map_.get(), memory_.pieces.get(),
               [this](const DataObject& object) { return pipeline_.resident(object); }),
       head_lock_(*access_.loop),
       segments_since_checkpoint_(parts.loaded.segments_since_checkpoint),
@@ -69,7 +69,7 @@ Task<Status> ObjectDisk::write_zeroes(std::uint64_t offset, std::uint64_t length
 
 Task<Result<std::vector<Extent>>> ObjectDisk::extents(std::uint64_t offset, std::uint64_t length) {
   if (stopped()) co_return fail(*stopped());
-  co_return reader_.extents(offset, length);
+  co_return co_await reader_.extents(offset, length);
 }
 
 // What class `remote` acknowledges, the store has accepted from us. Class `local` must know by other means that it has no
@@ -114,35 +114,37 @@ Task<Status> ObjectDisk::change_own_head(std::function<Result<Head>(Head)> chang
 
 // ---- checkpoints
 
+// A checkpoint rewrites the pages that changed: the larger the map, the more changes it waits for.
+bool ObjectDisk::checkpoint_is_due() const {
+  if (map_->changed_bytes() > tuning_.map_changes_bytes_max / 2) return true;
+  if (segments_since_checkpoint_ < tuning_.checkpoint_segments) return false;
+  return map_->changed_bytes() * 8 >= map_->stored_bytes() || segments_since_checkpoint_ >= tuning_.checkpoint_segments * 16;
+}
+
 void ObjectDisk::after_cut(const LogPoint& point) {
   ++segments_since_checkpoint_;
-  if (segments_since_checkpoint_ < tuning_.checkpoint_segments || is_checkpointing_) return;
+  if (is_checkpointing_ || !checkpoint_is_due()) return;
   is_checkpointing_ = true;
-  scope_.spawn(write_checkpoint(plan_checkpoint(point)));
+  scope_.spawn(write_checkpoint(begin_checkpoint(point)));
 }
 
-CheckpointPlan ObjectDisk::plan_checkpoint(const LogPoint& point) {
+BlockMap::CheckpointPlan ObjectDisk::begin_checkpoint(const LogPoint& point) {
   segments_since_checkpoint_ = 0;
-  ++checkpoints_;
-  return {head_.head.disk,
-          opener_.epoch,
-          checkpoints_,
-          head_.head.size_bytes,
-          point,
-          lineage_,
-          map_.take_snapshot(head_.head.disk, opener_.epoch, checkpoints_)};
+  map_->freeze();
+  return {head_.head.disk, opener_.epoch, ++checkpoints_, head_.head.size_bytes, point, lineage_};
 }
 
-Task<void> ObjectDisk::write_checkpoint(CheckpointPlan plan) {
+Task<void> ObjectDisk::write_checkpoint(BlockMap::CheckpointPlan plan) {
   auto published = co_await publish_checkpoint(std::move(plan));
   is_checkpointing_ = false;
   checkpoint_ended_.notify_all();
+  pipeline_.go_on();
   if (!published) co_await lose(published.error());
 }
 
-Task<Result<CheckpointRef>> ObjectDisk::publish_checkpoint(CheckpointPlan plan) {
+Task<Status> ObjectDisk::publish_checkpoint(BlockMap::CheckpointPlan plan) {
   auto position = plan.position;
-  EBB_CO_TRY(ref, co_await store_checkpoint(access_, std::move(plan)));
+  EBB_CO_TRY(ref, co_await map_->store_checkpoint(std::move(plan)));
   // HEAD may name only what is committed: a checkpoint must never be ahead of the log.
   for (Backoff wait(*access_.loop); pipeline_.committed().seq < position.seq; co_await wait.wait()) {
     if (stopped()) co_return fail(*stopped());
@@ -154,7 +156,8 @@ Task<Result<CheckpointRef>> ObjectDisk::publish_checkpoint(CheckpointPlan plan) 
     head.unsealed = {ref.position};
     return head;
   }));
-  co_return ref;
+  map_->adopt();
+  co_return Status{};
 }
 
 // ---- the end of our epoch
@@ -165,7 +168,7 @@ Task<Status> ObjectDisk::close_and_checkpoint(std::uint64_t segments_min) {
   if (stopped()) co_return fail(*stopped());
   if (segments_since_checkpoint_ > segments_min) {
     is_checkpointing_ = true;
-    auto published = co_await publish_checkpoint(plan_checkpoint(pipeline_.committed()));
+    auto published = co_await publish_checkpoint(begin_checkpoint(pipeline_.committed()));
     is_checkpointing_ = false;
     if (!published) co_return fail(std::move(published).error());
   }

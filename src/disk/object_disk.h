@@ -3,21 +3,20 @@
 #include "disk/attach/attach.h"
 #include "disk/attach/load_map.h"
 #include "disk/block_device.h"
-#include "disk/checkpoint_writer.h"
-#include "disk/segment_reader.h"
+#include "disk/disk_memory.h"
 #include "disk/write_pipeline.h"
 
 namespace ebb::disk {
 
-// Reads through a map: from memory what the store may not have yet, the rest from the store; every block is
+// Reads through a map, which outlives it: from memory what the store may not have yet, the rest from the store; every block is
 // held against the checksum in the map.
 class MapReader {
  public:
   using Resident = std::function<ByteView(const DataObject&)>;
-  MapReader(StoreAccess access, const BlockMap* map, PieceCache* cache, Resident resident)
+  MapReader(StoreAccess access, BlockMap* map, PieceCache* cache, Resident resident)
       : access_(access), map_(*map), cache_(*cache), resident_(std::move(resident)) {}
   Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length);
-  std::vector<Extent> extents(std::uint64_t offset, std::uint64_t length) const;
+  Task<Result<std::vector<Extent>>> extents(std::uint64_t offset, std::uint64_t length);
 
  private:
   struct Wanted {
@@ -30,7 +29,7 @@ class MapReader {
   Task<Status> fetch(Wanted wanted, Bytes* into);
 
   StoreAccess access_;
-  const BlockMap& map_;
+  BlockMap& map_;
   PieceCache& cache_;
   Resident resident_;
 };
@@ -43,7 +42,7 @@ class ObjectDisk final : public BlockDevice {
     Opener opener;
     LoadedMap loaded;
     std::unique_ptr<Wal> wal;  // null: acknowledged when in the open segment (importing an image)
-    std::shared_ptr<PieceCache> cache;
+    DiskMemory memory;
     DiskTuning tuning;
   };
   explicit ObjectDisk(Parts parts);
@@ -85,9 +84,10 @@ class ObjectDisk final : public BlockDevice {
 
  private:
   void after_cut(const LogPoint& point);
-  CheckpointPlan plan_checkpoint(const LogPoint& point);
-  Task<void> write_checkpoint(CheckpointPlan plan);
-  Task<Result<CheckpointRef>> publish_checkpoint(CheckpointPlan plan);
+  bool checkpoint_is_due() const;
+  BlockMap::CheckpointPlan begin_checkpoint(const LogPoint& point);
+  Task<void> write_checkpoint(BlockMap::CheckpointPlan plan);
+  Task<Status> publish_checkpoint(BlockMap::CheckpointPlan plan);
   Task<Status> change_own_head(std::function<Result<Head>(Head)> change);
   Task<Status> close_and_checkpoint(std::uint64_t segments_min);
   Task<void> lose(Error why);
@@ -96,10 +96,10 @@ class ObjectDisk final : public BlockDevice {
   StoreAccess access_;
   HeadAt head_;
   Opener opener_;
-  BlockMap map_;
+  std::unique_ptr<BlockMap> map_;
   std::vector<LogPoint> lineage_;  // all sealed epochs before ours
   std::unique_ptr<Wal> wal_;
-  std::shared_ptr<PieceCache> cache_;
+  DiskMemory memory_;
   DiskTuning tuning_;
   WritePipeline pipeline_;
   MapReader reader_;

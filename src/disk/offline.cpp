@@ -10,10 +10,11 @@ Task<Result<OfflineView>> open_offline(StoreAccess access, DiskId disk) {
   if (at.head.state == HeadState::deleted) co_return fail(Code::not_found, "disk '{}' was deleted", disk);
   LogCache cache;
   EBB_CO_TRY(followed, co_await follow_unsealed(access, at.head, &cache));
-  EBB_CO_TRY(loaded, co_await load_map(access, followed, &cache));
+  DiskMemory memory;
+  EBB_CO_TRY(loaded, co_await load_map(access, followed, &cache, memory.pages));
   OfflineView view;
   view.device = std::make_unique<ImageDevice>(access, std::move(loaded), at.head.size_bytes,
-                                              std::make_shared<PieceCache>());
+                                              std::move(memory));
   view.head = std::move(at);
   view.followed = std::move(followed);
   co_return view;

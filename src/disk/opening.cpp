@@ -37,7 +37,7 @@ Task<Result<std::vector<LogPoint>>> read_history(StoreAccess access, Head head) 
   if (head.checkpoint) {
     history.push_back(head.checkpoint->position);
     if (head.checkpoint->disk == head.disk) {
-      EBB_CO_TRY(root, co_await read_checkpoint_root(access, *head.checkpoint));
+      EBB_CO_TRY(root, co_await read_checkpoint_root(access, *head.checkpoint, nullptr));
       history.insert(history.end(), root.lineage.begin(), root.lineage.end());
     }
   }
@@ -73,7 +73,7 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
   EBB_CO_TRY(sealed, co_await seal_all(access, claim, tools.cache));
   auto head = claim.at.head;
   record_seals(head, sealed);
-  EBB_CO_TRY(loaded, co_await load_map(access, head, tools.cache));
+  EBB_CO_TRY(loaded, co_await load_map(access, head, tools.cache, tools.memory.pages));
   EBB_CO_TRY(history, co_await read_history(access, head));
   EBB_CO_TRY(chosen, co_await choose_log(&tools, &request, &claim, history));
   EBB_CO_TRY(attached, co_await publish_attached(access, claim, std::move(sealed)));
@@ -86,7 +86,7 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
   opened.replaces_unconfirmed = claim.replaces_unconfirmed;
   opened.disk = std::make_unique<ObjectDisk>(ObjectDisk::Parts{access, std::move(attached), claim.opener,
                                                                std::move(loaded), std::move(wal),
-                                                               tools.pieces, request.tuning});
+                                                               tools.memory, request.tuning});
   EBB_CO_CHECKED(co_await opened.disk->replay(std::move(records)));
   EBB_CO_TRY(kept,
              co_await sweep_logs(tools.files, request.disk_folder, std::move(history), chosen.log.folder));

@@ -22,7 +22,7 @@ struct OpeningTools {
   Files* files = nullptr;
   Trouble* log_trouble = nullptr;
   LogCache* cache = nullptr;  // what a standby has read
-  std::shared_ptr<PieceCache> pieces;
+  DiskMemory memory;
   std::function<void(const Claim&)> on_claimed;  // HEAD says attaching, and us
 };
 

@@ -7,12 +7,11 @@ namespace {
 constexpr Duration silent_max = 10s;  // a store that answers no HEAD read for so long is reported
 }
 
-ImageDevice::ImageDevice(StoreAccess access, LoadedMap loaded, std::uint64_t size_bytes,
-                         std::shared_ptr<PieceCache> cache)
+ImageDevice::ImageDevice(StoreAccess access, LoadedMap loaded, std::uint64_t size_bytes, DiskMemory memory)
     : size_bytes_(size_bytes),
       map_(std::move(loaded.map)),
-      cache_(std::move(cache)),
-      reader_(access, &map_, cache_.get(), {}) {}
+      memory_(std::move(memory)),
+      reader_(access, map_.get(), memory_.pieces.get(), {}) {}
 
 ServedDisk::ServedDisk(DiskEnv env, DiskId disk, PoolId pool, ObjectStore& store)
     : env_(std::move(env)),
@@ -117,7 +116,7 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
 
   stage_ = "reading HEAD";
   OpeningTools tools{
-      access(), env_.files, &life_->log_trouble, &cache_, env_.pieces, [this](const Claim& claim) {
+      access(), env_.files, &life_->log_trouble, &cache_, env_.memory, [this](const Claim& claim) {
         disk_epoch_ = claim.opener.epoch, opener_ = claim.opener.opener;
         stage_ = "sealing what came before";
       }};
@@ -169,8 +168,8 @@ Task<Status> ServedDisk::open_image() {
   if (at.head.state == HeadState::deleted) co_return fail(Code::not_found, "disk '{}' was deleted", disk_);
   if (at.head.state != HeadState::sealed)
     co_return fail(Code::invalid, "disk '{}' is not an image: it has one owner, who may write", disk_);
-  EBB_CO_TRY(loaded, co_await load_map(access(), at.head, &cache_));
-  life_->image = std::make_unique<ImageDevice>(access(), std::move(loaded), at.head.size_bytes, env_.pieces);
+  EBB_CO_TRY(loaded, co_await load_map(access(), at.head, &cache_, env_.memory.pages));
+  life_->image = std::make_unique<ImageDevice>(access(), std::move(loaded), at.head.size_bytes, env_.memory);
   cache_ = {};
   co_return serve();
 }
@@ -201,7 +200,7 @@ Task<void> ServedDisk::run_standby() {
     co_return;
   }
   auto seen = co_await follow_unsealed(access(), at->head, &cache_);
-  if (seen) (void)co_await load_map(access(), *seen, &cache_);
+  if (seen) (void)co_await load_map(access(), *seen, &cache_, env_.memory.pages);
   stage_.clear();
   become(DiskSeen::standby);
 }

@@ -40,7 +40,7 @@ struct DiskEnv {
   Files* files = nullptr;
   const DaemonOptions* options = nullptr;
   const Publish* publish = nullptr;
-  std::shared_ptr<PieceCache> pieces;
+  DiskMemory memory;
   Logger log;
 };
 
@@ -124,8 +124,7 @@ class ServedDisk {
 // A disk that is an image, read-only.
 class ImageDevice final : public BlockDevice {
  public:
-  ImageDevice(StoreAccess access, LoadedMap loaded, std::uint64_t size_bytes,
-              std::shared_ptr<PieceCache> cache);
+  ImageDevice(StoreAccess access, LoadedMap loaded, std::uint64_t size_bytes, DiskMemory memory);
   std::uint64_t size_bytes() const override { return size_bytes_; }
   bool is_read_only() const override { return true; }
   Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) override {
@@ -136,14 +135,14 @@ class ImageDevice final : public BlockDevice {
   Task<Status> trim(std::uint64_t, std::uint64_t) override { return refuse(); }
   Task<Status> write_zeroes(std::uint64_t, std::uint64_t, ZeroMode) override { return refuse(); }
   Task<Result<std::vector<Extent>>> extents(std::uint64_t offset, std::uint64_t length) override {
-    co_return reader_.extents(offset, length);
+    return reader_.extents(offset, length);
   }
 
  private:
   static Task<Status> refuse() { co_return fail(Code::invalid, "an image is read-only"); }
   std::uint64_t size_bytes_;
-  BlockMap map_;
-  std::shared_ptr<PieceCache> cache_;
+  std::unique_ptr<BlockMap> map_;
+  DiskMemory memory_;
   MapReader reader_;
 };
 

@@ -131,8 +131,8 @@ Task<bool> WritePipeline::log_batch() {
 }
 
 Task<bool> WritePipeline::apply(Record record) {
-  while (!stopped_ && !builder_.has_room(record.data_bytes, tuning_.segment_bytes)) {
-    if (uploader_.has_slot())
+  while (!stopped_ && !has_room(record)) {
+    if (uploader_.has_slot() && !builder_.empty())
       cut();
     else
       co_await poke_.wait_for(forever);
@@ -142,15 +142,21 @@ Task<bool> WritePipeline::apply(Record record) {
   co_return true;
 }
 
+bool WritePipeline::has_room(const Record& record) const {
+  // A full map waits for its checkpoint, which begins with a cut.
+  bool map_has_room = map_.changed_bytes() < tuning_.map_changes_bytes_max || (builder_.empty() && !map_.is_frozen());
+  return map_has_room && builder_.has_room(record.data_bytes, tuning_.segment_bytes);
+}
+
 void WritePipeline::apply_now(const Record& record) {
   if (record.kind == WalKind::data) {
     auto data = record.view();
     std::vector<std::uint32_t> crcs(record.count);
     for (std::size_t i = 0; i < crcs.size(); ++i)
       crcs[i] = crc32c(data.subspan(i * block_bytes, block_bytes));
-    auto object = map_.intern({start_.disk, cut_point_.epoch, cut_point_.seq + 1, 0});
+    if (!open_object_) open_object_ = map_.add_object({start_.disk, cut_point_.epoch, cut_point_.seq + 1, 0});
     auto data_block = builder_.add_data(record.write_seq, record.block, data, crcs);
-    map_.set(record.block, crcs, object, data_block);
+    map_.set(record.block, crcs, *open_object_, data_block);
   } else {
     builder_.add_zeroes(record.write_seq, record.block, record.count);
     map_.clear(record.block, record.count);
@@ -172,7 +178,8 @@ Duration WritePipeline::until_cut() const {
 
 void WritePipeline::cut() {
   auto made = builder_.cut(start_.disk, cut_point_, start_.log_id, applied_log_end_);
-  map_.set_data_offset(map_.intern({start_.disk, made.point.epoch, made.point.seq, 0}), made.data_offset);
+  if (auto object = std::exchange(open_object_, std::nullopt))
+    map_.complete_object(*object, made.data_offset, static_cast<std::uint32_t>(made.data_bytes / block_bytes));
   cut_point_ = made.point;
   cut_batches_.emplace(made.point.seq, std::exchange(open_batch_, {}));
   cut_wanted_ = false;

@@ -4,9 +4,9 @@
 #pragma once
 #include <deque>
 
-#include "disk/block_map.h"
 #include "disk/log/segment_uploader.h"
 #include "disk/log/wal.h"
+#include "disk/map/block_map.h"
 #include "env/scope.h"
 
 namespace ebb::disk {
@@ -18,6 +18,7 @@ struct DiskTuning {
   std::size_t pending_bytes_max = 64 * MiB;      // not yet in the store; beyond it writes wait
   Duration age_cut = 2s;                         // a segment is cut when its first write is so old
   std::uint64_t checkpoint_segments = 64;        // between checkpoints
+  std::size_t map_changes_bytes_max = 32 * MiB;  // of the map in memory that no checkpoint has; beyond it writes wait
   std::uint64_t detach_checkpoint_segments = 8;  // a clean detach with more since the last one makes one
   // The announced loss of class `local`: no FLUSH is acknowledged beyond it.
   std::uint64_t unsent_bytes_max = 1 * GiB;
@@ -54,6 +55,8 @@ class WritePipeline {
   Task<Status> flush_to_log();
   // Takes no more writes; ends when everything taken before is in the store.
   Task<Status> close();
+  // A checkpoint has ended: what waited for room in the map may go on.
+  void go_on() { poke_.poke(); }
   // All that waits fails with `why`, and nothing is sent any more.
   void stop(Error why);
   const std::optional<Error>& stopped() const { return stopped_; }
@@ -86,6 +89,7 @@ class WritePipeline {
   Task<bool> log_batch();
   Task<bool> apply(Record record);
   void apply_now(const Record& record);
+  bool has_room(const Record& record) const;
   bool cut_is_due() const;
   Duration until_cut() const;
   void cut();
@@ -104,6 +108,7 @@ class WritePipeline {
   std::deque<Record> batch_;  // taken from the queue, not yet acknowledged
   SegmentBuilder builder_;
   Batch open_batch_;
+  std::optional<ObjectId> open_object_;  // of the segment that is being built, once it has data
   std::map<std::uint64_t, Batch> cut_batches_;
   SegmentUploader uploader_;
   LogPoint cut_point_, committed_;

@@ -85,4 +85,9 @@ Task<RootsRef> store_roots(StoreAccess access, DiskId disk, RootsPage page) {
   co_return ref;
 }
 
+void record_checkpoint(Head& head, const CheckpointRef& checkpoint) {
+  head.checkpoint = checkpoint;
+  std::erase_if(head.lineage, [&](const LogPoint& point) { return point.epoch < checkpoint.position.epoch; });
+}
+
 }  // namespace ebb::disk

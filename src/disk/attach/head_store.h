@@ -35,4 +35,8 @@ Task<Result<RootsPage>> read_roots(StoreAccess access, Head head);
 // Stores `page` as a new object; its reference belongs into HEAD.
 Task<RootsRef> store_roots(StoreAccess access, DiskId disk, RootsPage page);
 
+// HEAD with the checkpoint in it, for a writer that is attached: older lineage lives in the checkpoint's root
+// from now on.
+void record_checkpoint(Head& head, const CheckpointRef& checkpoint);
+
 }  // namespace ebb::disk

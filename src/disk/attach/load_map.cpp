@@ -11,37 +11,6 @@ namespace {
 
 constexpr std::size_t parallel_max = 16;
 
-Task<Result<MapPage>> read_page(StoreAccess access, PageRef ref, LogCache* cache) {
-  if (const auto* known = cache->find_page(ref)) co_return *known;
-  auto key = map_page_key(ref.disk, ref.epoch, ref.checkpoint, ref.page);
-  auto got = co_await access.get(key);
-  if (!got) co_return fail(Code::corrupt, "map page {}: {}", key, got.error().message);
-  if (got->body.size() != ref.bytes || crc32c(got->body) != ref.crc32c) {
-    co_return fail(Code::corrupt, "map page {} is not the one that its checkpoint names", key);
-  }
-  EBB_CO_TRY(page, decode_map_page(got->body));
-  if (page.page != ref.page || page.disk != ref.disk || page.epoch != ref.epoch ||
-      page.checkpoint != ref.checkpoint) {
-    co_return fail(Code::corrupt, "map page {} says that it is another", key);
-  }
-  cache->add_page(ref, page);
-  co_return page;
-}
-
-Task<Status> load_pages(StoreAccess access, CheckpointRoot root, BlockMap* map, LogCache* cache) {
-  for (std::size_t at = 0; at < root.pages.size(); at += parallel_max) {
-    std::vector<Task<Result<MapPage>>> reads;
-    auto end = std::min(root.pages.size(), at + parallel_max);
-    for (auto i = at; i < end; ++i) reads.push_back(read_page(access, root.pages[i], cache));
-    auto pages = co_await when_all(*access.loop, std::move(reads));
-    for (std::size_t i = 0; i < pages.size(); ++i) {
-      EBB_CO_TRY(page, std::move(pages[i]));
-      EBB_CO_CHECKED(map->load(page, root.pages[at + i]));
-    }
-  }
-  co_return Status{};
-}
-
 Task<Result<ReadSegment>> read_segment(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t seq,
                                        LogCache* cache) {
   if (const auto* known = cache->find(epoch, seq)) co_return *known;
@@ -80,7 +49,8 @@ Task<Result<LogPoint>> roll_forward(StoreAccess access, DiskId disk, LogPoint la
 
 }  // namespace
 
-Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, CheckpointRef ref) {
+Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, CheckpointRef ref, LogCache* cache) {
+  if (const auto* known = cache ? cache->find_root(ref) : nullptr) co_return *known;
   auto key = checkpoint_root_key(ref.disk, ref.epoch, ref.number);
   auto got = co_await access.get(key);
   if (!got) co_return fail(Code::corrupt, "checkpoint {}: {}", key, got.error().message);
@@ -90,25 +60,26 @@ Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, Checkpoint
   EBB_CO_TRY(root, decode_checkpoint_root(got->body));
   if (root.disk != ref.disk || root.position != ref.position)
     co_return fail(Code::corrupt, "checkpoint {} says that it is another", key);
+  if (cache) cache->add_root(ref, root);
   co_return root;
 }
 
-Task<Result<LoadedMap>> load_map(StoreAccess access, Head head, LogCache* cache) {
-  LoadedMap out{BlockMap(head.size_bytes), {}, 0};
+Task<Result<LoadedMap>> load_map(StoreAccess access, Head head, LogCache* cache, std::shared_ptr<PageCache> pages) {
+  LoadedMap out{std::make_unique<BlockMap>(access, std::move(pages), head.size_bytes), {}, 0};
   LogPoint last;
   if (head.checkpoint) {
-    EBB_CO_TRY(root, co_await read_checkpoint_root(access, *head.checkpoint));
+    EBB_CO_TRY(root, co_await read_checkpoint_root(access, *head.checkpoint, cache));
     if (root.size_bytes > head.size_bytes)
       co_return fail(Code::corrupt, "the checkpoint of {} is larger than the disk", head.disk);
     if (root.disk == head.disk) out.older_lineage = root.lineage;
-    EBB_CO_CHECKED(co_await load_pages(access, root, &out.map, cache));
     last = root.position;
+    out.map->start_from(std::move(root));
   }
   for (const auto& end : head.lineage) {
     bool goes_on = head.checkpoint && head.checkpoint->disk == head.disk && last.epoch == end.epoch;
     if (!goes_on) last.epoch = end.epoch, last.opener = end.opener, last.seq = 0;
     out.segments_since_checkpoint += end.seq - std::min(last.seq, end.seq);
-    EBB_CO_TRY(reached, co_await roll_forward(access, head.disk, last, end, &out.map, cache));
+    EBB_CO_TRY(reached, co_await roll_forward(access, head.disk, last, end, out.map.get(), cache));
     last = reached;
   }
   co_return out;

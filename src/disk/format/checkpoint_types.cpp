@@ -8,7 +8,8 @@ namespace ebb::disk {
 namespace {
 
 constexpr auto root_magic = magic_of("EBBCKPT1"), page_magic = magic_of("EBBPAGE1");
-constexpr std::size_t point_bytes_min = 46, page_ref_bytes_min = 46, object_bytes_min = 38, run_bytes = 16;
+constexpr std::size_t point_bytes_min = 46, owner_bytes_min = 18, object_bytes = 28, pack_bytes = 20, page_ref_bytes = 16,
+                      run_bytes = 16;
 
 void append_epoch(Bytes& out, DiskEpoch e) {
   append_le(out, e.placement);
@@ -40,6 +41,23 @@ LogPoint read_point(WireReader& in) {
   return p;
 }
 
+// Who wrote objects: a disk in one epoch. Few, and named by many.
+using Writer = std::pair<DiskId, DiskEpoch>;
+
+class WriterTable {
+ public:
+  std::uint32_t index_of(const DiskId& disk, DiskEpoch epoch) {
+    auto [it, is_new] = index_.try_emplace({disk, epoch}, static_cast<std::uint32_t>(writers_.size()));
+    if (is_new) writers_.push_back({disk, epoch});
+    return it->second;
+  }
+  const std::vector<Writer>& writers() const { return writers_; }
+
+ private:
+  std::map<Writer, std::uint32_t> index_;
+  std::vector<Writer> writers_;
+};
+
 Status check_root(const CheckpointRoot& r) {
   if (!is_valid_name(r.disk.str()) || r.number == 0 || r.size_bytes % block_bytes != 0 ||
       r.size_bytes > disk_bytes_max) {
@@ -47,10 +65,23 @@ Status check_root(const CheckpointRoot& r) {
   }
   if (!r.position.chain.empty() && !is_sha256_hex(r.position.chain))
     return fail(Code::corrupt, "a checkpoint has no valid chain");
+  ObjectId next_object = 1;
+  for (const auto& o : r.objects) {
+    if (o.id < next_object || o.id >= r.next_object || !is_valid_name(o.object.disk.str()) || o.object.seq == 0 ||
+        o.object.seq > seq_max || o.object.data_offset == 0 || o.object.data_offset % block_bytes != 0 ||
+        o.blocks > segment_data_blocks_max || o.live > o.blocks) {
+      return fail(Code::corrupt, "a checkpoint's root has an object out of range");
+    }
+    next_object = o.id + 1;
+  }
+  for (const auto& pack : r.packs) {
+    if (!is_valid_name(pack.disk.str()) || pack.checkpoint == 0 || pack.number == 0 || pack.bytes > pack_bytes_max)
+      return fail(Code::corrupt, "a checkpoint's root has a pack out of range");
+  }
   std::uint64_t next = 0, pages = (r.size_bytes / block_bytes + blocks_per_page - 1) / blocks_per_page;
   for (const auto& ref : r.pages) {
-    if (ref.page < next || ref.page >= pages || !is_valid_name(ref.disk.str()) || ref.bytes == 0 ||
-        ref.bytes > checkpoint_bytes_max) {
+    if (ref.page < next || ref.page >= pages || ref.pack >= r.packs.size() || ref.bytes == 0 ||
+        std::uint64_t{ref.offset} + ref.bytes > r.packs[ref.pack].bytes) {
       return fail(Code::corrupt, "a checkpoint's root has a page out of order");
     }
     next = ref.page + std::uint64_t{1};
@@ -60,15 +91,8 @@ Status check_root(const CheckpointRoot& r) {
 
 Status check_page(const MapPage& p) {
   std::uint64_t next = 0, blocks = 0;
-  for (const auto& object : p.objects) {
-    if (!is_valid_name(object.disk.str()) || object.seq == 0 || object.seq > seq_max ||
-        object.data_offset == 0 || object.data_offset % block_bytes != 0) {
-      return fail(Code::corrupt, "a map page names an object out of range");
-    }
-  }
   for (const auto& run : p.runs) {
-    if (run.count == 0 || run.block < next || run.object >= p.objects.size())
-      return fail(Code::corrupt, "a map page is out of order");
+    if (run.count == 0 || run.block < next || run.object == 0) return fail(Code::corrupt, "a map page is out of order");
     next = std::uint64_t{run.block} + run.count;
     if (next > blocks_per_page || std::uint64_t{run.data_block} + run.count > segment_data_blocks_max) {
       return fail(Code::corrupt, "a map page has a run out of range");
@@ -83,6 +107,20 @@ Status check_page(const MapPage& p) {
 }  // namespace
 
 Bytes encode(const CheckpointRoot& r) {
+  WriterTable writers;
+  Bytes objects, packs;
+  for (const auto& o : r.objects) {
+    append_le(objects, o.id);
+    append_le(objects, writers.index_of(o.object.disk, o.object.epoch));
+    append_le(objects, o.object.seq);
+    for (auto number : {o.object.data_offset, o.blocks, o.live}) append_le(objects, number);
+  }
+  for (const auto& pack : r.packs) {
+    append_le(packs, writers.index_of(pack.disk, pack.epoch));
+    append_le(packs, pack.checkpoint);
+    append_le(packs, pack.number);
+    append_le(packs, pack.bytes);
+  }
   Bytes out = begin_object(root_magic);
   append_text(out, r.disk.str());
   append_epoch(out, r.epoch);
@@ -91,23 +129,28 @@ Bytes encode(const CheckpointRoot& r) {
   append_point(out, r.position);
   append_le(out, static_cast<std::uint32_t>(r.lineage.size()));
   for (const auto& point : r.lineage) append_point(out, point);
+  append_le(out, static_cast<std::uint32_t>(writers.writers().size()));
+  for (const auto& [disk, epoch] : writers.writers()) {
+    append_text(out, disk.str());
+    append_epoch(out, epoch);
+  }
+  append_le(out, r.next_object);
+  append_le(out, static_cast<std::uint32_t>(r.objects.size()));
+  append(out, objects);
+  append_le(out, static_cast<std::uint32_t>(r.packs.size()));
+  append(out, packs);
   append_le(out, static_cast<std::uint32_t>(r.pages.size()));
   for (const auto& ref : r.pages) {
-    append_le(out, ref.page);
-    append_text(out, ref.disk.str());
-    append_epoch(out, ref.epoch);
-    append_le(out, ref.checkpoint);
-    append_le(out, ref.bytes);
-    append_le(out, ref.crc32c);
+    for (auto number : {ref.page, ref.pack, ref.offset, ref.bytes}) append_le(out, number);
   }
-  append_le(out, std::uint64_t{0});  // live bytes, for cleaning
-  finish_object(out);
+  append_le(out, std::uint32_t{0});  // condemned objects, for reclaim
+  finish_packed_object(out);
   return out;
 }
 
 Result<CheckpointRoot> decode_checkpoint_root(ByteView object) {
   constexpr std::string_view what = "a checkpoint's root";
-  EBB_TRY(body, open_object(object, root_magic, what));
+  EBB_TRY(body, open_packed_object(object, root_magic, checkpoint_unpacked_bytes_max, what));
   WireReader in(body);
   CheckpointRoot r;
   r.disk = DiskId(in.text());
@@ -117,17 +160,37 @@ Result<CheckpointRoot> decode_checkpoint_root(ByteView object) {
   r.position = read_point(in);
   r.lineage.resize(in.count(point_bytes_min));
   for (auto& point : r.lineage) point = read_point(in);
-  r.pages.resize(in.count(page_ref_bytes_min));
-  for (auto& ref : r.pages) {
-    ref.page = in.number<std::uint32_t>();
-    ref.disk = DiskId(in.text());
-    ref.epoch = read_epoch(in);
-    ref.checkpoint = in.number<std::uint64_t>();
-    ref.bytes = in.number<std::uint64_t>();
-    ref.crc32c = in.number<std::uint32_t>();
+  std::vector<Writer> writers(in.count(owner_bytes_min));
+  for (auto& [disk, epoch] : writers) disk = DiskId(in.text()), epoch = read_epoch(in);
+  bool is_known = true;
+  auto read_writer = [&](DiskId& disk, DiskEpoch& epoch) {
+    auto index = in.number<std::uint32_t>();
+    is_known &= index < writers.size();
+    if (is_known) std::tie(disk, epoch) = writers[index];
+  };
+  r.next_object = in.number<std::uint32_t>();
+  r.objects.resize(in.count(object_bytes));
+  for (auto& o : r.objects) {
+    o.id = in.number<std::uint32_t>();
+    read_writer(o.object.disk, o.object.epoch);
+    o.object.seq = in.number<std::uint64_t>();
+    for (auto* number : {&o.object.data_offset, &o.blocks, &o.live}) *number = in.number<std::uint32_t>();
   }
-  in.number<std::uint64_t>();
+  r.packs.resize(in.count(pack_bytes));
+  for (auto& pack : r.packs) {
+    read_writer(pack.disk, pack.epoch);
+    pack.checkpoint = in.number<std::uint64_t>();
+    pack.number = in.number<std::uint32_t>();
+    pack.bytes = in.number<std::uint32_t>();
+  }
+  r.pages.resize(in.count(page_ref_bytes));
+  for (auto& ref : r.pages) {
+    for (auto* number : {&ref.page, &ref.pack, &ref.offset, &ref.bytes}) *number = in.number<std::uint32_t>();
+  }
+  if (in.number<std::uint32_t>() != 0)
+    return fail(Code::invalid, "{} condemns objects; this program does not know how", what);
   EBB_CHECKED(in.finish(what));
+  if (!is_known) return fail(Code::corrupt, "{} names a writer that it does not know", what);
   EBB_CHECKED(check_root(r));
   return r;
 }
@@ -135,58 +198,32 @@ Result<CheckpointRoot> decode_checkpoint_root(ByteView object) {
 Bytes encode(const MapPage& p) {
   Bytes out = begin_object(page_magic);
   append_text(out, p.disk.str());
-  append_epoch(out, p.epoch);
-  append_le(out, p.checkpoint);
   append_le(out, p.page);
-  append_le(out, static_cast<std::uint32_t>(p.objects.size()));
-  for (const auto& o : p.objects) {
-    append_text(out, o.disk.str());
-    append_le(out, std::uint32_t{0});
-    append_epoch(out, o.epoch);
-    append_le(out, o.seq);
-    append_le(out, o.data_offset);
-    append_le(out, std::uint32_t{0});
-  }
   append_le(out, static_cast<std::uint32_t>(p.runs.size()));
   for (const auto& run : p.runs) {
     for (auto number : {run.block, run.count, run.object, run.data_block}) append_le(out, number);
   }
   append_le(out, static_cast<std::uint32_t>(p.crcs.size()));
   append(out, std::as_bytes(std::span(p.crcs)));
-  finish_object(out);
+  finish_packed_object(out);
   return out;
 }
 
 Result<MapPage> decode_map_page(ByteView object) {
   constexpr std::string_view what = "a map page";
-  EBB_TRY(body, open_object(object, page_magic, what));
+  EBB_TRY(body, open_packed_object(object, page_magic, page_unpacked_bytes_max, what));
   WireReader in(body);
   MapPage p;
   p.disk = DiskId(in.text());
-  p.epoch = read_epoch(in);
-  p.checkpoint = in.number<std::uint64_t>();
   p.page = in.number<std::uint32_t>();
-  p.objects.resize(in.count(object_bytes_min));
-  std::uint32_t unknown = 0;
-  for (auto& o : p.objects) {
-    o.disk = DiskId(in.text());
-    unknown |= in.number<std::uint32_t>();
-    o.epoch = read_epoch(in);
-    o.seq = in.number<std::uint64_t>();
-    o.data_offset = in.number<std::uint32_t>();
-    unknown |= in.number<std::uint32_t>();
-  }
   p.runs.resize(in.count(run_bytes));
   for (auto& run : p.runs) {
-    for (auto* number : {&run.block, &run.count, &run.object, &run.data_block})
-      *number = in.number<std::uint32_t>();
+    for (auto* number : {&run.block, &run.count, &run.object, &run.data_block}) *number = in.number<std::uint32_t>();
   }
   p.crcs.resize(in.count(4));
   auto crcs = in.bytes(p.crcs.size() * 4);
   if (!crcs.empty()) std::memcpy(p.crcs.data(), crcs.data(), crcs.size());
   EBB_CHECKED(in.finish(what));
-  if (unknown != 0)
-    return fail(Code::invalid, "a map page names objects of a kind that this program does not know");
   EBB_CHECKED(check_page(p));
   return p;
 }

@@ -1,5 +1,5 @@
-// A checkpoint: the map of a disk at exactly one committed log position. A root names pages, of which many
-// are older checkpoints' or a parent's.
+// A checkpoint: the map of a disk at exactly one committed log position. Its root knows all objects that hold
+// data of the disk, and where each page of the map lies, of which many are older checkpoints' or a parent's.
 #pragma once
 #include <string>
 #include <vector>
@@ -9,13 +9,40 @@
 
 namespace ebb::disk {
 
-struct PageRef {
-  std::uint32_t page = 0;
+// An object that holds data: a segment.
+struct DataObject {
+  DiskId disk;
+  DiskEpoch epoch;
+  std::uint64_t seq = 0;
+  std::uint32_t data_offset = 0;  // 0: not known yet, its head is not made
+  auto operator<=>(const DataObject&) const = default;
+};
+
+// Names an object within one disk and its forks; rises, never used again.
+using ObjectId = std::uint32_t;
+
+struct MapObject {
+  ObjectId id = 0;
+  DataObject object;
+  std::uint32_t blocks = 0;  // of data in it
+  std::uint32_t live = 0;    // of them, how many this map refers to
+  bool operator==(const MapObject&) const = default;
+};
+
+// An object with many map pages in it.
+struct PagePack {
   DiskId disk;
   DiskEpoch epoch;
   std::uint64_t checkpoint = 0;
-  std::uint64_t bytes = 0;
-  std::uint32_t crc32c = 0;
+  std::uint32_t number = 0;
+  std::uint32_t bytes = 0;
+  auto operator<=>(const PagePack&) const = default;
+};
+
+struct PageRef {
+  std::uint32_t page = 0;
+  std::uint32_t pack = 0;  // index in the root's packs
+  std::uint32_t offset = 0, bytes = 0;
   bool operator==(const PageRef&) const = default;
 };
 
@@ -26,34 +53,25 @@ struct CheckpointRoot {
   std::uint64_t size_bytes = 0;
   LogPoint position;
   std::vector<LogPoint> lineage;  // all sealed epochs of this disk up to the position
-  std::vector<PageRef> pages;     // by page, rising; what is not here reads as zeroes
+  ObjectId next_object = 1;
+  std::vector<MapObject> objects;  // by id, rising
+  std::vector<PagePack> packs;
+  std::vector<PageRef> pages;  // by page, rising; what is not here reads as zeroes
   bool operator==(const CheckpointRoot&) const = default;
-};
-
-// A segment that holds data, as the map refers to it.
-struct DataObject {
-  DiskId disk;
-  DiskEpoch epoch;
-  std::uint64_t seq = 0;
-  std::uint32_t data_offset = 0;
-  auto operator<=>(const DataObject&) const = default;
 };
 
 struct MapRun {
   std::uint32_t block = 0;  // in this page
   std::uint32_t count = 0;
-  std::uint32_t object = 0;
+  ObjectId object = 0;
   std::uint32_t data_block = 0;
   bool operator==(const MapRun&) const = default;
 };
 
 struct MapPage {
-  DiskId disk;
-  DiskEpoch epoch;
-  std::uint64_t checkpoint = 0;
+  DiskId disk;  // whose checkpoint wrote it
   std::uint32_t page = 0;
-  std::vector<DataObject> objects;
-  std::vector<MapRun> runs;
+  std::vector<MapRun> runs;         // by block, not overlapping
   std::vector<std::uint32_t> crcs;  // one for each block of each run
   bool operator==(const MapPage&) const = default;
 };

@@ -1,0 +1,261 @@
+#include "disk/map/block_map.h"
+
+#include "base/check.h"
+#include "disk/block_device.h"
+#include "disk/keys.h"
+#include "env/scope.h"
+
+namespace ebb::disk {
+
+BlockMap::BlockMap(StoreAccess access, std::shared_ptr<PageCache> cache, std::uint64_t size_bytes)
+    : access_(access), cache_(std::move(cache)), blocks_(size_bytes / block_bytes) {}
+
+void BlockMap::start_from(CheckpointRoot root) {
+  CHECK(changed_.pages.empty() && root_.objects.empty());
+  use_root(std::move(root));
+}
+
+void BlockMap::use_root(CheckpointRoot root) {
+  root_ = std::move(root);
+  stored_bytes_ = 0;
+  for (const auto& ref : root_.pages) stored_bytes_ += ref.bytes;
+}
+
+// ---- changes
+
+const PageDelta* BlockMap::Changes::find(std::uint32_t page) const {
+  auto it = pages.find(page);
+  return it == pages.end() ? nullptr : &it->second;
+}
+
+std::vector<BlockMap::Span> BlockMap::spans(std::uint64_t block, std::uint64_t count) const {
+  CHECK(block + count <= blocks_);
+  std::vector<Span> out;
+  for (auto end = block + count; block < end;) {
+    auto begin = static_cast<std::uint32_t>(block % blocks_per_page);
+    auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(end - block, blocks_per_page - begin));
+    out.push_back({static_cast<std::uint32_t>(block / blocks_per_page), begin, begin + length});
+    block += length;
+  }
+  return out;
+}
+
+template <class Change>
+void BlockMap::change_pages(std::uint64_t block, std::uint64_t count, Change change) {
+  for (const auto& span : spans(block, count)) {
+    auto [it, is_new] = changed_.pages.try_emplace(span.page);
+    if (!is_new) changed_.bytes -= it->second.bytes();
+    change(it->second, span);
+    changed_.bytes += it->second.bytes();
+  }
+}
+
+ObjectId BlockMap::add_object(const DataObject& object) {
+  root_.objects.push_back({root_.next_object, object, 0, 0});
+  return root_.next_object++;
+}
+
+void BlockMap::complete_object(ObjectId id, std::uint32_t data_offset, std::uint32_t blocks) {
+  auto it = std::ranges::lower_bound(root_.objects, id, {}, &MapObject::id);
+  CHECK(it != root_.objects.end() && it->id == id);
+  it->object.data_offset = data_offset;
+  it->blocks = blocks;
+}
+
+void BlockMap::set(std::uint64_t block, std::span<const std::uint32_t> crcs, ObjectId object,
+                   std::uint32_t data_block) {
+  change_pages(block, crcs.size(), [&](PageDelta& delta, const Span& span) {
+    auto count = span.end - span.begin;
+    delta.set(span.begin, crcs.first(count), object, data_block);
+    crcs = crcs.subspan(count), data_block += count;
+  });
+}
+
+void BlockMap::clear(std::uint64_t block, std::uint64_t count) {
+  change_pages(block, count, [](PageDelta& delta, const Span& span) { delta.clear(span.begin, span.end - span.begin); });
+}
+
+Status BlockMap::apply(const ReadSegment& segment) {
+  const auto& h = segment.head;
+  for (const auto& e : h.extents) {
+    if (e.block + e.count <= blocks_) continue;
+    return fail(Code::corrupt, "segment {}/{}/{} writes beyond the end of the disk", h.disk, h.epoch.text(), h.seq);
+  }
+  auto id = add_object({h.disk, h.epoch, h.seq, segment.data_offset});
+  complete_object(id, segment.data_offset, static_cast<std::uint32_t>(h.crcs.size()));
+  for (const auto& e : h.extents) {
+    if (e.kind == ExtentKind::zeroes)
+      clear(e.block, e.count);
+    else
+      set(e.block, std::span(h.crcs).subspan(e.data_block, e.count), id, e.data_block);
+  }
+  return {};
+}
+
+// ---- looking
+
+const MapObject* BlockMap::entry(ObjectId id) const {
+  auto it = std::ranges::lower_bound(root_.objects, id, {}, &MapObject::id);
+  return it != root_.objects.end() && it->id == id ? &*it : nullptr;
+}
+
+std::optional<DataObject> BlockMap::object(const DataObject& incomplete) const {
+  for (auto it = root_.objects.rbegin(); it != root_.objects.rend(); ++it) {
+    const auto& object = it->object;
+    if (object.seq == incomplete.seq && object.epoch == incomplete.epoch && object.disk == incomplete.disk)
+      return object;
+  }
+  return std::nullopt;
+}
+
+bool BlockMap::is_covered(const Span& span) const {
+  const auto* delta = changed_.find(span.page);
+  if (delta && delta->covers(span.begin, span.end)) return true;
+  const auto* frozen = frozen_ ? frozen_->find(span.page) : nullptr;
+  return frozen && frozen->covers(span.begin, span.end);
+}
+
+// Until all pages that show through are in memory at once, under the root as it is at the end.
+Task<Result<std::vector<MapPiece>>> BlockMap::find(std::uint64_t block, std::uint64_t count) {
+  constexpr std::size_t parallel_max = 16;
+  const auto wanted = spans(block, count);
+  std::map<std::uint32_t, std::pair<PagePlace, PageHandle>> pages;
+  for (;;) {
+    std::vector<PagePlace> missing;
+    for (const auto& span : wanted) {
+      auto place = is_covered(span) ? std::nullopt : place_of(span.page);
+      auto& [held, page] = pages[span.page];
+      if (!place) page = nullptr;
+      if (!place || (page && held == *place)) continue;
+      held = *place, page = cache_->find(place->key);
+      if (!page && missing.size() < parallel_max) missing.push_back(*place);
+    }
+    if (missing.empty()) break;
+    std::vector<Task<Result<PageHandle>>> fetches;
+    for (const auto& place : missing) fetches.push_back(fetch(place));
+    auto fetched = co_await when_all(*access_.loop, std::move(fetches));
+    for (std::size_t i = 0; i < missing.size(); ++i) {
+      EBB_CO_TRY(page, std::move(fetched[i]));
+      pages[missing[i].page] = {missing[i], std::move(page)};
+    }
+  }
+  std::vector<MapPiece> out;
+  for (const auto& span : wanted) append_pieces(span, pages[span.page].second.get(), out);
+  for (const auto& piece : out) {
+    if (!piece.object || piece.object->seq > 0) continue;
+    co_return fail(Code::corrupt, "block {}: the map names an object that its checkpoint does not know", piece.block);
+  }
+  co_return out;
+}
+
+// Three layers: changed above frozen above stored.
+void BlockMap::append_pieces(const Span& span, const LoadedPage* stored, std::vector<MapPiece>& out) const {
+  const PageDelta* layers[] = {changed_.find(span.page), frozen_ ? frozen_->find(span.page) : nullptr};
+  auto first = std::uint64_t{span.page} * blocks_per_page;
+  for (auto at = span.begin; at < span.end;) {
+    auto silent = span.end;
+    bool is_decided = false;
+    for (const auto* layer : layers) {
+      if (!layer || is_decided) continue;
+      auto until = layer->silent_until(at, silent);
+      if (until > at) {
+        silent = until;
+        continue;
+      }
+      auto above = layer->entries_from(at);
+      if (!above.empty() && above.front().block == at) {
+        append_data(first + at, above.front().object, above.front().data_block, {&above.front().crc32c, 1}, out);
+        ++at;
+      } else {
+        auto end = std::min(layer->cleared_at(at)->end, silent);
+        if (!above.empty()) end = std::min(end, above.front().block);
+        append_stored({span.page, at, end}, nullptr, out);
+        at = end;
+      }
+      is_decided = true;
+    }
+    if (is_decided) continue;
+    append_stored({span.page, at, silent}, stored, out);
+    at = silent;
+  }
+}
+
+void BlockMap::append_stored(const Span& span, const LoadedPage* stored, std::vector<MapPiece>& out) const {
+  auto first = std::uint64_t{span.page} * blocks_per_page;
+  auto hole = [&](std::uint32_t begin, std::uint32_t end) {
+    if (begin >= end) return;
+    if (!out.empty() && !out.back().object && out.back().block + out.back().count == first + begin)
+      out.back().count += end - begin;
+    else
+      out.push_back({first + begin, end - begin, std::nullopt, 0, {}});
+  };
+  auto at = span.begin;
+  const auto& page = stored ? stored->page() : MapPage{};
+  for (auto i = stored ? stored->run_at(at) : 0; i < page.runs.size() && page.runs[i].block < span.end; ++i) {
+    const auto& run = page.runs[i];
+    auto begin = std::max(at, run.block), end = std::min(span.end, run.block + run.count);
+    hole(at, begin);
+    auto skip = begin - run.block;
+    append_data(first + begin, run.object, run.data_block + skip,
+                std::span(page.crcs).subspan(stored->crc_at(i) + skip, end - begin), out);
+    at = end;
+  }
+  hole(at, span.end);
+}
+
+void BlockMap::append_data(std::uint64_t block, ObjectId object, std::uint32_t data_block,
+                           std::span<const std::uint32_t> crcs, std::vector<MapPiece>& out) const {
+  const auto* known = entry(object);
+  if (!known) {
+    out.push_back({block, crcs.size(), DataObject{}, data_block, {}});
+    return;
+  }
+  if (!out.empty()) {
+    auto& last = out.back();
+    bool goes_on = last.object == known->object && last.block + last.count == block &&
+                   last.data_block + last.count == data_block;
+    if (goes_on) {
+      last.count += crcs.size();
+      last.crcs.insert(last.crcs.end(), crcs.begin(), crcs.end());
+      return;
+    }
+  }
+  out.push_back({block, crcs.size(), known->object, data_block, {crcs.begin(), crcs.end()}});
+}
+
+// ---- pages
+
+std::optional<BlockMap::PagePlace> BlockMap::place_of(std::uint32_t page) const {
+  auto it = std::ranges::lower_bound(root_.pages, page, {}, &PageRef::page);
+  if (it == root_.pages.end() || it->page != page) return std::nullopt;
+  return PagePlace{page, {root_.packs[it->pack], it->offset}, it->bytes};
+}
+
+// One fetch at a time for one page, however many ask.
+Task<Result<PageHandle>> BlockMap::fetch(PagePlace place) {
+  if (auto known = cache_->find(place.key)) co_return known;
+  auto& slot = fetching_[place.key];
+  if (!slot) slot = std::make_shared<AsyncMutex>(*access_.loop);
+  auto mutex = slot;
+  auto turn = co_await mutex->lock();
+  auto page = cache_->find(place.key);
+  Result<PageHandle> fetched = page;
+  if (!page) fetched = co_await fetch_from_store(place);
+  if (fetched) cache_->add(place.key, *fetched);
+  fetching_.erase(place.key);
+  co_return fetched;
+}
+
+Task<Result<PageHandle>> BlockMap::fetch_from_store(PagePlace place) {
+  const auto& pack = place.key.pack;
+  auto key = map_pack_key(pack.disk, pack.epoch, pack.checkpoint, pack.number);
+  auto got = co_await access_.get_range(key, place.key.offset, place.bytes);
+  if (!got) co_return fail(Code::corrupt, "map page {} in {}: {}", place.page, key, got.error().message);
+  auto page = decode_map_page(*got);
+  if (!page) co_return fail(std::move(page).error().within(fmt::format("map page {} in {}", place.page, key)));
+  if (page->page != place.page || page->disk != pack.disk)
+    co_return fail(Code::corrupt, "map page {} in {} says that it is another", place.page, key);
+  co_return std::make_shared<const LoadedPage>(std::move(*page));
+}
+
+}  // namespace ebb::disk
