@@ -25,7 +25,8 @@ Task<Status> ImageWriter::begin(DiskId disk, std::uint64_t size_bytes) {
 // A former import that did not get to its end is taken over, and what it wrote is covered.
 Task<Status> ImageWriter::open_fresh() {
   LogCache cache;
-  EBB_CO_TRY(claim, co_await claim_disk(access_, {disk_id_, 0, std::string(importer), Replace::unconfirmed}));
+  EBB_CO_TRY(before, co_await read_head(access_, disk_id_));
+  EBB_CO_TRY(claim, co_await claim_disk(access_, std::move(before), {0, std::string(importer), Replace::unconfirmed}));
   EBB_CO_TRY(sealed, co_await seal_all(access_, claim, &cache));
   bool begins_anew = !sealed.empty() || !claim.at.head.lineage.empty();
   EBB_CO_TRY(head, co_await publish_attached(access_, claim, std::move(sealed)));

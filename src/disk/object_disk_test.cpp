@@ -117,6 +117,37 @@ TEST_F(ObjectDiskTest, AnAgedDiskIsAttachedFromItsCheckpoint) {
   for (Stamp i = 41; i <= 60; ++i) EXPECT_EQ((*content)[i % 20], i);
 }
 
+// Whatever was written before: HEAD, then all that it points to beside the claim, then the fences after a crash, then HEAD.
+TEST_F(ObjectDiskTest, AnAttachTakesFewRoundsWhateverTheHistory) {
+  w_.settle = 0s;
+  start();
+  Rounds rounds;
+  auto expect_open_within = [&](int rounds_max, SimWorker& worker, Epoch epoch, bool take_over) {
+    w_.rounds = &rounds;
+    ASSERT_TRUE(w_.boot(worker));
+    w_.run_for(2s);
+    rounds = {};
+    auto opened = w_.open(worker, epoch, take_over);
+    ASSERT_TRUE(opened) << opened.error().message;
+    EXPECT_LE(rounds.deepest(), rounds_max);
+    EXPECT_GE(rounds.deepest(), 3);
+  };
+  Epoch epoch = 1;
+  for (int writes : {0, 3, 40, 200}) {
+    SCOPED_TRACE(writes);
+    for (int i = 0; i < writes; ++i) {
+      ASSERT_TRUE(w_.write(a_, static_cast<std::uint64_t>(i % 90), static_cast<Stamp>(i + 1)));
+      ASSERT_TRUE(w_.flush(a_));
+    }
+    ASSERT_TRUE(w_.seal(a_, epoch));
+    expect_open_within(3, b_, epoch + 1, false);
+    ASSERT_TRUE(w_.write(b_, 5, 77) && w_.flush(b_));
+    b_.process->kill();
+    expect_open_within(5, a_, epoch + 2, true);
+    epoch += 2;
+  }
+}
+
 TEST_F(ObjectDiskTest, OpeningUnderAnOlderEpochIsRefused) {
   start();
   EXPECT_EQ(w_.open(a_, 0).error().code, Code::fenced);

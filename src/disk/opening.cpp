@@ -1,5 +1,7 @@
 #include "disk/opening.h"
 
+#include "env/scope.h"
+
 namespace ebb::disk {
 namespace {
 
@@ -32,12 +34,12 @@ Task<Result<ChosenLog>> choose_log(const OpeningTools* tools, const OpeningReque
 
 }  // namespace
 
-Task<Result<std::vector<LogPoint>>> read_history(StoreAccess access, Head head) {
+Task<Result<std::vector<LogPoint>>> read_history(StoreAccess access, Head head, LogCache* cache) {
   std::vector<LogPoint> history;
   if (head.checkpoint) {
     history.push_back(head.checkpoint->position);
     if (head.checkpoint->disk == head.disk) {
-      EBB_CO_TRY(root, co_await read_checkpoint_root(access, *head.checkpoint, nullptr));
+      EBB_CO_TRY(root, co_await read_checkpoint_root(access, *head.checkpoint, cache));
       history.insert(history.end(), root.lineage.begin(), root.lineage.end());
     }
   }
@@ -67,14 +69,19 @@ Task<Result<std::vector<std::string>>> sweep_logs(Files* files, std::string disk
 Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
   auto access = tools.access;
   EBB_CO_CHECKED(co_await tools.files->make_dirs(request.disk_folder));
-  EBB_CO_TRY(claim, co_await claim_disk(access, {request.disk, request.placement, request.owner,
-                                                 request.replace, request.disk_class}));
+  EBB_CO_TRY(before, co_await read_head(access, request.disk));
+  // What stands in the store does not change while we claim the disk; what comes to stand there is found by the fences.
+  Scope prefetching(*access.loop);
+  prefetching.spawn(prefetch_log(access, before.head, tools.cache));
+  EBB_CO_TRY(claim, co_await claim_disk(access, std::move(before),
+                                        {request.placement, request.owner, request.replace, request.disk_class}));
+  co_await prefetching.join();
   if (tools.on_claimed) tools.on_claimed(claim);
   EBB_CO_TRY(sealed, co_await seal_all(access, claim, tools.cache));
   auto head = claim.at.head;
   record_seals(head, sealed);
   EBB_CO_TRY(loaded, co_await load_map(access, head, tools.cache, tools.memory.pages));
-  EBB_CO_TRY(history, co_await read_history(access, head));
+  EBB_CO_TRY(history, co_await read_history(access, head, tools.cache));
   EBB_CO_TRY(chosen, co_await choose_log(&tools, &request, &claim, history));
   EBB_CO_TRY(attached, co_await publish_attached(access, claim, std::move(sealed)));
 

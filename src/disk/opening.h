@@ -40,6 +40,6 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request);
 Task<Result<std::vector<std::string>>> sweep_logs(Files* files, std::string disk_folder,
                                                   std::vector<LogPoint> history, std::string current);
 // All that is known of where a disk's epochs ended, from HEAD and its checkpoint.
-Task<Result<std::vector<LogPoint>>> read_history(StoreAccess access, Head head);
+Task<Result<std::vector<LogPoint>>> read_history(StoreAccess access, Head head, LogCache* cache);
 
 }  // namespace ebb::disk

@@ -344,7 +344,7 @@ Task<void> ServedDisk::examine_logs() {
   LogCache seen;
   auto followed = co_await follow_unsealed(access(), head->head, &seen);
   if (!followed) co_return;
-  auto history = co_await read_history(access(), *followed);
+  auto history = co_await read_history(access(), *followed, &seen);
   if (!history) co_return;
   auto kept = co_await sweep_logs(env_.files, folder(), std::move(*history), {});
   if (!kept) co_return;

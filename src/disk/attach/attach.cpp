@@ -43,8 +43,7 @@ DiskEpoch next_epoch(DiskEpoch now, std::uint64_t placement) {
 
 }  // namespace
 
-Task<Result<Claim>> claim_disk(StoreAccess access, ClaimRequest request) {
-  EBB_CO_TRY(before, co_await read_head(access, request.disk));
+Task<Result<Claim>> claim_disk(StoreAccess access, HeadAt before, ClaimRequest request) {
   auto opener = fresh_token(*access.loop);
   bool replaces_unconfirmed = false;
   auto change = [&](const Head& head) -> Result<Head> {

@@ -11,7 +11,6 @@ enum class Replace {
 };
 
 struct ClaimRequest {
-  DiskId disk;
   std::uint64_t placement = 0;
   std::string owner;
   Replace replace = Replace::confirmed;
@@ -26,9 +25,9 @@ struct Claim {
   bool replaces_unconfirmed = false;        // another owner was attached, and may still run its guest
 };
 
-// Step 1. fenced: HEAD names a newer placement, or another owner under this one. conflict: attached to
+// Step 1, from HEAD as it was read. fenced: HEAD names a newer placement, or another owner under this one. conflict: attached to
 // another owner, and `confirmed` was asked for. invalid: an image. not_found: deleted, or never made.
-Task<Result<Claim>> claim_disk(StoreAccess access, ClaimRequest request);
+Task<Result<Claim>> claim_disk(StoreAccess access, HeadAt before, ClaimRequest request);
 
 // Step 2: what each unsealed epoch ended at, oldest first.
 Task<Result<std::vector<LogPoint>>> seal_all(StoreAccess access, Claim claim, LogCache* cache);

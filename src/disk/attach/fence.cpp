@@ -41,6 +41,11 @@ LogPoint point_of(const ReadSegment& segment) {
 Task<Result<LogPoint>> seal_epoch(StoreAccess access, DiskId disk, LogPoint unsealed, Opener by,
                                   LogCache* cache) {
   for (auto last = std::move(unsealed);;) {
+    for (const auto* known = cache->find(last.epoch, last.seq + 1); known; known = cache->find(last.epoch, last.seq + 1)) {
+      EBB_CO_CHECKED(check_follows(*known, last));
+      last = point_of(*known);
+    }
+    if (cache->has_fence(last.epoch, last.seq + 1)) co_return last;
     std::vector<Task<Decision>> places;
     for (std::uint64_t i = 1; i <= window; ++i)
       places.push_back(fence_place(access, disk, last.epoch, last.seq + i, by, cache));

@@ -85,6 +85,61 @@ Task<Result<LoadedMap>> load_map(StoreAccess access, Head head, LogCache* cache,
   co_return out;
 }
 
+namespace {
+
+Task<void> prefetch_root(StoreAccess access, CheckpointRef ref, LogCache* cache) {
+  (void)co_await read_checkpoint_root(access, std::move(ref), cache);
+}
+
+// Whether anything stands there.
+Task<bool> prefetch_place(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t seq, LogCache* cache) {
+  if (cache->find(epoch, seq) || cache->has_fence(epoch, seq)) co_return true;
+  auto object = co_await read_log_object(access, disk, epoch, seq);
+  if (!object) co_return false;
+  if (const auto* segment = std::get_if<ReadSegment>(&*object))
+    cache->add(*segment);
+  else
+    cache->add_fence(epoch, seq);
+  co_return true;
+}
+
+// Places (`from`, `to`], and on from there while all of them are taken, if the epoch has no known end.
+Task<void> prefetch_places(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t from, std::uint64_t to,
+                           std::uint64_t more, LogCache* cache) {
+  constexpr std::uint64_t at_once = 256;
+  for (to += more; from < to;) {
+    auto end = std::min(to, from + at_once);
+    std::vector<Task<bool>> reads;
+    for (auto seq = from + 1; seq <= end; ++seq) reads.push_back(prefetch_place(access, disk, epoch, seq, cache));
+    auto found = co_await when_all(*access.loop, std::move(reads));
+    if (std::find(found.begin(), found.end(), false) != found.end()) co_return;
+    from = end;
+    if (from == to && more > 1) to += more;
+  }
+}
+
+}  // namespace
+
+Task<void> prefetch_log(StoreAccess access, Head head, LogCache* cache) {
+  constexpr std::uint64_t crash_window = 64;  // a checkpoint is about so old
+  Scope scope(*access.loop);
+  DiskEpoch checkpoint_epoch;
+  std::uint64_t checkpoint_seq = 0;
+  if (head.checkpoint) {
+    scope.spawn(prefetch_root(access, *head.checkpoint, cache));
+    if (head.checkpoint->disk == head.disk)
+      checkpoint_epoch = head.checkpoint->position.epoch, checkpoint_seq = head.checkpoint->position.seq;
+  }
+  auto begin_of = [&](const LogPoint& point) { return point.epoch == checkpoint_epoch ? checkpoint_seq : 0; };
+  for (const auto& sealed : head.lineage)
+    scope.spawn(prefetch_places(access, head.disk, sealed.epoch, begin_of(sealed), sealed.seq, 0, cache));
+  const bool was_detached = head.state == HeadState::detached_clean;
+  for (const auto& unsealed : head.unsealed)
+    scope.spawn(prefetch_places(access, head.disk, unsealed.epoch, begin_of(unsealed), unsealed.seq,
+                                was_detached ? 1 : crash_window, cache));
+  co_await scope.join();
+}
+
 Task<Result<Head>> follow_unsealed(StoreAccess access, Head head, LogCache* cache) {
   std::vector<LogPoint> ends;
   for (auto last : head.unsealed) {

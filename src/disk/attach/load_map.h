@@ -20,6 +20,10 @@ Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, Checkpoint
 // to outlives the map.
 Task<Result<LoadedMap>> load_map(StoreAccess access, Head head, LogCache* cache, std::shared_ptr<PageCache> pages);
 
+// Everything that opening `head` will ask for, as far as its place is known beforehand, in one round. What cannot be read
+// is left to whoever needs it.
+Task<void> prefetch_log(StoreAccess access, Head head, LogCache* cache);
+
 // For reading without owning: the unsealed epochs too, as far as their segments stand in the store now.
 Task<Result<Head>> follow_unsealed(StoreAccess access, Head head, LogCache* cache);
 

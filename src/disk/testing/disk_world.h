@@ -6,6 +6,7 @@
 #include "disk/offline.h"
 #include "disk/pool_admin.h"
 #include "disk/testing/history.h"
+#include "disk/testing/round_counter.h"
 #include "sim/run_in.h"
 #include "sim/sim_files.h"
 #include "sim/sim_store.h"
@@ -78,6 +79,7 @@ class DiskWorld {
     auto& client = worker.process->make<sim::SimStoreClient>(*worker.process, store);
     DaemonOptions options;
     options.state_dir = "/state", options.worker = worker.name, options.pools[pool_id] = &client;
+    if (rounds) options.pools[pool_id] = &worker.process->make<CountedStore>(worker.process->loop(), client, *rounds);
     options.settle = settle, options.tuning = tuning;
     worker.daemon = &worker.process->make<DiskDaemon>(worker.process->loop(), files, std::move(options),
                                                       Publish{}, world.logger(worker.name));
@@ -169,6 +171,7 @@ class DiskWorld {
   std::vector<std::string> trace;
   sim::SimWorld world;
   sim::SimStore store;
+  Rounds* rounds = nullptr;  // of daemons booted from now on
   DiskTuning tuning = small_tuning();
   DiskClass disk_class = DiskClass::remote;
   Duration settle = 1s;
