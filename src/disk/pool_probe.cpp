@@ -22,6 +22,7 @@ class Probe {
 
   Task<Result<ProbeReport>> run() {
     auto began = loop_.now();
+    EBB_CO_CHECKED(co_await must_be_usable());
     EBB_CO_CHECKED(co_await create_if_absent());
     EBB_CO_CHECKED(co_await replace_if_match());
     EBB_CO_CHECKED(co_await read_after_overwrite());
@@ -111,6 +112,23 @@ class Probe {
       wrong("{} was carried out", what);
     else if (reply.error.code != Code::conflict)
       wrong("{} was not refused as a condition that does not hold: {}", what, reply.error.message);
+    co_return Status{};
+  }
+
+  // A wrong key or a missing right is no broken promise: told as it is, before anything is asked of the
+  // store.
+  Task<Status> must_be_usable() {
+    for (int tried = 1;; ++tried) {
+      auto put = co_await store_.put(prefix_ + "plain", new_body(), PutCondition::always());
+      if (put) break;
+      bool is_answer = put.error().code != Code::unavailable && put.error().code != Code::busy;
+      if (is_answer || tried == tries_max)
+        co_return fail(std::move(put).error().within("the store cannot be written"));
+      co_await sleep_for(loop_, tried * pause);
+    }
+    auto object = co_await get("plain");
+    if (!object && object.error().code == Code::invalid)
+      co_return fail(std::move(object).error().within("the store cannot be read"));
     co_return Status{};
   }
 

@@ -29,7 +29,8 @@ BOOST_DESCRIBE_STRUCT(ProbeReport, (), (checks, took_ms))
 
 inline constexpr Duration probe_limit = 30s;
 
-// unavailable: the store did not answer, or not within `probe_limit`: nothing is known.
+// unavailable: the store did not answer, or not within `probe_limit`: nothing is known. invalid: it refuses
+// even a plain write or read, as with a wrong key.
 Task<Result<ProbeReport>> probe_pool(Loop& loop, ObjectStore& store);
 
 // The same, as one verdict. invalid: the store must not be used; the message says what it gets wrong.

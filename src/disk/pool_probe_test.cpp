@@ -30,12 +30,14 @@ class Liar final : public ObjectStore {
     range_ignores_offset,
     range_past_the_end_fails,
     races_by_looking_first,
-    races_without_winner
+    races_without_winner,
+    nothing_allowed
   };
   Liar(ObjectStore& under, Lie lie) : under_(under), lie_(lie) {}
 
   Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override {
     using Kind = PutCondition::Kind;
+    if (lie_ == Lie::nothing_allowed) co_return fail(Code::invalid, "status 403, SignatureDoesNotMatch");
     auto is = [&](Kind kind, Lie lie) { return condition.kind == kind && lie_ == lie; };
     if (lie_ == Lie::races_without_winner && key.contains("/race")) {
       // The first comers of a race are turned away, all others too.
@@ -156,6 +158,13 @@ TEST(PoolProbeTest, AStoreThatIsAwayIsNotCalledBad) {
   Probed probed(1, away);
   ASSERT_FALSE(probed.result);
   EXPECT_EQ(probed.result.error().code, Code::unavailable);
+}
+
+TEST(PoolProbeTest, AWrongKeyIsToldAsItIs) {
+  Probed probed(1, {}, Liar::Lie::nothing_allowed);
+  ASSERT_FALSE(probed.result);
+  EXPECT_EQ(probed.result.error().code, Code::invalid);
+  EXPECT_EQ(probed.result.error().message, "the store cannot be written: status 403, SignatureDoesNotMatch");
 }
 
 TEST(PoolProbeTest, EachBrokenPromiseIsNamed) {

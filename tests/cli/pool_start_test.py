@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -133,6 +134,12 @@ class PoolStart(unittest.TestCase):
                 break
         else:
             self.fail("the daemon has ended")
+        # Only an answer says that it is past its start, and hears signals.
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(60)
+            client.connect(f"{self.at}/diskd.sock")
+            client.sendall(b"GET / HTTP/1.1\r\nHost: diskd\r\n\r\n")
+            self.assertTrue(client.recv(1024).startswith(b"HTTP/1.1 "))
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=60), 0)
         self.assertTrue(store.objects)
