@@ -140,7 +140,7 @@ Task<bool> S3Server::read_body(Connection* connection, Request* request) {
     if (!co_await connection->stream->write_all({as_bytes(go_on)})) co_return false;
   }
   auto body = std::make_shared<Bytes>(request->content_length);
-  std::memcpy(body->data(), connection->buffer.data(), here);
+  std::ranges::copy(as_bytes(std::string_view(connection->buffer).substr(0, here)), body->begin());
   connection->buffer.erase(0, here);
   for (auto at = here; at < body->size();) {
     auto got = co_await connection->stream->read_some(MutableBytes(*body).subspan(at));

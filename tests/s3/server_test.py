@@ -291,7 +291,7 @@ class ServerTest(unittest.TestCase):
             slow.call("GET", "/pool/a")
         self.faults()
         self.expect(self.get("a"), 200)
-        self.faults(refuse_ms=700)
+        self.faults(refuse_ms=2000)
         time.sleep(0.2)
         with self.assertRaises((http.client.RemoteDisconnected, ConnectionResetError)):
             self.get("a")  # on the connection that was open
@@ -308,7 +308,7 @@ class ServerTest(unittest.TestCase):
     def test_latency_holds_up_nobody_else(self):
         self.put("slow")
         self.put("quick")
-        self.faults({"fault": "latency", "prefix": "slow", "ms": 400, "jitter_ms": 50})
+        self.faults({"fault": "latency", "prefix": "slow", "ms": 1500, "jitter_ms": 50})
         took = []
 
         def get_slowly():
@@ -322,11 +322,11 @@ class ServerTest(unittest.TestCase):
         began = time.monotonic()
         for _ in range(20):
             self.get("quick")
-        self.assertLess(time.monotonic() - began, 0.35)
+        self.assertLess(time.monotonic() - began, 1.4)
         for thread in threads:
             thread.join()
-        self.assertGreaterEqual(min(took), 0.4)
-        self.assertLess(max(took), 2)
+        self.assertGreaterEqual(min(took), 1.5)
+        self.assertLess(max(took), 8)
         self.assertGreaterEqual(self.stats()["in_flight_max"], 10)
 
     def test_the_same_seed_gives_the_same_faults(self):
