@@ -109,11 +109,11 @@ Status run(std::string path) {
   disk::DiskDaemon daemon(env.loop, env.files, std::move(options), publish, log);
   EBB_CHECKED(run_until_done(env.loop, daemon.start()));
   EBB_TRY(server, env.http.serve(config.listen, daemon.handler(), 64 * KiB));
-  log.info("listening on {}", server->address());
   env.loop.on_signal([&](int) {
     log.info("ending; disks stay open in their logs");
     env.loop.stop();
   });
+  log.info("listening on {}", server->address());
   env.loop.run();
   return {};
 }

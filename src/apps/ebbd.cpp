@@ -112,11 +112,11 @@ Status run(std::string path) {
 
   EBB_TRY(server, env.http.serve(config.listen, [&control](HttpRequest request) { return control.handle(std::move(request)); }, 8 * MiB));
   EBB_CHECKED(run_until_done(env.loop, control.start()));
-  log.info("listening on {}", server->address());
   env.loop.on_signal([&](int) {
     log.info("ending");
     env.loop.stop();
   });
+  log.info("listening on {}", server->address());
   env.loop.run();
   return {};
 }
