@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "base/text.h"
 #include "platform/os_error.h"
 #include "platform/posix_calls.h"
@@ -27,6 +28,13 @@ std::string digest_of(ByteView bytes) {
   unsigned length = 0;
   CHECK(EVP_Digest(bytes.data(), bytes.size(), digest, &length, EVP_sha256(), nullptr) == 1);
   return to_hex({reinterpret_cast<const char*>(digest), length});
+}
+
+// What takes part in compare-and-set is small; of segments only the pipeline's own checksums matter.
+std::string tag_of(ByteView body) {
+  constexpr std::size_t hashed_bytes_max = 64 * KiB;
+  if (body.size() <= hashed_bytes_max) return digest_of(body);
+  return fmt::format("{:08x}-{}", crc32c(body), body.size());
 }
 
 // The pool's folder. Used from the loop's threads, several at a time; outlives calls under way.
@@ -100,7 +108,7 @@ class Folder {
     EBB_CHECKED(check_object_key(key));
     auto path = path_of(key);
     EBB_CHECKED(make_parents(path));
-    ObjectTag tag{digest_of(body)};
+    ObjectTag tag{tag_of(body)};
     EBB_TRY(temporary, write_temporary(body));
     auto published = condition.kind == PutCondition::Kind::absent
                          ? link_new(temporary.path, path, key)
@@ -203,7 +211,7 @@ class Folder {
       if (!current && current.error().code == Code::not_found)
         return fail(Code::conflict, "object {} does not exist", key);
       if (!current) return std::unexpected(std::move(current).error());
-      if (digest_of(*current) != condition.tag.value)
+      if (tag_of(*current) != condition.tag.value)
         return fail(Code::conflict, "object {} was changed by somebody else", key);
     }
     if (::rename(temporary.c_str(), path.c_str()) != 0) return fail_os(errno, "replace", path);
@@ -255,7 +263,7 @@ class FolderStore final : public ObjectStore {
   Task<Result<StoredObject>> get(std::string key) override {
     return blocking(loop_, [folder = folder_, key = std::move(key)]() -> Result<StoredObject> {
       EBB_TRY(body, folder->get(key));
-      auto tag = digest_of(body);
+      auto tag = tag_of(body);
       return StoredObject{std::move(body), {std::move(tag)}};
     });
   }

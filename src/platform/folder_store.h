@@ -1,6 +1,6 @@
 // An object store in a folder of this machine, shared by any number of its processes. An object is a file;
 // create-if-absent is link(2) of a synced file, compare-and-set is rename(2) under a lock. Tags are SHA-256
-// of the content.
+// of the content, or of more than 64 KiB its CRC32C and length.
 #pragma once
 #include <memory>
 #include <string>
