@@ -3,7 +3,8 @@
 namespace ebb::disk::nbd {
 namespace {
 
-constexpr std::size_t batch_max = 32;  // replies in one write: two parts each
+// Of one write: two parts a reply; and what it holds has its place until it is done.
+constexpr std::size_t batch_max = 32, batch_bytes_max = 256 * KiB;
 
 }  // namespace
 
@@ -58,31 +59,47 @@ Reply error_chunk(const Request& request, Last last, Refusal refusal, std::optio
   return reply;
 }
 
-// What is pushed until the loop comes round again leaves in one write.
 void ReplyQueue::push(Reply reply) {
   waiting_.push_back(std::move(reply));
-  if (is_sending_) return;
-  is_sending_ = true;
-  scope_.spawn(send_all());
+  if (is_scheduled_ || is_sending_) return;
+  is_scheduled_ = true;
+  scope_.spawn(send_scheduled());
 }
 
+Task<void> ReplyQueue::send(Reply reply) {
+  waiting_.push_back(std::move(reply));
+  co_await send_all();
+}
+
+Task<void> ReplyQueue::send_scheduled() {
+  is_scheduled_ = false;
+  co_await send_all();
+}
+
+// Whoever sends already takes along what has come since.
 Task<void> ReplyQueue::send_all() {
+  if (is_sending_) co_return;
+  is_sending_ = true;
   while (!waiting_.empty()) {
-    std::vector<ByteView> parts;
-    auto count = std::min(waiting_.size(), batch_max);
-    sending_.reserve(batch_max);
-    parts.reserve(2 * count);
-    for (std::size_t i = 0; i < count; ++i) {
-      sending_.push_back(std::move(waiting_.front()));
-      waiting_.pop_front();
-      const auto& reply = sending_.back();
-      parts.push_back(ByteView(reply.head).first(reply.head_bytes));
-      if (!reply.data.empty()) parts.push_back(reply.data);
-    }
-    if (!co_await stream_.write_all(std::move(parts))) stream_.close();
+    if (!co_await stream_.write_all(take_batch())) stream_.close();
     sending_.clear();
   }
   is_sending_ = false;
+}
+
+std::vector<ByteView> ReplyQueue::take_batch() {
+  std::vector<ByteView> parts;
+  parts.reserve(2 * std::min(waiting_.size(), batch_max));
+  sending_.reserve(batch_max);
+  for (std::size_t bytes = 0; !waiting_.empty() && sending_.size() < batch_max && bytes < batch_bytes_max;) {
+    sending_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+    const auto& reply = sending_.back();
+    parts.push_back(ByteView(reply.head).first(reply.head_bytes));
+    if (!reply.data.empty()) parts.push_back(reply.data);
+    bytes += reply.data.size();
+  }
+  return parts;
 }
 
 }  // namespace ebb::disk::nbd

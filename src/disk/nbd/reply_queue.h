@@ -72,17 +72,23 @@ class ReplyQueue {
  public:
   // `stream` is closed when it takes no more, for the reader to find out.
   ReplyQueue(Loop& loop, Stream& stream) : stream_(stream), scope_(loop) {}
+  // What is pushed until the loop comes round again leaves in one write.
   void push(Reply reply);
+  // For much data: what waits is sent at once, while it is still in the processor's caches, and before more
+  // is read.
+  Task<void> send(Reply reply);
   // Until everything is sent, or cannot be.
   Task<void> drain() { return scope_.join(); }
 
  private:
+  Task<void> send_scheduled();
   Task<void> send_all();
+  std::vector<ByteView> take_batch();
 
   Stream& stream_;
   std::deque<Reply> waiting_;
   std::vector<Reply> sending_;
-  bool is_sending_ = false;
+  bool is_scheduled_ = false, is_sending_ = false;
   Scope scope_;  // last: its task uses all of the above
 };
 

@@ -6,6 +6,7 @@ namespace {
 
 constexpr std::size_t descriptors_max = 4096;         // of a block status; the client asks again for the rest
 constexpr std::uint64_t status_bytes_max = 32 * MiB;  // looked up before others have a turn
+constexpr std::size_t large_reply_bytes = 64 * KiB;   // sent before anything else is done
 constexpr std::size_t piece_readers_max = 4;          // of one read, at the same time
 constexpr std::uint64_t skipped_bytes_max =
     64 * MiB;  // of a write that is too long; more ends the connection
@@ -47,6 +48,7 @@ class Session {
   Task<void> change(Request request, Place place);
   void start(Request request, Place place);
   void finish(Reply reply, Place place);
+  Task<void> send(Reply reply, Place place);
   void refuse(const Request& request, Refusal refusal, Place place,
               std::optional<std::uint64_t> at = std::nullopt);
 
@@ -128,13 +130,13 @@ Task<void> Session::read_whole(Request request, Place place) {
   if (!terms_.is_structured) {
     auto reply = simple_reply(request, nbd_ok);
     reply.data = std::move(*data);
-    finish(std::move(reply), std::move(place));
+    co_await send(std::move(reply), std::move(place));
   } else if (data->empty()) {
     finish(chunk(request, Last::yes, chunk_none, 0), std::move(place));
   } else if (data->size() >= block_bytes && !request.has(cmd_df) && is_all_zero(*data)) {
     finish(hole_chunk(request, Last::yes, request.offset, request.length), std::move(place));
   } else {
-    finish(data_chunk(request, Last::yes, request.offset, std::move(*data)), std::move(place));
+    co_await send(data_chunk(request, Last::yes, request.offset, std::move(*data)), std::move(place));
   }
 }
 
@@ -163,7 +165,7 @@ Task<bool> Session::read_next_pieces(const Request* request, PieceReads* reads) 
     } else if (is_all_zero(*data)) {
       replies_.push(hole_chunk(*request, Last::no, piece.offset, piece.length));
     } else {
-      replies_.push(data_chunk(*request, Last::no, piece.offset, std::move(*data)));
+      co_await send(data_chunk(*request, Last::no, piece.offset, std::move(*data)), {});
     }
   }
   co_return true;
@@ -238,6 +240,14 @@ Task<void> Session::change(Request request, Place place) {
 void Session::finish(Reply reply, Place place) {
   reply.place = std::move(place);
   replies_.push(std::move(reply));
+}
+
+Task<void> Session::send(Reply reply, Place place) {
+  reply.place = std::move(place);
+  if (reply.data.size() >= large_reply_bytes)
+    co_await replies_.send(std::move(reply));
+  else
+    replies_.push(std::move(reply));
 }
 
 void Session::refuse(const Request& request, Refusal refusal, Place place, std::optional<std::uint64_t> at) {
