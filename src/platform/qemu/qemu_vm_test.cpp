@@ -38,6 +38,8 @@ class MachineTest : public testing::Test {
     std::string name = (fs::temp_directory_path() / "ebb-machines-XXXXXX").string();
     folder_ = mkdtemp(name.data());
     chmod(folder_.c_str(), 0755);
+    // Machines run as another user, who may not be let into a checkout in somebody's home.
+    for (auto name : {"/vmlinux", "/initrd.cpio"}) fs::copy_file(guest_ + name, folder_ + name);
     options_.state_dir = folder_ + "/state";
     options_.tsc_khz = tsc_khz();
     options_.may_use_kvm = false;
@@ -75,8 +77,8 @@ class MachineTest : public testing::Test {
     MachineSpec s;
     s.vm = VmId(vm);
     s.epoch = 5;
-    s.kernel = guest_ + "/vmlinux";
-    s.initrd = guest_ + "/initrd.cpio";
+    s.kernel = folder_ + "/vmlinux";
+    s.initrd = folder_ + "/initrd.cpio";
     s.cmdline = read_file(guest_ + "/cmdline");
     while (!s.cmdline.empty() && s.cmdline.back() == '\n') s.cmdline.pop_back();
     s.memory_bytes = 128 * MiB;
