@@ -39,7 +39,7 @@ class MachineTest : public testing::Test {
     folder_ = mkdtemp(name.data());
     chmod(folder_.c_str(), 0755);
     // Machines run as another user, who may not be let into a checkout in somebody's home.
-    for (auto name : {"/vmlinux", "/initrd.cpio"}) fs::copy_file(guest_ + name, folder_ + name);
+    for (auto file : {"/vmlinux", "/initrd.cpio"}) fs::copy_file(guest_ + file, folder_ + file);
     options_.state_dir = folder_ + "/state";
     options_.tsc_khz = tsc_khz();
     options_.may_use_kvm = false;
