@@ -225,9 +225,12 @@ Task<Result<TagQuoting>> S3Store::Core::find_out(Self self) {
   for (int tried = 0; tried < quoting_tries; ++tried) {
     int refused = 0;
     for (auto form : {TagQuoting::quoted, TagQuoting::bare}) {
-      EBB_CO_TRY(current, co_await get(self, key));
+      auto current = co_await get(self, key);
+      if (!current && current.error().code == Code::not_found)  // of our own key: says nothing about the caller's
+        current = fail(Code::unavailable, "{}", current.error().message);
+      if (!current) co_return fail(std::move(current).error().within("find out how tags are quoted"));
       auto body = body_of(1 + 2 * tried + (form == TagQuoting::bare));
-      auto done = co_await put_as(self, key, body, PutCondition::if_match(current.tag), form);
+      auto done = co_await put_as(self, key, body, PutCondition::if_match(current->tag), form);
       if (done) co_return self->quoting = form;
       last = done.error();
       if (last.code == Code::invalid) co_return fail(std::move(last).within("find out how tags are quoted"));
