@@ -105,6 +105,7 @@ Task<Result<DiskStatus>> DiskDaemon::close(DiskRef ref) {
 Task<void> DiskDaemon::watch_heads() {
   for (;;) {
     std::vector<DiskId> ids;
+    ids.reserve(disks_.size());
     for (const auto& [id, disk] : disks_) ids.push_back(id);
     Scope round(loop_);
     for (const auto& id : ids) round.spawn(disks_.at(id)->watch());

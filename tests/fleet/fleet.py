@@ -97,11 +97,11 @@ class Worker:
         diskd_socket = f"unix:{self.run}/diskd.sock"
         (self.root / "diskd.toml").write_text(
             f'worker = "{name}"\nstate_dir = "{self.root}/diskd"\nrun_dir = "{self.run}"\nlisten = "{diskd_socket}"\n'
-            f'log_level = "{fleet.log_level}"\n[pools.main]\nurl = "dir:{fleet.root}/pool"\n')
+            f'log_level = "{fleet.log_level}"\n[pools.main]\nurl = "{fleet.pool}"\n')
         (self.root / "agent.toml").write_text(
             f'worker = "{name}"\ncontrol = "127.0.0.1:{fleet.port}"\njoin_token_file = "{fleet.root}/control/join.token"\n'
             f'state_dir = "{self.root}/agent"\ndiskd = "{diskd_socket}"\nlog_level = "{fleet.log_level}"\n'
-            f'[capacity]\ncpu = 8\nmemory = "{memory}"\n[labels]\nzone = "{name[-1]}"\n[pools.main]\nurl = "dir:{fleet.root}/pool"\n')
+            f'[capacity]\ncpu = 8\nmemory = "{memory}"\n[labels]\nzone = "{name[-1]}"\n[pools.main]\nurl = "{fleet.pool}"\n')
         self.diskd = Program([fleet.bin / "ebb-diskd", "--config", self.root / "diskd.toml"], self.root / "diskd.log")
         self.agent = Program([fleet.bin / "ebb-agent", "--config", self.root / "agent.toml"], self.root / "agent.log")
 
@@ -129,20 +129,27 @@ class Worker:
 
 
 class Fleet:
-    def __init__(self, bin_dir, guest_dir, workers=3, memory="1100MiB", root=None, log_level="info"):
+    def __init__(self, bin_dir, guest_dir, workers=3, memory="1100MiB", root=None, log_level="info", pool=None):
         self.bin, self.guest = pathlib.Path(bin_dir).resolve(), pathlib.Path(guest_dir).resolve()
         self.root = pathlib.Path(root or tempfile.mkdtemp(prefix="ebb-fleet-"))
         self.root.mkdir(exist_ok=True)
         self.root.chmod(0o711)  # VMs run as another user and must get through
+        self.pool = pool or f"dir:{self.root}/pool"
         self.log_level, self.port = log_level, free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.token_file = self.root / "control" / "operator.token"
         (self.root / "ebbd.toml").write_text(
             f'state_dir = "{self.root}/control"\nlisten = "{self.address}"\nlog_level = "{log_level}"\n'
-            f'[pools.main]\nurl = "dir:{self.root}/pool"\n')
+            f'[pools.main]\nurl = "{self.pool}"\n')
         self.control = Program([self.bin / "ebbd", "--config", self.root / "ebbd.toml"], self.root / "ebbd.log")
         self.workers = {f"worker-{i}": Worker(self, f"worker-{i}", memory) for i in range(1, workers + 1)}
         self.watch = Watch(self)
+
+    def use_pool(self, url):
+        """Before start(): the pool by another URL, in the configuration of every daemon."""
+        for config in self.root.glob("**/*.toml"):
+            config.write_text(config.read_text().replace(f'url = "{self.pool}"', f'url = "{url}"'))
+        self.pool = url
 
     # ---- life ----
     def start(self):
@@ -255,7 +262,7 @@ class Fleet:
         """Reads the VM's disk from the pool alone and compares it with every number the guest ever reported as durable."""
         disk = self.vm(name)["vm"]["disk"]
         raw = self.root / f"check-{name}.raw"
-        subprocess.run([self.bin / "ebb-disk", "cat", "--pool", f"dir:{self.root}/pool", disk, raw], check=True, capture_output=True)
+        subprocess.run([self.bin / "ebb-disk", "cat", "--pool", self.pool, disk, raw], check=True, capture_output=True)
         done = subprocess.run([self.bin / "witness-check", "--scratch", "--disk", raw, "--reported", self.watch.record_of(name)],
                               capture_output=True, text=True)
         raw.unlink()
