@@ -1,5 +1,7 @@
 #include "disk/daemon.h"
 
+#include "disk/daemon_metrics.h"
+
 #include "model/api_types.h"
 
 namespace ebb::disk {
@@ -174,10 +176,12 @@ Task<HttpResponse> DiskDaemon::answer(HttpRequest request) {
       co_return json_reply(405, json::write_text(ErrorBody{"invalid", "use GET", {}}));
     co_return json_reply(200, json::write_text(status()));
   }
+  if (request.target == "/metrics" && request.method == "GET")
+    co_return HttpResponse{200, {{"content-type", "text/plain; version=0.0.4"}}, metrics_text(status(), memory_), {}};
   if (request.target != "/open" && request.target != "/standby" && request.target != "/seal" &&
       request.target != "/close") {
     co_return json_reply(404, json::write_text(ErrorBody{
-                                  "not_found", "there are /open, /standby, /seal, /close and /status", {}}));
+                                  "not_found", "there are /open, /standby, /seal, /close, /status and /metrics", {}}));
   }
   if (request.method != "POST")
     co_return json_reply(405, json::write_text(ErrorBody{"invalid", "use POST", {}}));

@@ -67,6 +67,26 @@ TEST_F(ObjectDiskTest, FlushOfARemoteDiskWaitsForTheStore) {
   EXPECT_EQ((*w_.read_offline())[1], 1u);
 }
 
+TEST_F(ObjectDiskTest, TheLagBehindTheStoreIsInTheMetrics) {
+  start(DiskClass::local);
+  auto metrics = [&] {
+    auto answer = sim::run_in(*a_.process, a_.daemon->handler()({"GET", "/metrics", {}, {}}));
+    EXPECT_EQ(answer->status, 200);
+    return answer->body;
+  };
+  w_.store.set_outage(true);
+  ASSERT_TRUE(w_.write(a_, 1, 1));
+  w_.run_for(15s);
+  EXPECT_EQ(metrics().find("ebb_disk_unsent_bytes{disk=\"d1\"} 0"), std::string::npos) << metrics();
+  EXPECT_NE(metrics().find("ebb_disk_unsent_age_seconds{disk=\"d1\"} 15"), std::string::npos) << metrics();
+  EXPECT_NE(metrics().find("ebb_disk_waiting{disk=\"d1\"} 1"), std::string::npos);
+  EXPECT_NE(metrics().find("ebb_disks{state=\"open\"} 1"), std::string::npos);
+  w_.store.set_outage(false);
+  w_.run_for(10s);
+  EXPECT_NE(metrics().find("ebb_disk_unsent_bytes{disk=\"d1\"} 0"), std::string::npos) << metrics();
+  EXPECT_NE(metrics().find("ebb_disk_waiting{disk=\"d1\"} 0"), std::string::npos);
+}
+
 TEST_F(ObjectDiskTest, FlushOfALocalDiskNeedsNoStoreUntilTheBound) {
   w_.tuning.unsent_age_max = 20s;
   start(DiskClass::local);

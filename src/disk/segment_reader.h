@@ -19,6 +19,7 @@ class PieceCache {
   SharedBytes find(const Key& key);
   void add(const Key& key, SharedBytes bytes);
   void drop(const Key& key);
+  std::size_t bytes() const { return bytes_; }
 
  private:
   struct Entry {

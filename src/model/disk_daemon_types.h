@@ -5,6 +5,7 @@
 //   POST /seal     DiskRef    -> DiskStatus   flush, fence own next sequence, HEAD := detached-clean
 //   POST /close    DiskRef    -> DiskStatus   stops serving; keeps the log of an unsealed disk
 //   GET  /status              -> DaemonStatus
+//   GET  /metrics             -> Prometheus text
 #pragma once
 #include "model/fleet_types.h"
 
