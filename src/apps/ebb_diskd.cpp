@@ -21,6 +21,8 @@ The disk daemon of one worker. FILE is TOML:
   listen    = "unix:/run/ebb/diskd.sock"     where the agent asks
   vm_user   = "nobody"                       who besides us may use a served disk, when we are root
   log_level = "info"                         debug, info, warning, error
+  cache_memory = "64MiB"                     for data of all disks
+  map_memory   = "64MiB"                     for their maps
   settle    = "15s"                          between a take-over without a confirmed stop and serving
   [pools.main]
   url = "dir:/var/lib/ebb/pool"              or s3://BUCKET/PREFIX?endpoint=http://HOST:PORT
@@ -30,6 +32,7 @@ struct Config {
   std::string worker, state_dir, run_dir, listen, vm_user;
   LogLevel log_level = LogLevel::info;
   Duration settle{};
+  std::uint64_t cache_memory = 0, map_memory = 0;
   PoolConfigs pools;
 };
 
@@ -44,9 +47,11 @@ Result<Config> read_config(const std::string& path) {
   EBB_TRY(vm_user, file.string("vm_user", "nobody"));
   EBB_TRY(level, read_log_level(file));
   EBB_TRY(settle, file.duration("settle", 15s));
+  EBB_TRY(cache_memory, file.size("cache_memory", 64 * MiB));
+  EBB_TRY(map_memory, file.size("map_memory", 64 * MiB));
   EBB_TRY(pools, read_pools(file));
   EBB_CHECKED(file.finish());
-  return Config{worker.str(), state_dir, run_dir, listen, vm_user, level, settle, pools};
+  return Config{worker.str(), state_dir, run_dir, listen, vm_user, level, settle, cache_memory, map_memory, pools};
 }
 
 // A served disk on a unix socket of its own.
@@ -94,6 +99,7 @@ Status run(std::string path) {
   EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_probed_pool)));
 
   disk::DaemonOptions options;
+  options.memory = {config.cache_memory, config.map_memory};
   options.state_dir = config.state_dir, options.worker = config.worker, options.settle = config.settle;
   for (auto& [id, store] : stores) options.pools[id] = store.get();
   // Machines run under a user of their own, which may use the disks served to it and nothing else of ours.

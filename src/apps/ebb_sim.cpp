@@ -3,6 +3,7 @@
 //   ebb-sim --seeds N [--first S] [--verbose]      play N seeds, troubles and operators drawn from each
 //   ebb-sim --crash-points [--slice I/N] [--first S] crash the control plane at each of its points in turn,
 //   in one drain ebb-sim --crash-point N [--first S] [--verbose]  at that one
+//   ebb-sim disk --seeds N [--first S] [--verbose]  the disk engine alone, under the prefix oracle
 //   --sketched: workers with sketched agents and disk daemons, many times faster
 #include <charconv>
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "disk_scenario.h"
 #include "scenario.h"
 
 namespace ebb::fleet_sim {
@@ -106,12 +108,15 @@ bool play_crash_points(const Arguments& a) {
 }  // namespace ebb::fleet_sim
 
 int main(int argc, char** argv) {
-  auto arguments = ebb::fleet_sim::read_arguments(std::span(argv, static_cast<std::size_t>(argc)).subspan(1));
+  auto words = std::span(argv, static_cast<std::size_t>(argc)).subspan(1);
+  if (!words.empty() && std::string_view(words[0]) == "disk") return ebb::disk_sim::run_command(words.subspan(1));
+  auto arguments = ebb::fleet_sim::read_arguments(words);
   if (!arguments) {
     fmt::print(stderr,
                "usage: ebb-sim --seeds N [--first S] [--verbose]\n"
                "       ebb-sim --crash-points [--slice I/N] [--first S]\n"
-               "       ebb-sim --crash-point N [--first S] [--verbose]\n");
+               "       ebb-sim --crash-point N [--first S] [--verbose]\n"
+               "       ebb-sim disk --seeds N [--first S] [--verbose]\n");
     return 2;
   }
   bool ok = arguments->seeds > 0 ? ebb::fleet_sim::play_seeds(*arguments)

@@ -77,7 +77,7 @@ Result<ServedDisk*> DiskDaemon::disk_of(const DiskId& disk, const PoolId& pool) 
   if (slot && slot->pool() != pool)
     return fail_field("pool", "disk '{}' is in pool '{}'", disk, slot->pool());
   if (!slot) {
-    DiskEnv env{&loop_, &files_, &options_, &publish_, memory_, log_};
+    DiskEnv env{&loop_, &files_, &options_, &publish_, options_.memory, log_};
     slot = std::make_unique<ServedDisk>(std::move(env), disk, pool, *store->second);
   }
   return slot.get();
@@ -177,7 +177,7 @@ Task<HttpResponse> DiskDaemon::answer(HttpRequest request) {
     co_return json_reply(200, json::write_text(status()));
   }
   if (request.target == "/metrics" && request.method == "GET")
-    co_return HttpResponse{200, {{"content-type", "text/plain; version=0.0.4"}}, metrics_text(status(), memory_), {}};
+    co_return HttpResponse{200, {{"content-type", "text/plain; version=0.0.4"}}, metrics_text(status(), options_.memory), {}};
   if (request.target != "/open" && request.target != "/standby" && request.target != "/seal" &&
       request.target != "/close") {
     co_return json_reply(404, json::write_text(ErrorBody{

@@ -39,7 +39,6 @@ class DiskDaemon {
   Publish publish_;
   Logger log_;
   std::string run_;
-  DiskMemory memory_;
   std::unique_ptr<FileLock> lock_;
   std::map<DiskId, std::unique_ptr<ServedDisk>> disks_;
   Scope scope_;

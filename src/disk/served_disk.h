@@ -25,6 +25,7 @@ struct DaemonOptions {
   Duration watch_every = 3s;
   Duration reply_within = 1s;  // a verb answers with the state reached by then, and goes on
   DiskTuning tuning;
+  DiskMemory memory;  // shared by all disks
 };
 
 // What is opened again after a restart of the daemon.
