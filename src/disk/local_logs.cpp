@@ -16,7 +16,7 @@ Task<Result<std::vector<LocalLog>>> list_logs(Files* files, std::string disk_fol
   if (!names) co_return fail(std::move(names).error());
   for (const auto& name : *names) {
     if (!name.starts_with(prefix)) continue;
-    auto folder = disk_folder + "/" + name;
+    auto folder = fmt::format("{}/{}", disk_folder, name);
     auto chain = co_await read_chain(files, folder);
     if (!chain && chain.error().code == Code::not_found) {
       EBB_CO_CHECKED(co_await files->remove_tree(folder));
