@@ -69,17 +69,24 @@ class SimProcess final {
 class SimLinks final {
  public:
   void cut(const std::string& a, const std::string& b) { cut_.insert(std::minmax(a, b)); }
-  void mend(const std::string& a, const std::string& b) { cut_.erase(std::minmax(a, b)); }
+  void mend(const std::string& a, const std::string& b) { cut_.erase(std::minmax(a, b)), ++mends_[a], ++mends_[b]; }
   void isolate(const std::string& host) { isolated_.insert(host); }
-  void rejoin(const std::string& host) { isolated_.erase(host); }
+  void rejoin(const std::string& host) { isolated_.erase(host), ++mends_[host]; }
   void mend_all() { cut_.clear(), isolated_.clear(); }
   bool connected(const std::string& a, const std::string& b) const {
     return a == b || (!cut_.contains(std::minmax(a, b)) && !isolated_.contains(a) && !isolated_.contains(b));
   }
 
+  // How often something was mended at this host: it may have been connected for a moment.
+  std::uint64_t mends_at(const std::string& host) const {
+    auto found = mends_.find(host);
+    return found == mends_.end() ? 0 : found->second;
+  }
+
  private:
   std::set<std::pair<std::string, std::string>> cut_;
   std::set<std::string> isolated_;
+  std::map<std::string, std::uint64_t> mends_;
 };
 
 class SimWorld final {

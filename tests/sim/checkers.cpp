@@ -163,7 +163,9 @@ class CutOffGuestsStandStill final : public Checker {
         since_.erase(worker->id());
         continue;
       }
-      auto since = std::max(since_.try_emplace(worker->id(), sim.now()).first->second, *agent_since);
+      auto [cut, is_new] = since_.try_emplace(worker->id(), sim.now(), links.mends_at(host));
+      if (cut->second.second != links.mends_at(host)) cut->second = {sim.now(), links.mends_at(host)};
+      auto since = std::max(cut->second.first, *agent_since);
       if (sim.now() - since < 14s) continue;
       for (const auto& machine : worker->machines().list()) {
         const auto* vm = sim.fleet().find(machine.vm);
@@ -175,7 +177,7 @@ class CutOffGuestsStandStill final : public Checker {
   }
 
  private:
-  std::map<WorkerId, Instant> since_;
+  std::map<WorkerId, std::pair<Instant, std::uint64_t>> since_;  // and how often its links had been mended
 };
 
 // "Done" is true: nothing of any VM is left on the worker, and no HEAD names it.
