@@ -96,7 +96,7 @@ Status run(std::string path) {
   raise_open_files_limit();
   RealEnv env;
   EBB_CHECKED(run_until_done(env.loop, env.files.make_dirs(config.run_dir)));
-  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_probed_pool)));
+  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_known_pool)));
 
   disk::DaemonOptions options;
   options.memory = {config.cache_memory, config.map_memory};

@@ -6,7 +6,7 @@
 namespace ebb::disk {
 namespace {
 
-constexpr int races = 20, writers = 8, overwrites = 20;
+constexpr int writers = 8;
 constexpr int tries_max = 6;  // of one request that is not answered
 constexpr Duration pause = 20ms;
 
@@ -17,8 +17,8 @@ struct PutReply {
 
 class Probe {
  public:
-  Probe(Loop& loop, ObjectStore& store)
-      : loop_(loop), store_(store), prefix_(fmt::format("probe/{}/", loop.random().token(20))) {}
+  Probe(Loop& loop, ObjectStore& store, ProbeEffort effort)
+      : loop_(loop), store_(store), effort_(effort), prefix_(fmt::format("probe/{}/", loop.random().token(20))) {}
 
   Task<Result<ProbeReport>> run() {
     auto began = loop_.now();
@@ -169,7 +169,7 @@ class Probe {
     begin("read after overwrite");
     int stale = 0;
     auto condition = PutCondition::if_absent();
-    for (int i = 0; i <= overwrites; ++i) {
+    for (int i = 0; i <= effort_.overwrites; ++i) {
       auto body = new_body();
       EBB_CO_TRY(stored, co_await must_store("overwritten", body, condition, "overwriting an object"));
       if (!stored) break;
@@ -179,7 +179,7 @@ class Probe {
       condition = PutCondition::if_match(object->tag);
     }
     if (stale > 0)
-      wrong("{} reads of {} gave something else than what had just been written", stale, overwrites + 1);
+      wrong("{} reads of {} gave something else than what had just been written", stale, effort_.overwrites + 1);
     co_return Status{};
   }
 
@@ -235,7 +235,7 @@ class Probe {
     begin("races");
     EBB_CO_CHECKED(
         co_await must_store("raced", new_body(), PutCondition::if_absent(), "creating a new object"));
-    for (int i = 0; i < races && report_.checks.back().wrong.empty(); ++i) {
+    for (int i = 0; i < effort_.races && report_.checks.back().wrong.empty(); ++i) {
       if (i % 2 == 0) {
         EBB_CO_CHECKED(
             co_await race_once(fmt::format("race-{}", i), PutCondition::if_absent(), "create one object"));
@@ -287,13 +287,14 @@ class Probe {
 
   Loop& loop_;
   ObjectStore& store_;
+  const ProbeEffort effort_;
   std::string prefix_;
   std::uint64_t bodies_ = 0;
   ProbeReport report_;
 };
 
-Task<Result<ProbeReport>> run_probe(Loop& loop, ObjectStore& store) {
-  Probe probe(loop, store);
+Task<Result<ProbeReport>> run_probe(Loop& loop, ObjectStore& store, ProbeEffort effort) {
+  Probe probe(loop, store, effort);
   co_return co_await probe.run();
 }
 
@@ -312,16 +313,16 @@ std::string ProbeReport::what_is_wrong() const {
   return text;
 }
 
-Task<Result<ProbeReport>> probe_pool(Loop& loop, ObjectStore& store) {
-  auto report = co_await with_timeout(loop, run_probe(loop, store), probe_limit);
+Task<Result<ProbeReport>> probe_pool(Loop& loop, ObjectStore& store, ProbeEffort effort) {
+  auto report = co_await with_timeout(loop, run_probe(loop, store, effort), probe_limit);
   if (!report)
     co_return fail(Code::unavailable, "the store did not answer what it was asked within {} s",
                    probe_limit / 1s);
   co_return std::move(*report);
 }
 
-Task<Status> require_good_pool(Loop& loop, ObjectStore& store) {
-  EBB_CO_TRY(report, co_await probe_pool(loop, store));
+Task<Status> require_good_pool(Loop& loop, ObjectStore& store, ProbeEffort effort) {
+  EBB_CO_TRY(report, co_await probe_pool(loop, store, effort));
   if (!report.is_good())
     co_return fail(Code::invalid, "the store breaks promises that disks rest on: {}", report.what_is_wrong());
   co_return Status{};

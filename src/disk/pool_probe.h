@@ -27,13 +27,18 @@ struct ProbeReport {
 };
 BOOST_DESCRIBE_STRUCT(ProbeReport, (), (checks, took_ms))
 
+// How often what may go well by chance is tried.
+struct ProbeEffort {
+  int races = 20, overwrites = 20;
+};
+
 inline constexpr Duration probe_limit = 30s;
 
 // unavailable: the store did not answer, or not within `probe_limit`: nothing is known. invalid: it refuses
 // even a plain write or read, as with a wrong key.
-Task<Result<ProbeReport>> probe_pool(Loop& loop, ObjectStore& store);
+Task<Result<ProbeReport>> probe_pool(Loop& loop, ObjectStore& store, ProbeEffort effort = {});
 
 // The same, as one verdict. invalid: the store must not be used; the message says what it gets wrong.
-Task<Status> require_good_pool(Loop& loop, ObjectStore& store);
+Task<Status> require_good_pool(Loop& loop, ObjectStore& store, ProbeEffort effort = {});
 
 }  // namespace ebb::disk

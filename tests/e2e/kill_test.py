@@ -59,7 +59,8 @@ def run_case(fleet, victim, phase):
         check(fleet.worker_of(name) != source, f"{name} is still on {source}")
         where = [w.name for w in fleet.workers.values() for _, vm in w.machines_running() if vm == name]
         check(len(where) == 1, f"{victim} killed in {phase}: {name} runs on {where}")
-    fleet.ebb("return", source)
+    # What was killed is back, and its agent may not have heard of it yet.
+    wait_until(lambda: fleet.ebb("return", source, check=False).returncode == 0, 20, f"{source} is returned")
     print(f"ok: kill -9 of {victim} in {phase} (was {migration['phase']})", flush=True)
 
 
