@@ -1,0 +1,269 @@
+#include "disk_fleet.h"
+
+#include "disk/keys.h"
+#include "disk/local_logs.h"
+
+namespace ebb::disk_sim {
+namespace {
+
+sim::SimStoreOptions quick_store() {
+  sim::SimStoreOptions options;
+  options.put = 8ms, options.get = 3ms, options.time_out = 300ms, options.late_max = 2s;
+  return options;
+}
+
+sim::SimLoopOptions loop_options(std::uint64_t seed) {
+  return {.seed = seed, .order = sim::SimLoopOptions::Order::shuffled};
+}
+
+class SimExport final : public disk::Published {
+ public:
+  explicit SimExport(std::string name) : name_(std::move(name)) {}
+  std::string socket() const override { return "/run/ebb-nbd.sock"; }
+  std::string export_name() const override { return name_; }
+
+ private:
+  std::string name_;
+};
+
+}  // namespace
+
+disk::DiskTuning small_tuning() {
+  disk::DiskTuning tuning;
+  tuning.segment_bytes = 48 * KiB;
+  tuning.window = 4;
+  tuning.log_file_bytes = 40 * KiB;
+  tuning.pending_bytes_max = 256 * KiB;
+  tuning.age_cut = 200ms;
+  tuning.checkpoint_segments = 5;
+  tuning.detach_checkpoint_segments = 2;
+  tuning.unsent_bytes_max = 128 * KiB;
+  tuning.unsent_age_max = 6s;
+  tuning.ownership_age_max = 1s;
+  return tuning;
+}
+
+DiskFleet::DiskFleet(FleetOptions options)
+    : world_(loop_options(options.seed)), store_(world_, quick_store()), oracle_(world_, store_, tuning_) {
+  if (options.on_note) world_.loop().listen(std::move(options.on_note));
+  store_.on_applied([this](const std::string& key, const Bytes& body) { oracle_.on_put(key, body); });
+  for (std::size_t i = 0; i < options.workers; ++i) workers_.push_back({fmt::format("worker-{}", i + 1)});
+  reader_ = &world_.start_process("reader", "ebb-disk");
+  auto& client = reader_->make<sim::SimStoreClient>(*reader_, store_);
+  auto& trouble = reader_->make<disk::Trouble>(reader_->loop());
+  reader_access_ = {&reader_->loop(), &client, &trouble};
+  reading_ = &reader_->make<Scope>(reader_->loop());
+}
+
+Status DiskFleet::create_disk(const DiskId& disk, DiskClass disk_class, std::uint64_t blocks) {
+  oracle_.add_disk(disk, disk_class, Content(blocks, 0));
+  return admin<void>(
+      [=](disk::PoolAdmin& a) { return a.create_empty_disk(disk, blocks * disk::block_bytes, disk_class); });
+}
+
+Status DiskFleet::import_image(const DiskId& disk, const Content& content) {
+  oracle_.add_disk(disk, DiskClass::remote, content);
+  auto& process = world_.start_process("control", "importer");
+  auto& client = process.make<sim::SimStoreClient>(process, store_);
+  auto& writer = process.make<disk::ImageWriter>(process.loop(), client, tuning_);
+  auto steps = [](disk::ImageWriter* out, DiskId id, Content stamps) -> Task<Status> {
+    EBB_CO_CHECKED(co_await out->begin(id, stamps.size() * disk::block_bytes));
+    for (std::size_t b = 0; b < stamps.size(); ++b)
+      EBB_CO_CHECKED(co_await out->write(b * disk::block_bytes, disk::testing::stamped(stamps[b], b)));
+    co_return co_await out->finish();
+  };
+  auto done = sim::run_in(process, steps(&writer, disk, content));
+  process.kill();
+  return done ? std::move(*done) : Status(fail(Code::internal, "the import did not end"));
+}
+
+// ---- workers
+
+void DiskFleet::boot(SimWorker& worker) {
+  kill(worker);
+  auto& process = world_.start_process(worker.name, "ebb-diskd");
+  worker.process = &process;
+  auto& files = process.make<sim::SimFiles>(process, worker.drive);
+  auto& client = process.make<sim::SimStoreClient>(process, store_);
+  disk::DaemonOptions options;
+  options.state_dir = "/state", options.worker = worker.name, options.pools[pool_id] = &client;
+  options.settle = 1500ms, options.watch_every = 300ms, options.reply_within = 100ms,
+  options.tuning = tuning_;
+  auto export_disk = [this, &worker](DiskId disk, Device device) {
+    return publish(worker, disk, std::move(device));
+  };
+  worker.daemon = &process.make<disk::DiskDaemon>(process.loop(), files, std::move(options), export_disk,
+                                                  world_.logger(worker.name));
+  worker.scope = &process.make<Scope>(process.loop());
+  worker.scope->spawn([](DiskFleet* fleet, disk::DiskDaemon* daemon, std::string name) -> Task<void> {
+    auto started = co_await daemon->start();
+    if (!started)
+      fleet->world().violation(fmt::format("the daemon of {} does not start: {}", name, started.error()));
+  }(this, worker.daemon, worker.name));
+}
+
+void DiskFleet::kill(SimWorker& worker) {
+  if (worker.process) worker.process->kill();
+  worker.daemon = nullptr, worker.scope = nullptr;
+}
+
+void DiskFleet::power_cut(SimWorker& worker, sim::PowerCut how) {
+  kill(worker);
+  world_.loop().note(fmt::format("{} loses power", worker.name));
+  worker.drive->power_cut(how, world_.fault_random());
+  oracle_.power_was_cut(worker.name);
+}
+
+void DiskFleet::replace_drive(SimWorker& worker) {
+  kill(worker);
+  world_.loop().note(fmt::format("{} is installed anew", worker.name));
+  worker.drive = std::make_shared<sim::SimDrive>();
+  oracle_.drive_was_replaced(worker.name);
+}
+
+Result<std::unique_ptr<disk::Published>> DiskFleet::publish(SimWorker& worker, const DiskId& disk,
+                                                            Device device) {
+  auto status = status_of(worker, disk);
+  if (!status) {
+    world_.violation(fmt::format("{} serves {}, and its status does not name it", worker.name, disk));
+    return std::make_unique<SimExport>(disk.value);
+  }
+  auto& tenure = oracle_.served(disk, worker.name, {status->epoch, status->incarnation});
+  world_.loop().note(fmt::format("{} serves {} in epoch {}", worker.name, disk, tenure.epoch.text()));
+  if (on_served) on_served(worker, tenure, std::move(device));
+  return std::make_unique<SimExport>(disk.value);
+}
+
+void DiskFleet::ask_open(SimWorker& worker, OpenDisk request) {
+  if (!worker.is_up()) return;
+  world_.loop().note(fmt::format("asked: {} opens {} in epoch {}{}", worker.name, request.disk, request.epoch,
+                                 request.take_over ? ", taking over" : ""));
+  worker.scope->spawn([](disk::DiskDaemon* daemon, OpenDisk wanted) -> Task<void> {
+    (void)co_await daemon->open(std::move(wanted));
+  }(worker.daemon, std::move(request)));
+}
+
+void DiskFleet::ask_seal(SimWorker& worker, const DiskId& disk, Epoch epoch) {
+  if (!worker.is_up()) return;
+  world_.loop().note(fmt::format("asked: {} seals {} in epoch {}", worker.name, disk, epoch));
+  worker.scope->spawn([](disk::DiskDaemon* daemon, DiskRef ref) -> Task<void> {
+    (void)co_await daemon->seal(std::move(ref));
+  }(worker.daemon, {disk, pool_id, epoch}));
+}
+
+void DiskFleet::ask_standby(SimWorker& worker, const DiskId& disk, Epoch epoch) {
+  if (!worker.is_up()) return;
+  world_.loop().note(fmt::format("asked: {} is standby for {} in epoch {}", worker.name, disk, epoch));
+  worker.scope->spawn([](disk::DiskDaemon* daemon, DiskRef ref) -> Task<void> {
+    (void)co_await daemon->standby(std::move(ref));
+  }(worker.daemon, {disk, pool_id, epoch}));
+}
+
+void DiskFleet::ask_close(SimWorker& worker, const DiskId& disk) {
+  if (!worker.is_up()) return;
+  world_.loop().note(fmt::format("asked: {} closes {}", worker.name, disk));
+  worker.scope->spawn([](disk::DiskDaemon* daemon, DiskRef ref) -> Task<void> {
+    (void)co_await daemon->close(std::move(ref));
+  }(worker.daemon, {disk, pool_id, 0}));
+}
+
+std::optional<DiskStatus> DiskFleet::status_of(const SimWorker& worker, const DiskId& disk) {
+  if (!worker.is_up()) return std::nullopt;
+  for (auto& status : worker.daemon->status().disks) {
+    if (status.disk == disk) return status;
+  }
+  return std::nullopt;
+}
+
+// ---- the store alone
+
+Task<Result<DiskFleet::Offline>> DiskFleet::read_offline(disk::StoreAccess access, DiskId disk) {
+  EBB_CO_TRY(view, co_await disk::open_offline(access, disk));
+  EBB_CO_TRY(bytes, co_await view.device->read(0, view.device->size_bytes()));
+  Offline out;
+  out.head_epoch = view.head.head.epoch;
+  EBB_CO_TRY(content, disk::testing::read_stamps(bytes));
+  out.content = std::move(content);
+  EBB_CO_TRY(report, co_await disk::check_offline(access, disk));
+  out.report = report;
+  co_return out;
+}
+
+Result<DiskFleet::Offline> DiskFleet::offline(const DiskId& disk) {
+  auto read = sim::run_in(*reader_, read_offline(reader_access_, disk));
+  if (!read) return fail(Code::internal, "reading offline did not end");
+  return std::move(*read);
+}
+
+void DiskFleet::begin_offline_check(const DiskId& disk) {
+  if (reading_->size() < 4) reading_->spawn(check_in_background(disk));
+}
+
+Task<void> DiskFleet::check_in_background(DiskId disk) {
+  auto least = oracle_.stored_by_now(disk);
+  auto found = co_await read_offline(reader_access_, disk);
+  ++offline_checks_;
+  if (!found)
+    world_.violation(fmt::format("{} cannot be read offline: {}", disk, found.error()));
+  else
+    oracle_.read_offline(disk, found->head_epoch, found->content, least);
+}
+
+// ---- logs that lie on workers
+
+// By log: up to which position its records stand in segments of the disk, fenced off ones not counted.
+std::map<std::string, std::uint64_t> DiskFleet::stored_positions(const DiskId& disk) const {
+  std::map<std::string, std::uint64_t> positions;
+  for (const auto& [epoch, seal] : oracle_.seals(disk)) {
+    for (std::uint64_t seq = 1; seq <= seal; ++seq) {
+      const auto* object = store_.peek(disk::segment_key(disk, epoch, seq));
+      if (!object) continue;
+      auto head_bytes = disk::log_object_head_bytes(object->body);
+      if (!head_bytes) continue;
+      auto decoded = disk::decode_log_object(ByteView(object->body).first(*head_bytes), disk, epoch, seq);
+      if (!decoded || !std::holds_alternative<disk::ReadSegment>(*decoded)) continue;
+      const auto& head = std::get<disk::ReadSegment>(*decoded).head;
+      auto& position = positions[head.log_id];
+      position = std::max(position, head.log_position);
+    }
+  }
+  return positions;
+}
+
+void DiskFleet::check_logs(const DiskId& disk) {
+  const auto positions = stored_positions(disk);
+  const auto with_orphans = oracle_.workers_with_orphans(disk);
+  for (auto& worker : workers_) {
+    auto unsent = worker.daemon->status().unsent_logs;
+    const bool is_reported = std::find(unsent.begin(), unsent.end(), disk) != unsent.end();
+    if (with_orphans.contains(worker.name) && !is_reported)
+      world_.violation(fmt::format(
+          "{} has forgotten writes to {} that its guest was told of and the store lacks", worker.name, disk));
+    auto& files = worker.process->make<sim::SimFiles>(*worker.process, worker.drive);
+    auto logs = sim::run_in(*worker.process, disk::list_logs(&files, fmt::format("/state/disks/{}", disk)));
+    if (!logs || !*logs) {
+      world_.violation(fmt::format("the logs of {} on {} cannot be listed", disk, worker.name));
+      continue;
+    }
+    if (is_reported && (*logs)->empty())
+      world_.violation(fmt::format("{} reports a log of {}, and there is none", worker.name, disk));
+    for (const auto& log : **logs) {
+      auto stored = positions.contains(log.chain.log_id) ? positions.at(log.chain.log_id) : 0;
+      auto scan = sim::run_in(*worker.process, disk::scan_log(&files, log.folder, log.chain, stored));
+      if (!scan || !*scan)
+        world_.violation(fmt::format("the log {} of {} on {} is damaged: {}", log.chain.log_id, disk,
+                                     worker.name, scan ? scan->error().message : "no answer"));
+      else if ((*scan)->records.empty())
+        world_.violation(fmt::format("{} keeps the log {} of {}, of which the store has everything",
+                                     worker.name, log.chain.log_id, disk));
+    }
+  }
+}
+
+std::uint64_t DiskFleet::state_hash() const {
+  auto hash = sim::fnv1a(fmt::format("{}", world_.loop().trace_hash()));
+  for (const auto& key : store_.keys("")) hash = sim::fnv1a(key + store_.peek(key)->tag.value, hash);
+  return hash;
+}
+
+}  // namespace ebb::disk_sim
