@@ -53,8 +53,11 @@ Task<Status> ObjectDisk::flush() {
     case DiskClass::remote:
       co_return co_await pipeline_.flush_to_store();
     case DiskClass::local:
-      EBB_CO_CHECKED(co_await pipeline_.flush_to_log());
-      co_return co_await wait_until_surely_owner();
+      for (;;) {  // either wait may take so long that the other's answer is old
+        EBB_CO_CHECKED(co_await pipeline_.flush_to_log());
+        if (!owned_at_ || access_.loop->now() - *owned_at_ <= tuning_.ownership_age_max) co_return Status{};
+        EBB_CO_CHECKED(co_await wait_until_surely_owner());
+      }
   }
   CHECK(false);
 }

@@ -91,6 +91,7 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
   EBB_CO_CHECKED(co_await wal->start(std::move(chosen.scan)));
   Opened opened;
   opened.replaces_unconfirmed = claim.replaces_unconfirmed;
+  opened.replaces_own = claim.replaces_own;
   opened.disk = std::make_unique<ObjectDisk>(ObjectDisk::Parts{access, std::move(attached), claim.opener,
                                                                std::move(loaded), std::move(wal),
                                                                tools.memory, request.tuning});

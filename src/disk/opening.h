@@ -28,7 +28,7 @@ struct OpeningTools {
 
 struct Opened {
   std::unique_ptr<ObjectDisk> disk;  // replayed; start() is the caller's
-  bool replaces_unconfirmed = false;
+  bool replaces_unconfirmed = false, replaces_own = false;
   std::vector<std::string> kept_logs;  // folders of logs that hold what this disk's history lacks
 };
 

@@ -99,14 +99,16 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
   if (request.read_only) co_return co_await open_image();
   auto turn = co_await logs_lock_.lock();
   OpenRecord record{request, false};
+  bool was_settled = false;
+  if (auto bytes = co_await env_.files->read_all(folder() + "/open"); bytes) {
+    auto kept = read_text_object<OpenRecord>(*bytes, "ebb-open", "the record of an open disk");
+    if (kept) was_settled = kept->is_settled;
+    if (kept && start == Start::after_restart) record = std::move(*kept);
+  }
   if (start == Start::after_restart) {
-    auto bytes = co_await env_.files->read_all(folder() + "/open");
-    if (bytes) {
-      auto kept = read_text_object<OpenRecord>(*bytes, "ebb-open", "the record of an open disk");
-      if (kept) record = std::move(*kept);
-    }
     if (co_await was_sealed_before_restart(request.epoch)) {
       co_await remove_record();
+      has_unexamined_logs_ = true;
       become(DiskSeen::sealed);
       co_return Status{};
     }
@@ -138,8 +140,8 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
   has_unexamined_logs_ = false;
   cache_ = {};
 
-  bool was_waiting = start == Start::after_restart && request.take_over && !record.is_settled;
-  if (opened.replaces_unconfirmed || was_waiting) co_await settle();
+  // A take-over whose wait was cut short by a crash, a close or a newer epoch still has to wait.
+  if (opened.replaces_unconfirmed || (opened.replaces_own && !was_settled)) co_await settle();
   record.is_settled = true;
   EBB_CO_CHECKED(co_await write_record(record));
   if (life_->disk->stopped()) co_return fail(*life_->disk->stopped());
@@ -276,11 +278,17 @@ Task<Result<DiskStatus>> ServedDisk::close() {
   bool may_have_unsent =
       state_ && state_ != DiskSeen::sealed && state_ != DiskSeen::standby && state_ != DiskSeen::reading;
   stop_serving(Error{Code::fenced, "closed", {}});
-  co_await remove_record();
   reset_life();
   cache_ = {};
   state_.reset();
+  has_unexamined_logs_ |= may_have_unsent;
   changed_.notify_all();
+  {
+    // An open that comes meanwhile writes its record under this lock.
+    auto turn = co_await logs_lock_.lock();
+    if (!state_) co_await remove_record();
+  }
+  if (state_) co_return last;
   if (may_have_unsent) {
     has_unexamined_logs_ = true;
     scope_.spawn(examine_logs());
@@ -303,7 +311,7 @@ void ServedDisk::become_fenced(const Error& why) {
 }
 
 Task<void> ServedDisk::watch() {
-  if (has_unexamined_logs_ && state_ != DiskSeen::open && state_ != DiskSeen::opening)
+  if ((has_unexamined_logs_ || !kept_logs_.empty()) && state_ != DiskSeen::open && state_ != DiskSeen::opening)
     co_await examine_logs();
   bool is_ours = (state_ == DiskSeen::open || state_ == DiskSeen::opening || state_ == DiskSeen::sealing) &&
                  !opener_.empty();
@@ -329,22 +337,23 @@ Task<void> ServedDisk::watch() {
 }
 
 Task<void> ServedDisk::examine_logs() {
-  auto life = life_;
   auto turn = co_await logs_lock_.lock();
   if (state_ == DiskSeen::open || state_ == DiskSeen::opening || state_ == DiskSeen::sealing) co_return;
+  auto life = life_;
+  const StoreAccess store{env_.loop, &store_, &life->trouble};
   auto logs = co_await list_logs(env_.files, folder());
   if (logs && logs->empty()) {
     kept_logs_.clear();
     has_unexamined_logs_ = false;
     co_return;
   }
-  auto head = co_await read_head(access(), disk_);
+  auto head = co_await read_head(store, disk_);
   if (!head) co_return;
   // Segments that stand in the store behind the last known one are part of the disk, whoever seals it.
   LogCache seen;
-  auto followed = co_await follow_unsealed(access(), head->head, &seen);
+  auto followed = co_await follow_unsealed(store, head->head, &seen);
   if (!followed) co_return;
-  auto history = co_await read_history(access(), *followed, &seen);
+  auto history = co_await read_history(store, *followed, &seen);
   if (!history) co_return;
   auto kept = co_await sweep_logs(env_.files, folder(), std::move(*history), {});
   if (!kept) co_return;

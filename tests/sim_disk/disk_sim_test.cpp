@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "disk_scenario.h"
+#include "disk_stories.h"
 
 namespace ebb::disk_sim {
 namespace {
@@ -29,6 +30,14 @@ TEST(DiskSim, WhateverBreaksADiskHoldsAPrefixAndNothingPromisedIsLost) {
   }
   EXPECT_GT(tenures, seeds * 5) << "too few changes of owner to prove anything";
   EXPECT_GT(writes, seeds * 500);
+}
+
+TEST(DiskSim, EveryStoryOfUpToThreeStepsKeepsItsPromisesWithACrashAtEveryPoint) {
+  auto all = play_all_stories(3);
+  EXPECT_TRUE(all.violations.empty()) << text(all.violations);
+  EXPECT_GT(all.crashes, 1000u);
+  RecordProperty("stories", static_cast<int>(all.stories));
+  fmt::print("{} stories, {} of them with a crash\n", all.stories, all.crashes);
 }
 
 }  // namespace
