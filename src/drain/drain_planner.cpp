@@ -23,11 +23,14 @@ std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker) {
   return ids;
 }
 
-std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm) {
+std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm, WallMs now) {
   std::map<WorkerId, std::string> rejected;
   for (const auto& [id, m] : fleet.migrations()) {
-    if (m.vm != vm || m.drain != drain) continue;
-    for (const auto& target : m.rejected) rejected[target] = fmt::format("could not start it ({})", m.last_error);
+    if (m.vm != vm || m.drain != drain || m.rejected.empty()) continue;
+    auto again_at = m.history.back().entered_at + rejected_for_ms;
+    if (again_at <= now) continue;
+    for (const auto& target : m.rejected)
+      rejected[target] = fmt::format("could not start it ({}); is asked again at {}", m.last_error, format_time(again_at));
   }
   return rejected;
 }

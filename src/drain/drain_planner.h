@@ -27,8 +27,10 @@ Mechanism mechanism_for(const Vm& vm);
 
 // VMs owned by the worker that have no move open. Stopped VMs are not moved: they are released where they are.
 std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker);
-// Workers that proved unable to take `vm` in this drain, with the reason.
-std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm);
+// Workers that proved unable to take `vm` in this drain not long ago, with the reason. What stood in the way may have
+// been a store that was away for a moment, so each is asked again after `rejected_for_ms`.
+inline constexpr WallMs rejected_for_ms = 5 * 60 * 1000;
+std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm, WallMs now);
 
 // A destination for each VM, or why there is none.
 struct Placed {

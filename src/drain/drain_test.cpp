@@ -98,6 +98,19 @@ TEST(Done, EachSingleDebtKeepsADrainFromBeingDone) {
   EXPECT_FALSE(is_done(w.drain, fresh()));
 }
 
+TEST(Rejected, ATargetIsAskedAgainAfterAWhile) {
+  World w;
+  w.vm("v1", "a");
+  auto m = w.migration("mig-1", "v1", "b", Phase::aborted);
+  m.rejected = {m.target}, m.last_error = "the store is away", m.history = {{Phase::aborted, 1000}};
+  w.fleet.put(m);
+  auto of = [&](WallMs now) { return rejected_targets(w.fleet, w.drain.id, m.vm, now); };
+  ASSERT_EQ(of(1000 + rejected_for_ms - 1).count(m.target), 1u);
+  EXPECT_TRUE(of(1000).at(m.target).contains("the store is away")) << of(1000).at(m.target);
+  EXPECT_TRUE(of(1000).at(m.target).contains("is asked again at 1970-01-01T00:05:01")) << of(1000).at(m.target);
+  EXPECT_TRUE(of(1000 + rejected_for_ms).empty());
+}
+
 TEST(Plan, NamesBlockersWithOwnerAndRemedy) {
   World w;
   w.vm("v1", "a"), w.vm("v2", "a", false);

@@ -22,6 +22,7 @@ StepResult pass_no_return(Migration next, const Event& event, WallMs now) {
   CHECK(event.new_epoch > next.source_epoch);
   next.target_epoch = event.new_epoch;
   next.source_dead = event.kind == EventKind::source_dead;
+  next.attempts = 0;  // those of preparing; from here on failed boots are counted
   return enter(std::move(next), Phase::moving_lease, now);
 }
 
@@ -37,8 +38,10 @@ StepResult before_no_return(const Migration& m, const Event& event, WallMs now) 
       return m.phase == Phase::freezing ? pass_no_return(m, event, now) : ignored(m, "the target is not prepared yet");
     case EventKind::start_failed: {
       auto next = m;
+      next.last_error = event.why;
+      if (m.phase == Phase::preparing && ++next.attempts < boot_attempts_max) return {Outcome::applied, std::move(next), {}};
       next.rejected.push_back(m.target);
-      return abort_with(next, event.why, now);
+      return abort_with(std::move(next), event.why, now);
     }
     case EventKind::target_lost:
     case EventKind::cancel: return abort_with(m, event.why, now);
@@ -116,7 +119,7 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
   switch (m.phase) {
     case Phase::reserving: break;
     case Phase::preparing:
-      if (target && target->state == VmSeen::failed) return Event{EventKind::start_failed, target->error, 0};
+      if (target && target->state == VmSeen::failed && target->failures > m.attempts) return Event{EventKind::start_failed, target->error, 0};
       if (target && target->state == VmSeen::standby) return Event{EventKind::standby_ready, {}, 0};
       if (target_silent) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
       break;

@@ -8,7 +8,7 @@
 
 namespace ebb::migration {
 
-inline constexpr std::uint32_t boot_attempts_max = 3;  // then the VM is placed anew
+inline constexpr std::uint32_t boot_attempts_max = 3;  // of preparing, and then of booting; then the VM is placed anew
 
 enum class EventKind {
   begin,          // the limits allow it to start

@@ -63,6 +63,22 @@ TEST(Migration, ThreeFailedBootsRejectTheTarget) {
   EXPECT_EQ(m.rejected, std::vector{WorkerId("b")});
 }
 
+TEST(Migration, ThreeFailedPreparationsRejectTheTargetAndBootsAreCountedAnew) {
+  auto m = at(Phase::preparing);
+  for (int i = 0; i < 2; ++i) {
+    m = step(m, {EventKind::start_failed, "the store is away", 0}, 1).next;
+    EXPECT_EQ(m.phase, Phase::preparing);
+  }
+  auto third = step(m, {EventKind::start_failed, "the store is away", 0}, 1).next;
+  EXPECT_EQ(third.phase, Phase::aborting);
+  EXPECT_EQ(third.rejected, std::vector{WorkerId("b")});
+
+  m = step(m, {EventKind::standby_ready, {}, 0}, 1).next;
+  m = step(m, {EventKind::source_sealed, {}, m.source_epoch + 1}, 1).next;
+  ASSERT_EQ(m.phase, Phase::moving_lease);
+  EXPECT_EQ(m.attempts, 0u);
+}
+
 struct World {
   Seen seen;
   Vm vm;

@@ -218,7 +218,7 @@ struct Migration {
   Phase phase = Phase::reserving;
   std::vector<PhaseTime> history;
   bool source_dead = false;      // take over without a confirmed stop
-  std::uint32_t attempts = 0;    // failed boots on the target
+  std::uint32_t attempts = 0;    // that failed on the target: of preparing, from `=>` on of booting
   std::string last_error;
   std::vector<WorkerId> rejected;  // targets that could not boot it
   bool operator==(const Migration&) const = default;

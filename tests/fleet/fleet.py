@@ -197,10 +197,24 @@ class Fleet:
         return self
 
     def __exit__(self, kind, value, trace):
+        if kind is not None and issubclass(kind, Exception):
+            self.print_state()
         keep = kind is not None and os.environ.get("EBB_KEEP_FAILED")
         if keep:
             print(f"kept: {self.root}")
         self.stop(keep_files=bool(keep))
+
+    def print_state(self, lines=25):
+        """What somebody needs who has only this test's output: what each operation waits for, and the ends of the logs."""
+        try:
+            for words in [("workers",), ("vms",), ("drains",), *(("why", d["id"]) for d in self.items("drains")),
+                          *(("why", vm["vm"]["id"]) for vm in self.items("vms"))]:
+                done = self.ebb(*words, check=False, timeout=20)
+                print(f"--- ebb {' '.join(words)}\n{done.stdout}{done.stderr}", end="")
+        except Exception as failed:  # the test's own failure is what counts
+            print(f"--- the control plane says nothing: {failed}")
+        for log in sorted([*self.root.glob("*.log"), *self.root.glob("*/*.log")]):
+            print(f"--- {log}", *log.read_text(errors="replace").splitlines()[-lines:], sep="\n", flush=True)
 
     # ---- talking to it ----
     def environment(self):

@@ -58,7 +58,7 @@ Task<HttpResponse> DrainsService::create(Call call) {
   auto wish = body_of<CreateDrain>(call);
   if (!wish) co_return error_reply(wish.error());
   if (auto status = check_wish(*wish); !status) co_return error_reply(status.error());
-  if (wish->validate_only) co_return reply_with(plan_drain(c_.fleet(), c_.seen(), wish->worker, wish->options, std::nullopt));
+  if (wish->validate_only) co_return reply_with(plan_drain(c_.fleet(), c_.seen(), wish->worker, wish->options, std::nullopt, c_.loop.wall_now()));
   bool created = false;
   auto id = co_await c_.owner.change<DrainId>([&](Batch& batch) -> Result<DrainId> {
     EBB_CHECKED(check_wish(*wish));

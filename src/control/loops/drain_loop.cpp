@@ -7,10 +7,10 @@ namespace ebb::control {
 namespace {
 
 std::vector<drain::Placed> choose_targets(const Fleet& fleet, const Seen& seen, const WorkerId& worker,
-                                          const std::optional<DrainId>& drain) {
+                                          const std::optional<DrainId>& drain, WallMs now) {
   std::vector<placement::Request> requests;
   for (const auto& id : drain::to_place(fleet, worker)) {
-    auto excluded = drain ? drain::rejected_targets(fleet, *drain, id) : std::map<WorkerId, std::string>{};
+    auto excluded = drain ? drain::rejected_targets(fleet, *drain, id, now) : std::map<WorkerId, std::string>{};
     requests.push_back(request_for(fleet, fleet.vms().at(id), std::move(excluded)));
   }
   auto workers = candidates(fleet, seen);
@@ -41,8 +41,8 @@ bool reserve(const Fleet& fleet, const Drain& drain, const DrainPlan& plan, Batc
 }  // namespace
 
 DrainPlan plan_drain(const Fleet& fleet, const Seen& seen, const WorkerId& worker, const DrainOptions& options,
-                     const std::optional<DrainId>& drain) {
-  auto plan = drain::make_plan(fleet, worker, options, choose_targets(fleet, seen, worker, drain), drain::measure(fleet));
+                     const std::optional<DrainId>& drain, WallMs now) {
+  auto plan = drain::make_plan(fleet, worker, options, choose_targets(fleet, seen, worker, drain, now), drain::measure(fleet));
   plan.state_hash = drain::state_hash(fleet, seen, worker);
   return plan;
 }
@@ -55,7 +55,7 @@ DoneCheck done_check(const Fleet& fleet, const Seen& seen, const Drain& drain, c
 
 void step_drain(const Fleet& fleet, const Seen& seen, const Drain& drain, DrainProgress& progress, Batch& batch) {
   if (is_ended(drain.state)) return;
-  auto plan = plan_drain(fleet, seen, drain.worker, drain.options, drain.id);
+  auto plan = plan_drain(fleet, seen, drain.worker, drain.options, drain.id, batch.now());
   progress.blockers = plan.blockers;
   if (drain.state == DrainState::reserving) {
     // Nothing is touched before everything has a destination, unless the operator said otherwise.

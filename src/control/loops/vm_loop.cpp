@@ -103,7 +103,7 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     }
     const auto* drain = last && last->drain ? fleet.find(*last->drain) : nullptr;
     std::map<WorkerId, std::string> excluded{{*vm.worker, "could not start it (" + said->error + ")"}};
-    if (drain) excluded.merge(drain::rejected_targets(fleet, drain->id, id));
+    if (drain) excluded.merge(drain::rejected_targets(fleet, drain->id, id, batch.now()));
     auto choices = placement::place(candidates(fleet, seen), {request_for(fleet, vm, std::move(excluded))});
     if (!choices[0].worker) continue;
     const bool active = drain && !is_ended(drain->state);

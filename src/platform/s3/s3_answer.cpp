@@ -80,6 +80,8 @@ Error error_of(const CurlReply& reply, const S3Asked& asked) {
     case 404:
       return error_of_404(asked, body, what);
     case 412:
+      if (asked.condition == PutCondition::Kind::none)  // nothing was conditional: no word about the object
+        return {Code::unavailable, said(), {}};
       return {Code::conflict, what + ": the condition does not hold", {}};
     case 409:  // another conditional request is under way
     case 408:

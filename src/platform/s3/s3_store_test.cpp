@@ -155,7 +155,8 @@ TEST_F(S3StoreTest, AConditionalPutIsSentOnceWhateverTheAnswer) {
 TEST_F(S3StoreTest, GetsAndPlainPutsAreTriedAgain) {
   int failures = 3;
   server.script = [&](const HttpRequest&) -> std::optional<HttpResponse> {
-    if (failures-- > 0) return s3_error(failures % 2 == 0 ? 500 : 503, "SlowDown");
+    constexpr int statuses[] = {500, 503, 412};  // 412 of what set no condition: no word about the object
+    if (failures-- > 0) return s3_error(statuses[failures], failures == 2 ? "PreconditionFailed" : "SlowDown");
     return std::nullopt;
   };
   EXPECT_EQ(requests_of([&] { EXPECT_TRUE(put(*store, "k", "x")); }), 4u);
