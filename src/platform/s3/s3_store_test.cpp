@@ -155,15 +155,19 @@ TEST_F(S3StoreTest, AConditionalPutIsSentOnceWhateverTheAnswer) {
 TEST_F(S3StoreTest, GetsAndPlainPutsAreTriedAgain) {
   int failures = 3;
   server.script = [&](const HttpRequest&) -> std::optional<HttpResponse> {
-    constexpr int statuses[] = {500, 503, 412};  // 412 of what set no condition: no word about the object
-    if (failures-- > 0) return s3_error(statuses[failures], failures == 2 ? "PreconditionFailed" : "SlowDown");
-    return std::nullopt;
+    // 412 to what set no condition is no word about the object.
+    const std::pair<int, const char*> answers[] = {
+        {503, "SlowDown"}, {500, "InternalError"}, {412, "PreconditionFailed"}};
+    if (failures-- <= 0) return std::nullopt;
+    const auto& [status, name] = answers[failures % 3];
+    return s3_error(status, name);
   };
   EXPECT_EQ(requests_of([&] { EXPECT_TRUE(put(*store, "k", "x")); }), 4u);
   failures = 4;
   EXPECT_EQ(requests_of([&] { EXPECT_EQ(get(*store, "k"), "x"); }), 5u);
-  failures = 1000;
+  failures = 1001;  // the fifth answer is SlowDown
   EXPECT_EQ(requests_of([&] { EXPECT_EQ(code_of_get(*store, "k"), Code::busy); }), 5u);
+  failures = 1001;
   EXPECT_EQ(requests_of([&] { EXPECT_EQ(put(*store, "k", "y").error().code, Code::busy); }), 5u);
 }
 
