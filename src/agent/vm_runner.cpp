@@ -28,6 +28,12 @@ VmSeen first_guess(Wanted wanted) {
 // An image's disk is read by many VMs of different epochs: it is opened under none.
 Epoch disk_epoch(const WantedVm& wish, const WantedDisk& disk) { return disk.read_only ? 0 : wish.epoch; }
 
+bool is_wanted(const WantedVm& wish, const SeenSnapshot& told) {
+  return std::ranges::any_of(wish.disks, [&](const WantedDisk& disk) {
+    return std::ranges::find(disk.snapshots, told.request, &WantedSnapshot::request) != disk.snapshots.end();
+  });
+}
+
 bool is_reached(DiskSeen state, bool open, bool standby) {
   switch (state) {
     case DiskSeen::open:
@@ -94,6 +100,7 @@ Task<Duration> VmRunner::step() {
 
 SeenVm VmRunner::seen() const {
   auto seen = seen_;
+  std::erase_if(seen.snapshots, [&](const SeenSnapshot& told) { return !is_wanted(wish_, told); });
   for (const auto& disk : wish_.disks) {
     const auto* status = t_.disks->find(disk.id);
     // A sealed disk is still served (reads and FLUSH) until it is closed, but nobody owns it through us any
@@ -257,6 +264,7 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
   seen_.ports = machine.ports, seen_.accel = machine.accel;
   auto disks = co_await keep_disks_open(wish);
   if (!is_current(version) || fenced_epoch_ == wish.epoch) co_return 0s;
+  if (!std::exchange(is_taking_snapshots_, true)) scope_.spawn(take_snapshots(wish));
   auto trouble = !machine.error.empty() ? machine.error : disks ? disk_waits_ : disks.error().message;
   switch (machine.state) {
     case MachineState::booting:
@@ -297,6 +305,37 @@ Task<Status> VmRunner::keep_disks_open(WantedVm wish) {
     if (!opened) status = fail(std::move(opened).error());
   }
   co_return status;
+}
+
+// Each that is wanted and not known to be made or refused is asked for once; the next look asks again.
+Task<void> VmRunner::take_snapshots(WantedVm wish) {
+  std::erase_if(seen_.snapshots, [&](const SeenSnapshot& told) { return !is_wanted(wish, told); });
+  for (const auto& disk : wish.disks) {
+    for (const auto& wanted : disk.snapshots) {
+      auto known = std::ranges::find(seen_.snapshots, wanted.request, &SeenSnapshot::request);
+      if (known != seen_.snapshots.end() && (known->made_at > 0 || !known->error.empty())) continue;
+      auto made = co_await t_.disks->snapshot({disk.id, disk.pool, disk_epoch(wish, disk), wanted.name, wanted.request});
+      SeenSnapshot told{disk.id, wanted.request, 0, {}, {}};
+      if (made)
+        told.made_at = made->created_at;
+      else if (made.error().code == Code::conflict || made.error().code == Code::invalid)
+        told.error = made.error().message;
+      else
+        told.waiting_for = made.error().message;
+      tell_snapshot(std::move(told));
+    }
+  }
+  is_taking_snapshots_ = false;
+}
+
+void VmRunner::tell_snapshot(SeenSnapshot told) {
+  auto known = std::ranges::find(seen_.snapshots, told.request, &SeenSnapshot::request);
+  if (known != seen_.snapshots.end() && *known == told) return;
+  if (known == seen_.snapshots.end())
+    seen_.snapshots.push_back(std::move(told));
+  else
+    *known = std::move(told);
+  t_.changed();
 }
 
 // The machine has ended although it was wanted.

@@ -67,6 +67,8 @@ class VmRunner final {
   Task<Status> fetch_blobs(WantedVm wish, MachineSpec* spec);
   Task<Duration> tend(WantedVm wish, MachineStatus machine);
   Task<Status> keep_disks_open(WantedVm wish);
+  Task<void> take_snapshots(WantedVm wish);
+  void tell_snapshot(SeenSnapshot told);
   Task<void> bury(WantedVm wish, MachineStatus machine);
   Duration on_start_failure(const Error& error);
 
@@ -96,6 +98,7 @@ class VmRunner final {
   SeenVm seen_;
   bool reserved_ = false;
   bool gone_ = false;
+  bool is_taking_snapshots_ = false;
   std::string disk_waits_;    // what a served disk waits for, for people
   Isolation::Verdict isolation_ = Isolation::Verdict::unknown;
   Epoch fenced_epoch_ = 0;    // a newer owner exists than this; 0: none known

@@ -41,6 +41,7 @@ class ControlPlane {
   Router router_;
   WorkersService workers_;
   VmsService vms_;
+  DisksService disks_;
   DrainsService drains_;
   AgentService agents_;
   EventsService events_;

@@ -4,6 +4,7 @@
 #include "control/effects/effect_types.h"
 #include "env/loop.h"
 #include "env/object_store.h"
+#include "model/api_types.h"
 
 namespace ebb::control {
 
@@ -40,6 +41,9 @@ class Pools {
   // Carries out an effect; safe to repeat.
   Task<Status> carry_out(Effect effect);
   Task<Result<DiskOwner>> owner_of(PoolId pool, DiskId disk);
+  // What a restore would undo, and who wrote what: read from the disk's objects.
+  Task<Result<RestorePlanView>> plan_restore(PoolId pool, DiskId disk, std::string snapshot);
+  Task<Result<DiskLogView>> read_log(PoolId pool, DiskId disk);
   // One chunk of a blob; `body` is blob_chunk_bytes long, the last one shorter.
   Task<Status> write_blob_chunk(PoolId pool, std::string blob, std::uint64_t n, Bytes body);
   Task<Result<std::unique_ptr<DiskUpload>>> begin_disk(PoolId pool, DiskId disk, std::uint64_t size_bytes);

@@ -67,6 +67,14 @@ class Oracle final {
   // The disk was read offline under this HEAD epoch; asked for when `least` held.
   void read_offline(const DiskId& disk, DiskEpoch head_epoch, const Content& found,
                     const std::map<DiskEpoch, std::size_t>& least);
+  // ---- snapshots and restores ----
+  // The root of that name holds a prefix; of the tenure `asked` it holds `least` writes at least, if it wrote last.
+  void check_root(const DiskId& disk, const std::string& name, const disk::LogPoint& position, const Content& found,
+                  DiskEpoch asked, std::size_t least);
+  // The next restore of the disk makes it this.
+  void expect_restore(const DiskId& disk, Content content);
+  // What the restore in that epoch left: all that the disk was.
+  void check_left(const DiskId& disk, DiskEpoch epoch, const Content& found);
   // Sealed cleanly, with nothing running: all that was acknowledged is in the store, and what was issued
   // beyond is a prefix.
   void check_final(const DiskId& disk, const Content& found);
@@ -99,6 +107,7 @@ class Oracle final {
     std::map<DiskEpoch, Attached> attached;  // every epoch that reached step 3
     std::map<DiskEpoch, disk::LogPoint> seals;
     std::map<DiskEpoch, std::unique_ptr<Tenure>> tenures;
+    std::optional<Content> restored_content;
   };
   struct Promise {
     std::size_t least = 0;
@@ -110,6 +119,8 @@ class Oracle final {
 
   void check_head_step(Disk& disk, const disk::Head& from, const disk::Head& to);
   void check_seals(Disk& disk, const disk::Head& head);
+  static bool is_restore(const disk::Head& from, const disk::Head& to);
+  void begin_restored(Disk& disk, const disk::Head& head);
   Tenure* before(Disk& disk, DiskEpoch epoch) const;
   Promise promised(const Disk& disk, const Tenure& last, const Tenure& next) const;
   static std::optional<Match> match(const Tenure& tenure, const Content& found, std::size_t least);

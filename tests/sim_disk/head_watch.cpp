@@ -31,13 +31,24 @@ void Oracle::on_put(const std::string& key, const Bytes& body) {
   auto& disk = disks_.at(*id);
   auto head = disk::decode_head(body, *id);
   if (!head) return violation("HEAD of {} cannot be read: {}", *id, head.error().message);
+  const bool is_restored = disk.head && is_restore(*disk.head, *head);
   if (disk.head) check_head_step(disk, *disk.head, *head);
+  if (is_restored) {
+    for (const auto& cut : head->lineage) disk.seals[cut.epoch] = cut;
+    begin_restored(disk, *head);
+  }
   check_seals(disk, *head);
   if (head->state == HeadState::attached && !disk.attached.contains(head->epoch))
     disk.attached[head->epoch] = {head->owner, drive_of(head->owner), false};
   if (head->state == HeadState::detached_clean && disk.attached.contains(head->epoch))
     disk.attached[head->epoch].is_detached = true;
   disk.head = std::move(*head);
+}
+
+// The one step that may leave another history than it found: an opener for that purpose ends its own, empty epoch.
+bool Oracle::is_restore(const Head& from, const Head& to) {
+  return to.owner == "ebb:restore" && from.opener == to.opener && from.state == HeadState::attached &&
+         to.state == HeadState::detached_clean;
 }
 
 void Oracle::check_head_step(Disk& disk, const Head& from, const Head& to) {
@@ -59,7 +70,7 @@ void Oracle::check_head_step(Disk& disk, const Head& from, const Head& to) {
                   old.seq, now.seq);
     }
   }
-  if (from.checkpoint &&
+  if (from.checkpoint && !is_restore(from, to) &&
       (!to.checkpoint || to.checkpoint->position.write_seq < from.checkpoint->position.write_seq))
     violation("the checkpoint of {} went back", id);
   if (to.state == HeadState::attached && (to.unsealed.size() != 1 || to.unsealed[0].epoch != to.epoch))

@@ -61,6 +61,8 @@ BOOST_DESCRIBE_STRUCT(ParentRef, (), (disk, root))
 //        v                                   \                            .
 //    attaching -- all unsealed sealed --> attached          any -> deleted (after a take-over)
 //        ^--- a newer opener ------------------'            attached -> sealed (a finished image)
+//
+// A restore is an opener whose detach leaves another checkpoint and lineage than it found.
 enum class HeadState { attaching, attached, detached_clean, sealed, deleted };
 BOOST_DESCRIBE_ENUM(HeadState, attaching, attached, detached_clean, sealed, deleted)
 
@@ -88,9 +90,12 @@ struct NamedRoot {
   std::string name;
   std::uint64_t size_bytes = 0;
   CheckpointRef checkpoint;
+  std::string request;    // of whoever asked for it: the same one, asked again, finds it made
+  WallMs created_at = 0;  // 0: before version 2
+  std::string owner;      // in HEAD at that time
   bool operator==(const NamedRoot&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(NamedRoot, (), (name, size_bytes, checkpoint))
+BOOST_DESCRIBE_STRUCT(NamedRoot, (), (name, size_bytes, checkpoint, request, created_at, owner))
 
 // A disk that shares this one's objects.
 struct ForkPin {
@@ -100,12 +105,25 @@ struct ForkPin {
 };
 BOOST_DESCRIBE_STRUCT(ForkPin, (), (disk, root))
 
+// The disk went back to `root`; what it was until then is kept as the root `kept_as`.
+struct RestoreRecord {
+  std::string root, kept_as;
+  std::string request;
+  WallMs at = 0;
+  DiskEpoch epoch;    // that of the restore itself
+  LogPoint from, to;  // where the log ended, and where it goes on
+  bool operator==(const RestoreRecord&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(RestoreRecord, (), (root, kept_as, request, at, epoch, from, to))
+
 struct RootsPage {
   std::vector<NamedRoot> roots;
   std::vector<ForkPin> forks;
+  std::vector<RestoreRecord> restores;  // the last ones
   bool operator==(const RootsPage&) const = default;
+  const NamedRoot* find(std::string_view name) const;
 };
-BOOST_DESCRIBE_STRUCT(RootsPage, (), (roots, forks))
+BOOST_DESCRIBE_STRUCT(RootsPage, (), (roots, forks, restores))
 
 Bytes encode(const Head& head);
 // corrupt, or invalid if it is of a newer version. `disk`: whose it must be.
