@@ -211,6 +211,8 @@ void Oracle::check_root(const DiskId& id, const std::string& name, const disk::L
                         DiskEpoch asked, std::size_t least) {
   auto& disk = disks_.at(id);
   auto* tenure = before(disk, {position.epoch.placement, position.epoch.incarnation + 1});
+  // The only checkpoint in a restore's own epoch is that of what it left.
+  if (tenure && tenure->epoch == position.epoch && tenure->worker == restorer) tenure = before(disk, position.epoch);
   if (!tenure) {
     if (found != disk.initial) violation("snapshot {} of {} is not as the disk was made", name, id);
     return;

@@ -40,6 +40,8 @@ struct Tenure {
   std::size_t cost(std::size_t op) const;
 };
 
+inline constexpr std::string_view restorer = "ebb:restore";  // the owner in HEAD
+
 class Oracle final {
  public:
   Oracle(sim::SimWorld& world, sim::SimStore& store, disk::DiskTuning tuning);
@@ -106,6 +108,7 @@ class Oracle final {
     std::optional<disk::Head> head;
     std::map<DiskEpoch, Attached> attached;  // every epoch that reached step 3
     std::map<DiskEpoch, disk::LogPoint> seals;
+    std::map<DiskEpoch, disk::LogPoint> cuts;  // where a restore has the present lineage end an epoch
     std::map<DiskEpoch, std::unique_ptr<Tenure>> tenures;
     std::optional<Content> restored_content;
   };

@@ -54,7 +54,8 @@ void Snapshots::ask(Wish& wish) {
   if (wish.is_asked_of_owner) {
     const DiskEpoch epoch{status->epoch, status->incarnation};
     const auto* tenure = fleet_.oracle().newest(wish.disk);
-    if (tenure && tenure->epoch == epoch && (!wish.told || wish.told->first != epoch)) wish.told = {epoch, tenure->acknowledged};
+    const bool is_its_own = tenure && tenure->epoch == epoch;  // else its guest has not begun
+    if (!wish.told || wish.told->first != epoch) wish.told = {epoch, is_its_own ? tenure->acknowledged : 0};
     wish.process = worker.process;
     wish.answer = std::make_shared<std::optional<Result<bool>>>();
     MakeSnapshot request{wish.disk, pool_id, status->epoch, wish.name, wish.name};
@@ -150,6 +151,9 @@ void Snapshots::go_on_with_restore() {
     r.has_begun = true, r.before = last->epoch, r.give_up_at = fleet_.now() + 30s;
     const auto* known = std::ranges::find_if(known_, [&](const Known& k) { return k.disk == r.disk && k.name == r.name; }).base();
     fleet_.oracle().expect_restore(r.disk, known->content);
+    // What is taken from now on may be of the restored disk.
+    for (auto& wish : wishes_)
+      if (wish.disk == r.disk) wish.least = 0, wish.told.reset();
   }
   if (r.answer && *r.answer) {
     auto& answer = **r.answer;

@@ -34,7 +34,7 @@ void Oracle::on_put(const std::string& key, const Bytes& body) {
   const bool is_restored = disk.head && is_restore(*disk.head, *head);
   if (disk.head) check_head_step(disk, *disk.head, *head);
   if (is_restored) {
-    for (const auto& cut : head->lineage) disk.seals[cut.epoch] = cut;
+    for (const auto& cut : head->lineage) disk.cuts[cut.epoch] = cut;
     begin_restored(disk, *head);
   }
   check_seals(disk, *head);
@@ -47,7 +47,7 @@ void Oracle::on_put(const std::string& key, const Bytes& body) {
 
 // The one step that may leave another history than it found: an opener for that purpose ends its own, empty epoch.
 bool Oracle::is_restore(const Head& from, const Head& to) {
-  return to.owner == "ebb:restore" && from.opener == to.opener && from.state == HeadState::attached &&
+  return to.owner == restorer && from.opener == to.opener && from.state == HeadState::attached &&
          to.state == HeadState::detached_clean;
 }
 
@@ -81,6 +81,7 @@ void Oracle::check_head_step(Disk& disk, const Head& from, const Head& to) {
 // A seal never changes once it is known, and a fence stands above it.
 void Oracle::check_seals(Disk& disk, const Head& head) {
   for (const auto& point : head.lineage) {
+    if (auto cut = disk.cuts.find(point.epoch); cut != disk.cuts.end() && cut->second == point) continue;
     auto [known, is_new] = disk.seals.emplace(point.epoch, point);
     if (!is_new && known->second != point)
       violation("epoch {} of {} was sealed at {}, and now at {}", point.epoch.text(), head.disk,
