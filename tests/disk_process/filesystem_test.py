@@ -102,8 +102,7 @@ def one_round(rig, diskd, disk, kind, state, seed):
     diskd.kill()
     synced = dict(files.synced)
     files.is_stopped.set()
-    device.pull()
-    files.stop()
+    device.pull(files.stop)
     synced = {name: digest for name, digest in files.synced.items() if name in synced}
     diskd.start()
     diskd.wait_served(disk)

@@ -70,12 +70,13 @@ class BlockDevice:
         self.client.terminate()
         self.client.wait(30)
 
-    def pull(self):
-        """As if the guest had lost its power: what its kernel had not written is gone."""
+    def pull(self, let_go=lambda: None):
+        """As if the guest had lost its power: what its kernel had not written is gone. `let_go`: of files that are open."""
         for process in (self.fuse, self.client):
             if process and process.poll() is None:
                 process.kill()
                 process.wait()
+        let_go()
         if self.mounted:
             run("umount", "--lazy", self.mounted, codes=(0, 1, 32))
             self.mounted = None

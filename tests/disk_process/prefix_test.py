@@ -3,11 +3,12 @@ host is lost with all its state, when another worker takes over, and when the fi
 
 In each round something dies at a random moment. Each once; --rounds N for N of them on each of four disks."""
 
+import functools
 import random
 import time
 
 from prefix_oracle import History, read_stamps
-from rig import BAD_STORE, MIB, Rig, arguments, check, wait_until
+from rig import BAD_STORE, MIB, Rig, arguments, check, in_parallel, wait_until
 from stamped_writer import Writer, read_disk
 
 args = arguments(__doc__, rounds=3, seconds=0.5)
@@ -113,9 +114,6 @@ class Story:
         if was_lost:
             check(self.disk.name in self.here.status()["unsent_logs"], "the log of lost writes is still kept")
 
-    def round(self):
-        self.carry_out(self.random.choices((self.kill, self.lose_host, self.take_over_and_return), (6, 2, 2))[0])
-
     def carry_out(self, event):
         self.counts[event.__name__] = self.counts.get(event.__name__, 0) + 1
         event()
@@ -131,14 +129,18 @@ class Story:
               f"{self.history.lost} acknowledged writes lost with their host, as announced", flush=True)
 
 
-for number, (store, disk_class) in enumerate((s, c) for s in ("folder", "s3") for c in ("local", "remote")):
+def tell(store, disk_class, seed):
     with Rig(args.bin, store) as rig:
-        story = Story(rig, disk_class, args.seed + number)
+        story = Story(rig, disk_class, seed)
         if rig.s3:
-            rig.s3.fault(*BAD_STORE, seed=args.seed % 1000)
+            rig.s3.fault(*BAD_STORE, seed=seed % 1000)
         # Each event once, then as it comes.
         for event in (story.kill, story.lose_host, story.take_over_and_return):
             story.carry_out(event)
         for _ in range(args.rounds - 3):
-            story.round()
+            story.carry_out(story.random.choices((story.kill, story.lose_host, story.take_over_and_return), (6, 2, 2))[0])
         story.finish()
+
+
+in_parallel([functools.partial(tell, store, disk_class, args.seed + number)
+             for number, (store, disk_class) in enumerate((s, c) for s in ("folder", "s3") for c in ("local", "remote"))])

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import multiprocessing
+import multiprocessing.connection
 import os
 import pathlib
 import random
@@ -37,6 +39,22 @@ def arguments(description, **more):
 def check(condition, text):
     if not condition:
         raise AssertionError(text)
+
+
+def in_parallel(stories, width=4):
+    """Each in a process of its own, since they wait most of their time. All of them end; then one failure is a failure."""
+    processes = multiprocessing.get_context("fork")
+    waiting, running, failed = list(stories), [], 0
+    while waiting or running:
+        while waiting and len(running) < width:
+            running.append(processes.Process(target=waiting.pop(0)))
+            running[-1].start()
+        multiprocessing.connection.wait([process.sentinel for process in running])
+        for process in [p for p in running if not p.is_alive()]:
+            process.join()
+            failed += process.exitcode != 0
+            running.remove(process)
+    check(failed == 0, f"{failed} failed")
 
 
 class Refused(Exception):
@@ -247,7 +265,10 @@ class Rig:
             for daemon in self.daemons:
                 print(f"--- {daemon.name}:\n{daemon.said()}", file=sys.stderr, flush=True)
         for action in reversed(self.endings):
-            action()
+            try:
+                action()
+            except (AssertionError, OSError, subprocess.SubprocessError) as trouble:
+                print(f"while cleaning up: {trouble}", file=sys.stderr, flush=True)
         for daemon in self.daemons:
             daemon.kill()
         for process in self.processes:
