@@ -3,6 +3,7 @@
 #include "disk/attach/attach.h"
 #include "disk/attach/load_map.h"
 #include "disk/block_device.h"
+#include "disk/cleaning/cleaner.h"
 #include "disk/disk_memory.h"
 #include "disk/write_pipeline.h"
 
@@ -26,6 +27,7 @@ class MapReader {
     std::uint64_t block = 0;
     std::vector<std::uint32_t> crcs;
   };
+  Task<Result<Bytes>> read_once(std::uint64_t offset, std::size_t length);
   Task<Status> fetch(Wanted wanted, Bytes* into);
 
   StoreAccess access_;
@@ -44,6 +46,7 @@ class ObjectDisk final : public BlockDevice {
     std::unique_ptr<Wal> wal;  // null: acknowledged when in the open segment (importing an image)
     DiskMemory memory;
     DiskTuning tuning;
+    CleaningTuning cleaning = {};
   };
   explicit ObjectDisk(Parts parts);
 
@@ -81,6 +84,7 @@ class ObjectDisk final : public BlockDevice {
   Duration unsent_age() const { return pipeline_.unsent_age(); }
   const Wal* wal() const { return wal_.get(); }
   const LogPoint& committed() const { return pipeline_.committed(); }
+  std::uint64_t blocks_cleaned() const { return cleaner_.blocks_moved(); }
 
  private:
   void after_cut(const LogPoint& point);
@@ -88,6 +92,10 @@ class ObjectDisk final : public BlockDevice {
   BlockMap::CheckpointPlan begin_checkpoint(const LogPoint& point);
   Task<void> write_checkpoint(BlockMap::CheckpointPlan plan);
   Task<Status> publish_checkpoint(BlockMap::CheckpointPlan plan);
+  bool is_committed(const DataObject& object) const;
+  Task<void> clean();
+  Task<void> checkpoint_when_quiet();
+  Task<Result<Bytes>> explain_missing(Error missing);
   Task<Status> change_own_head(std::function<Result<Head>(Head)> change);
   Task<Status> close_and_checkpoint(std::uint64_t segments_min);
   Task<void> lose(Error why);
@@ -105,7 +113,8 @@ class ObjectDisk final : public BlockDevice {
   MapReader reader_;
   AsyncMutex head_lock_;
   std::uint64_t segments_since_checkpoint_, checkpoints_ = 0;
-  bool is_checkpointing_ = false;
+  Cleaner cleaner_;
+  bool is_checkpointing_ = false, is_cleaning_ = false, is_closing_ = false;
   Notify checkpoint_ended_;
   std::optional<Instant> owned_at_;  // absent: nobody watches HEAD for us
   Notify ownership_changed_;

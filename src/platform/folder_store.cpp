@@ -62,6 +62,9 @@ class Folder {
   Result<Bytes> get_range(const std::string& key, std::uint64_t offset, std::size_t length) {
     return inside([&] { return get_range_inside(key, offset, length); });
   }
+  Status remove(const std::string& key) {
+    return inside([&] { return remove_inside(key); });
+  }
 
  private:
   struct OpenObject {
@@ -135,6 +138,16 @@ class Folder {
     return posix::read_at(file.fd.get(), offset,
                           static_cast<std::size_t>(std::min<std::uint64_t>(length, file.bytes - offset)),
                           path_of(key));
+  }
+
+  // Folders stay: another process may be about to put something there.
+  Status remove_inside(const std::string& key) const {
+    EBB_CHECKED(check_object_key(key));
+    EBB_TRY(lock, lock_key(key));
+    auto path = path_of(key);
+    if (::unlink(path.c_str()) == 0) return posix::sync_folder(posix::parent_of(path));
+    if (errno == ENOENT || errno == ENOTDIR || errno == EISDIR) return {};
+    return fail_os(errno, "remove", path);
   }
 
   std::string path_of(const std::string& key) const { return base_ + "/" + key; }
@@ -252,7 +265,7 @@ class Folder {
   std::set<std::string> durable_;  // folders whose names are synced up to the root
 };
 
-class FolderStore final : public ObjectStore {
+class FolderStore final : public ReclaimableStore {
  public:
   FolderStore(AsioLoop& loop, std::shared_ptr<Folder> folder) : loop_(loop), folder_(std::move(folder)) {}
 
@@ -271,6 +284,9 @@ class FolderStore final : public ObjectStore {
     return blocking(loop_, [folder = folder_, key = std::move(key), offset, length] {
       return folder->get_range(key, offset, length);
     });
+  }
+  Task<Status> remove(std::string key) override {
+    return blocking(loop_, [folder = folder_, key = std::move(key)] { return folder->remove(key); });
   }
 
  private:
@@ -321,14 +337,14 @@ std::string why_not_a_pool(long type) {
                      static_cast<unsigned long>(type));
 }
 
-Task<Result<std::unique_ptr<ObjectStore>>> open_folder_store(AsioLoop& loop, std::string path) {
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_folder_store(AsioLoop& loop, std::string path) {
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   auto folder = std::make_shared<Folder>(std::move(path));
   EBB_CO_CHECKED(co_await blocking(loop, [folder] { return folder->open(); }));
   co_return std::make_unique<FolderStore>(loop, folder);
 }
 
-Task<Result<std::unique_ptr<ObjectStore>>> open_object_store(AsioLoop& loop, std::string url) {
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_object_store(AsioLoop& loop, std::string url) {
   constexpr std::string_view scheme = "dir:";
   if (!url.starts_with(scheme) || !url.substr(scheme.size()).starts_with('/')) {
     co_return fail(Code::invalid, "'{}' is no pool URL that this version knows: use dir:/ABSOLUTE/PATH", url);

@@ -53,7 +53,7 @@ class Writer:
         self.busy = {}        # first block -> count, of what is in flight: a client's own writes do not overlap
         self.in_flight = 0
         self.is_lost = False
-        self.refused = []
+        self.refused, self.violation = [], None
         self.flushes = 0
         self.longest_wait_s = 0.0
 
@@ -88,6 +88,8 @@ class Writer:
             self.handle.poll(limit_ms)
         except nbd.Error:
             self.is_lost = True
+        if self.violation:
+            raise self.violation
         if self.handle.aio_is_dead() or self.handle.aio_is_closed():
             self.is_lost = True
 
@@ -146,7 +148,10 @@ class Writer:
             self.busy.pop(block, None)
             if error.value == 0:
                 self.longest_wait_s = max(self.longest_wait_s, time.monotonic() - began)
-                acknowledged()
+                try:
+                    acknowledged()
+                except Violation as violation:  # libnbd would swallow it
+                    self.violation = self.violation or violation
             elif error.value not in LOST:
                 self.refused.append(error.value)
             return 1

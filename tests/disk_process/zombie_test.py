@@ -145,8 +145,20 @@ def story(phase, disk_class, settle, seed):
               f"{history.kept_by_successor} found, {after.acknowledged} by the second and all there", flush=True)
 
 
+def promises_too_much():
+    """Without the wait after a take-over, class `local` does acknowledge a FLUSH that the successor knows nothing of: so that the
+    checker would see it."""
+    try:
+        story(frozen_idle, "local", "0s", args.seed)
+    except Violation as violation:
+        check("acknowledged after a take-over" in str(violation), f"{violation}")
+        print("a successor that does not wait, local: found out", flush=True)
+        return
+    check(False, "a FLUSH that the successor knows nothing of was not found")
+
+
 FREEZES = (frozen_idle, frozen_under_load, frozen_in_flush, frozen_in_recovery, frozen_in_seal)
-stories = []
+stories = [promises_too_much]
 for turn in range(args.rounds):
     # Class `local` acknowledges by its own log: the successor serves only when nobody can believe that any more.
     stories.append(functools.partial(story, frozen_under_load, "local", "15s", args.seed + turn))

@@ -60,13 +60,13 @@ struct MapWorld {
       for (std::uint64_t b = 0; b < count; ++b) plain[block + b] = {seq, static_cast<std::uint32_t>(data_block + b), crcs[b]};
       data_block += static_cast<std::uint32_t>(count);
     }
-    map->complete_object(id, 4096, data_block);
+    map->complete_object(id, {4096, data_block, 0});
   }
 
   testing::AssertionResult begin_checkpoint() {
     at_freeze = plain;
     map->freeze();
-    auto stored = *sim::run_in(process, map->store_checkpoint({disk, {1, 1}, ++number, blocks_max * block_bytes, LogPoint{}, {}}));
+    auto stored = *sim::run_in(process, map->store_checkpoint({disk, {1, 1}, ++number, blocks_max * block_bytes, LogPoint{}, {}, {}}));
     if (!stored) return testing::AssertionFailure() << stored.error().message;
     next_checkpoint = *stored;
     return testing::AssertionSuccess();
