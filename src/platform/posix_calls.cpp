@@ -1,5 +1,6 @@
 #include "platform/posix_calls.h"
 
+#include <cstdio>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,11 +39,38 @@ Status sync_data(int fd, const std::string& path) {
   return {};
 }
 
+Result<UniqueFd> open_file(const std::string& path, OpenMode mode) {
+  int flags = (mode == OpenMode::read ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+  UniqueFd fd(::open(path.c_str(), flags));
+  if (!fd && errno == ENOENT && mode == OpenMode::create) {
+    fd = UniqueFd(::open(path.c_str(), flags | O_CREAT, 0644));
+    // The name must be as durable as the bytes that sync() will promise.
+    if (fd) EBB_CHECKED(sync_folder(parent_of(path)));
+  }
+  if (!fd) return fail_os(errno, "open", path);
+  struct stat info{};
+  if (fstat(fd.get(), &info) == 0 && S_ISDIR(info.st_mode)) return fail_os(EISDIR, "open", path);
+  return fd;
+}
+
 Status sync_folder(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return fail_os(errno, "open", path);
   if (::fsync(fd.get()) != 0) return fail_os(errno, "sync", path);
   return {};
+}
+
+Status rename_file(const std::string& from, const std::string& to) {
+  auto failed = ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE);
+  // Not every file system knows how to spare a file; ours are written by one process.
+  if (failed != 0 && (errno == EINVAL || errno == ENOSYS)) {
+    struct stat info{};
+    bool is_free = ::lstat(to.c_str(), &info) != 0 && errno == ENOENT;
+    if (!is_free) return fail_os(EEXIST, fmt::format("rename {} to", from), to);
+    failed = ::rename(from.c_str(), to.c_str());
+  }
+  if (failed != 0) return fail_os(errno, fmt::format("rename {} to", from), to);
+  return sync_folder(parent_of(to));
 }
 
 Status make_folders(const std::string& path) {

@@ -5,6 +5,8 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "env/files.h"
+#include "platform/os_error.h"
 
 namespace ebb::posix {
 
@@ -13,8 +15,12 @@ Result<Bytes> read_at(int fd, std::uint64_t offset, std::size_t length, const st
 Status write_at(int fd, std::uint64_t offset, ByteView data, const std::string& path);
 Status sync_data(int fd, const std::string& path);
 
+// A file, never a folder; one that is created has a durable name.
+Result<UniqueFd> open_file(const std::string& path, OpenMode mode);
 // Makes names in the folder durable.
 Status sync_folder(const std::string& path);
+// Durable; conflict if `to` exists.
+Status rename_file(const std::string& from, const std::string& to);
 // With parents, durable; fine if it exists.
 Status make_folders(const std::string& path);
 // "/a" of "/a/b", "." of "b".

@@ -2,7 +2,7 @@
 // the test, it outlives the processes that use it. Synchronous; SimFiles adds time and faults.
 //
 // A write becomes durable by a sync of its file; the entry of a created file with that file's first sync;
-// removals, folders and atomic replacements at once, as Files promises.
+// removals, renamings, folders and atomic replacements at once, as Files promises.
 #pragma once
 #include <memory>
 #include <set>
@@ -25,7 +25,7 @@ struct UnsyncedWrite {
 };
 
 struct SimInode {
-  std::string path;    // as created, for messages
+  std::string path;    // for messages
   PagedBytes seen;     // what a read returns now
   PagedBytes durable;  // what a power cut leaves at least
   std::vector<UnsyncedWrite> unsynced;
@@ -63,7 +63,10 @@ class SimDrive final {
   std::uint64_t mark() const { return sequence_; }
   Status sync(const std::shared_ptr<SimInode>& inode, std::uint64_t up_to);
   Status replace(const std::string& path, Bytes data);
+  Status rename(const std::string& from, const std::string& to);
   Status remove(const std::string& path);
+  // Any of the sectors of a write that is under way.
+  void write_some(SimInode& inode, std::uint64_t offset, ByteView data, Random& random);
   void remove_tree(const std::string& path);
   Result<std::vector<std::string>> list(const std::string& path) const;
   Status make_dirs(const std::string& path);

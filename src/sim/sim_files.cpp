@@ -76,6 +76,62 @@ class SimFile final : public File {
   SimFilesOptions options_;
 };
 
+class SimDirectFile final : public DirectFile {
+ public:
+  SimDirectFile(SimProcess& process, std::shared_ptr<SimDrive> drive, std::shared_ptr<SimInode> inode,
+                OpenMode mode, SimFilesOptions options)
+      : process_(process),
+        drive_(std::move(drive)),
+        inode_(std::move(inode)),
+        mode_(mode),
+        options_(options) {}
+
+  Task<Result<std::size_t>> read(std::uint64_t offset, std::shared_ptr<BlockBuffer> into,
+                                 std::size_t length) override {
+    if (!fits(offset, *into, length)) co_return not_whole();
+    co_return co_await in_kernel<Result<std::size_t>>(
+        process_, options_.read, [inode = inode_, offset, into, length] {
+          auto found = inode->seen.read(offset, length);
+          std::ranges::copy(found, into->first(length).begin());
+          return found.size();
+        });
+  }
+  Task<Status> write(std::uint64_t offset, std::shared_ptr<const BlockBuffer> data,
+                     std::size_t length) override {
+    if (!fits(offset, *data, length)) co_return not_whole();
+    if (mode_ == OpenMode::read) co_return fail(Code::invalid, "{}: opened for reading", inode_->path);
+    auto bytes = data->first(length);
+    // A device takes the sectors of a write in any order; the process may die between any two.
+    auto& random = process_.world().fault_random();
+    bool is_torn_at_first = random.chance(0.5);
+    if (is_torn_at_first) drive_->write_some(*inode_, offset, bytes, random);
+    co_return co_await changing(process_, "file.write", inode_->path, options_.direct_write,
+                                [drive = drive_, inode = inode_, offset, data, bytes] {
+                                  return drive->write(*inode, offset, Bytes(bytes.begin(), bytes.end()));
+                                });
+  }
+  Task<Status> sync() override {
+    return changing(
+        process_, "file.sync", inode_->path, options_.sync,
+        [drive = drive_, inode = inode_, up_to = drive_->mark()] { return drive->sync(inode, up_to); });
+  }
+
+ private:
+  static bool fits(std::uint64_t offset, const BlockBuffer& buffer, std::size_t length) {
+    return offset % BlockBuffer::block_bytes == 0 && length % BlockBuffer::block_bytes == 0 && length > 0 &&
+           length <= buffer.capacity();
+  }
+  std::unexpected<Error> not_whole() const {
+    return fail(Code::invalid, "{}: not whole blocks", inode_->path);
+  }
+
+  SimProcess& process_;
+  std::shared_ptr<SimDrive> drive_;
+  std::shared_ptr<SimInode> inode_;
+  OpenMode mode_;
+  SimFilesOptions options_;
+};
+
 class SimFileLock final : public FileLock {
  public:
   SimFileLock(std::shared_ptr<std::set<std::string>> locks, std::string path)
@@ -89,22 +145,29 @@ class SimFileLock final : public FileLock {
 
 }  // namespace
 
-Task<Result<std::unique_ptr<File>>> SimFiles::open(std::string path, OpenMode mode) {
-  path = SimDrive::normalized(path);
+Task<Result<std::shared_ptr<SimInode>>> SimFiles::find_or_create(std::string path, OpenMode mode) {
   auto inode = drive_->find(path);
-  if (!inode) {
-    if (mode != OpenMode::create) co_return fail(Code::not_found, "{}: no such file", path);
-    auto made = std::make_shared<std::shared_ptr<SimInode>>();
-    EBB_CO_CHECKED(
-        co_await changing(process_, "file.create", path, options_.write, [drive = drive_, path, made] {
-          auto created = drive->create(path);
-          if (!created) return Status(fail(std::move(created).error()));
-          *made = *created;
-          return Status{};
-        }));
-    inode = *made;
-  }
+  if (inode) co_return inode;
+  if (mode != OpenMode::create) co_return fail(Code::not_found, "{}: no such file", path);
+  auto made = std::make_shared<std::shared_ptr<SimInode>>();
+  EBB_CO_CHECKED(
+      co_await changing(process_, "file.create", path, options_.write, [drive = drive_, path, made] {
+        auto created = drive->create(path);
+        if (!created) return Status(fail(std::move(created).error()));
+        *made = *created;
+        return Status{};
+      }));
+  co_return *made;
+}
+
+Task<Result<std::unique_ptr<File>>> SimFiles::open(std::string path, OpenMode mode) {
+  EBB_CO_TRY(inode, co_await find_or_create(SimDrive::normalized(path), mode));
   co_return std::make_unique<SimFile>(process_, drive_, inode, mode, options_);
+}
+
+Task<Result<std::unique_ptr<DirectFile>>> SimFiles::open_direct(std::string path, OpenMode mode) {
+  EBB_CO_TRY(inode, co_await find_or_create(SimDrive::normalized(path), mode));
+  co_return std::make_unique<SimDirectFile>(process_, drive_, inode, mode, options_);
 }
 
 Task<Result<Bytes>> SimFiles::read_all(std::string path) {
@@ -120,6 +183,12 @@ Task<Status> SimFiles::write_atomic(std::string path, Bytes data) {
   path = SimDrive::normalized(path);
   return changing(process_, "file.replace", path, options_.sync,
                   [drive = drive_, path, data = std::move(data)] { return drive->replace(path, data); });
+}
+
+Task<Status> SimFiles::rename(std::string from, std::string to) {
+  from = SimDrive::normalized(from), to = SimDrive::normalized(to);
+  return changing(process_, "file.rename", from, options_.sync,
+                  [drive = drive_, from, to] { return drive->rename(from, to); });
 }
 
 Task<Status> SimFiles::remove(std::string path) {
