@@ -33,11 +33,12 @@ struct Uring::Impl {
     completed.close(ignored);
     if (retry) loop.cancel(*retry);
     if (!is_open) return;
-    // What was taken but never handed to the kernel is dropped.
+    // What never got into the ring is dropped.
     while (under_way > 0) {
+      (void)io_uring_submit(&ring);
       io_uring_cqe* cqe = nullptr;
-      if (io_uring_submit(&ring) < 0 || io_uring_wait_cqe(&ring, &cqe) < 0) continue;
-      finish(cqe);
+      bool may_wait = io_uring_sq_ready(&ring) == 0;
+      if ((may_wait ? io_uring_wait_cqe(&ring, &cqe) : io_uring_peek_cqe(&ring, &cqe)) == 0) finish(cqe);
     }
     io_uring_queue_exit(&ring);
   }

@@ -48,6 +48,7 @@ std::string SimDrive::normalized(std::string_view path) {
 }
 
 void SimDrive::power_cut(PowerCut how, Random& random) {
+  ++power_cuts_;
   if (how == PowerCut::keep_all) durable_ = seen_;
   if (how == PowerCut::lose_some)
     for (auto& [path, inode] : seen_)

@@ -44,6 +44,7 @@ class SimDrive final {
   SimDrive(const SimDrive&) = delete;
 
   void power_cut(PowerCut how, Random& random);
+  std::uint64_t power_cuts() const { return power_cuts_; }
   // Bytes it can hold; writes beyond it find no space left.
   void set_capacity(std::uint64_t bytes) { capacity_ = bytes; }
   std::uint64_t used() const;
@@ -82,6 +83,7 @@ class SimDrive final {
   Names seen_, durable_;
   std::set<std::string> folders_;
   std::shared_ptr<std::set<std::string>> locks_ = std::make_shared<std::set<std::string>>();
+  std::uint64_t power_cuts_ = 0;
   std::uint64_t sequence_ = 0, capacity_ = ~std::uint64_t{0};
   struct {
     std::string part;

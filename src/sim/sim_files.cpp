@@ -7,28 +7,33 @@ namespace {
 
 // Carries out `change` somewhere within `typical`, unless the process is killed before: at the start or at
 // the end of the wait, as the seed has it. A paused process's request goes on: it is the kernel's.
+// `if_dead`: instead, when it was.
 template <class T>
-Task<T> in_kernel(SimProcess& process, Duration typical, std::function<T()> change) {
+Task<T> in_kernel(SimProcess& process, Duration typical, std::function<T()> change,
+                  std::function<void()> if_dead = {}) {
   auto& world = process.world();
   OneShot<T> shot(process.loop());
   std::optional<T> early;
   if (world.fault_random().chance(0.5)) early.emplace(change());
-  world.loop().call_at(
-      world.loop().now() + world.vary(typical),
-      [&process, done = shot.completer(), early = std::move(early), change = std::move(change)]() mutable {
-        if (!process.is_alive()) return;
-        done(early ? std::move(*early) : change());
-      });
+  world.loop().call_at(world.loop().now() + world.vary(typical),
+                       [&process, done = shot.completer(), early = std::move(early),
+                        change = std::move(change), if_dead = std::move(if_dead)]() mutable {
+                         if (!process.is_alive()) {
+                           if (if_dead && !early) if_dead();
+                           return;
+                         }
+                         done(early ? std::move(*early) : change());
+                       });
   co_return co_await shot;
 }
 
 // A change with its two crash points.
 Task<Status> changing(SimProcess& process, std::string kind, std::string path, Duration typical,
-                      std::function<Status()> change) {
+                      std::function<Status()> change, std::function<void()> if_dead = {}) {
   auto& points = process.world().crash_points();
   points.pass(process, kind + " before", path);
   co_await process.stop_here_if_dead();
-  auto status = co_await in_kernel<Status>(process, typical, std::move(change));
+  auto status = co_await in_kernel<Status>(process, typical, std::move(change), std::move(if_dead));
   points.pass(process, kind + " after", path);
   co_await process.stop_here_if_dead();
   co_return status;
@@ -89,26 +94,27 @@ class SimDirectFile final : public DirectFile {
   Task<Result<std::size_t>> read(std::uint64_t offset, std::shared_ptr<BlockBuffer> into,
                                  std::size_t length) override {
     if (!fits(offset, *into, length)) co_return not_whole();
-    co_return co_await in_kernel<Result<std::size_t>>(
-        process_, options_.read, [inode = inode_, offset, into, length] {
-          auto found = inode->seen.read(offset, length);
-          std::ranges::copy(found, into->first(length).begin());
-          return found.size();
-        });
+    co_return co_await in_kernel<Result<std::size_t>>(process_, options_.read,
+                                                      [inode = inode_, offset, into, length] {
+                                                        auto found = inode->seen.read(offset, length);
+                                                        std::ranges::copy(found, into->first(length).begin());
+                                                        return found.size();
+                                                      });
   }
   Task<Status> write(std::uint64_t offset, std::shared_ptr<const BlockBuffer> data,
                      std::size_t length) override {
     if (!fits(offset, *data, length)) co_return not_whole();
     if (mode_ == OpenMode::read) co_return fail(Code::invalid, "{}: opened for reading", inode_->path);
     auto bytes = data->first(length);
-    // A device takes the sectors of a write in any order; the process may die between any two.
     auto& random = process_.world().fault_random();
-    bool is_torn_at_first = random.chance(0.5);
-    if (is_torn_at_first) drive_->write_some(*inode_, offset, bytes, random);
-    co_return co_await changing(process_, "file.write", inode_->path, options_.direct_write,
-                                [drive = drive_, inode = inode_, offset, data, bytes] {
-                                  return drive->write(*inode, offset, Bytes(bytes.begin(), bytes.end()));
-                                });
+    // A device takes the sectors of a write in any order; the process may die between any two.
+    if (random.chance(0.5)) drive_->write_some(*inode_, offset, bytes, random);
+    auto change = [drive = drive_, inode = inode_, offset, data, bytes] {
+      return drive->write(*inode, offset, Bytes(bytes.begin(), bytes.end()));
+    };
+    co_return co_await changing(process_, "file.write", inode_->path, options_.direct_write, change,
+                                [drive = drive_, world = &process_.world(), late_max = options_.late_max,
+                                 change] { write_late(*world, drive, late_max, change); });
   }
   Task<Status> sync() override {
     return changing(
@@ -117,6 +123,17 @@ class SimDirectFile final : public DirectFile {
   }
 
  private:
+  // The device has it, and nobody waits for it any more.
+  static void write_late(SimWorld& world, std::shared_ptr<SimDrive> drive, Duration late_max,
+                         std::function<Status()> change) {
+    auto& random = world.fault_random();
+    if (random.chance(0.5)) return;
+    auto late =
+        Duration(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(late_max.count()))));
+    world.loop().call_at(world.loop().now() + late, [drive, cuts = drive->power_cuts(), change] {
+      if (drive->power_cuts() == cuts) (void)change();
+    });
+  }
   static bool fits(std::uint64_t offset, const BlockBuffer& buffer, std::size_t length) {
     return offset % BlockBuffer::block_bytes == 0 && length % BlockBuffer::block_bytes == 0 && length > 0 &&
            length <= buffer.capacity();

@@ -1,6 +1,6 @@
 // Files of one process on a simulated drive. Requests take time drawn from the seed; a request in flight when
-// its process is killed has happened or never will, a direct write in part. Crash points:
-// "file.write|sync|replace|rename|remove|create before|after".
+// its process is killed has happened or never will; but a direct write may also happen in part, or later, while
+// another process uses the file. Crash points: "file.write|sync|replace|rename|remove|create before|after".
 #pragma once
 #include "env/files.h"
 #include "sim/sim_drive.h"
@@ -10,6 +10,7 @@ namespace ebb::sim {
 
 struct SimFilesOptions {
   Duration read = 100us, write = 30us, direct_write = 60us, sync = 300us;
+  Duration late_max = 100ms;  // of direct writes whose process has died
 };
 
 class SimFiles final : public Files {

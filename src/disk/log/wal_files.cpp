@@ -36,17 +36,8 @@ Task<Status> WalFiles::start() {
     auto number = spare_number(name);
     if (!number) continue;
     last_spare_ = std::max(last_spare_, *number);
-    // What it holds does not matter, nor whether it was made to its end.
-    auto path = fmt::format("{}/{}", folder_, name);
-    EBB_CO_TRY(file, co_await files_.open(path, OpenMode::read));
-    EBB_CO_TRY(size, co_await file->size());
-    auto bytes = std::min(file_bytes_max_, size / BlockBuffer::block_bytes * BlockBuffer::block_bytes);
-    if (bytes > wal_file_header_bytes && spares_.size() < spares_max) {
-      next_bytes_ = std::min(file_bytes_max_, std::max(next_bytes_, bytes * 2));
-      spares_.push_back({path, bytes});
-    } else {
-      (void)co_await files_.remove(path);
-    }
+    // Not used: the device may still have a write for it, of the process that died, and a name says nothing to that.
+    EBB_CO_CHECKED(co_await files_.remove(fmt::format("{}/{}", folder_, name)));
   }
   co_return Status{};
 }

@@ -19,7 +19,7 @@ class WalFiles final {
   };
 
   WalFiles(Loop& loop, Files& files, std::string folder, std::uint64_t file_bytes_max);
-  // Finds the spares that a former process left.
+  // Removes the spares that a former process left.
   Task<Status> start();
   std::string path(std::uint64_t number) const;
 

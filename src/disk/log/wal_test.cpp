@@ -27,7 +27,7 @@ class LogWorld {
 
   void start_process() {
     process = &world.start_process("host", "program");
-    files = &process->make<sim::SimFiles>(*process, drive);
+    files = &process->make<sim::SimFiles>(*process, drive, options);
     trouble = &process->make<Trouble>(process->loop());
     (void)sim::run_in(*process, files->make_dirs(folder));
   }
@@ -116,6 +116,7 @@ class LogWorld {
   std::vector<std::string> names() { return *drive->list(folder); }
 
   sim::SimWorld world;
+  sim::SimFilesOptions options;
   std::shared_ptr<sim::SimDrive> drive = std::make_shared<sim::SimDrive>();
   sim::SimProcess* process = nullptr;
   sim::SimFiles* files = nullptr;
@@ -134,10 +135,13 @@ std::size_t count_of(const std::vector<std::string>& names, std::string_view par
 
 TEST(Wal, OfManyLivesAndDeathsLosesNothingThatItPromised) {
   std::uint64_t files_begun = 0;
-  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE(seed);
     LogWorld w(seed);
     Random random(seed);
+    // On a slow drive much is under way when a process dies, and lands in the next one's life.
+    bool is_slow = seed % 2 == 0;
+    if (is_slow) w.options.direct_write = 2ms, w.options.late_max = 60ms;
     for (int life = 0; life < 8; ++life) {
       SCOPED_TRACE(life);
       auto opened = w.open();
@@ -147,7 +151,8 @@ TEST(Wal, OfManyLivesAndDeathsLosesNothingThatItPromised) {
       if (random.chance(0.5))
         w.world.crash_points().arm([](const sim::CrashPoint&) { return true; }, random.below(150));
       w.begin_work(Random(random.next()), 60);
-      w.run_until_worked(Duration(static_cast<std::int64_t>(random.below(30'000'000))));
+      w.run_until_worked(
+          Duration(static_cast<std::int64_t>(random.below(is_slow ? 200'000'000 : 30'000'000))));
       w.world.crash_points().disarm();
       files_begun = std::max(files_begun, w.last_file());
       w.end_process();
@@ -184,10 +189,9 @@ TEST(Wal, FilesAreRecycledAndTheirNumberIsBounded) {
   }
   EXPECT_GT(spares.size(), 8u) << "trimmed files became spares";
   EXPECT_LE(w.drive->used(), 6 * file_bytes + 64 * KiB);
-  auto before = w.names();
   w.end_process(), w.start_process();
   ASSERT_TRUE(w.open());
-  EXPECT_LE(count_of(w.names(), "spare-"), count_of(before, "spare-")) << "a new process uses what there is";
+  EXPECT_EQ(count_of(w.names(), "spare-"), 0u) << "those of a dead process are not trusted";
 }
 
 Task<Status> write_file(Files* files, std::string path, Bytes bytes) {
