@@ -182,6 +182,9 @@ Task<Result<DiskFleet::Offline>> DiskFleet::read_offline(disk::StoreAccess acces
   EBB_CO_TRY(bytes, co_await view.device->read(0, view.device->size_bytes()));
   Offline out;
   out.head_epoch = view.head.head.epoch;
+  // Nothing is written under a HEAD that is attaching, and the end of what was before may not be decided yet: what was
+  // read is its predecessor's.
+  if (view.head.head.state == disk::HeadState::attaching) --out.head_epoch.incarnation;
   EBB_CO_TRY(content, disk::testing::read_stamps(bytes));
   out.content = std::move(content);
   EBB_CO_TRY(report, co_await disk::check_offline(access, disk));
