@@ -1,8 +1,5 @@
 #include "platform/direct_file.h"
 
-#include <fcntl.h>
-#include <linux/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "platform/os_error.h"
@@ -100,24 +97,10 @@ class PosixDirectFile final : public DirectFile {
   SharedOpen open_;
 };
 
-// Whether our blocks suit what the file system asks of direct requests; one that does not say is believed.
-bool takes_our_blocks(int fd) {
-  struct statx info{};
-  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &info) != 0) return true;
-  if ((info.stx_mask & STATX_DIOALIGN) == 0) return true;
-  auto fits = [](std::uint32_t align) { return align > 0 && BlockBuffer::block_bytes % align == 0; };
-  return fits(info.stx_dio_mem_align) && fits(info.stx_dio_offset_align);
-}
-
-// Through the page cache the promises are the same: a sync writes what lies there.
-void make_direct(int fd) {
-  int flags = fcntl(fd, F_GETFL);
-  if (flags >= 0 && takes_our_blocks(fd)) (void)fcntl(fd, F_SETFL, flags | O_DIRECT);
-}
-
 Result<SharedOpen> open_now(const std::string& path, OpenMode mode) {
   EBB_TRY(fd, posix::open_file(path, mode));
-  make_direct(fd.get());
+  // Through the page cache the promises are the same: a sync writes what lies there.
+  (void)posix::make_direct(fd.get());
   return std::make_shared<const Open>(std::move(fd), path);
 }
 

@@ -2,12 +2,53 @@
 
 #include <cstdio>
 #include <fcntl.h>
+#include <linux/stat.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "platform/os_error.h"
 
 namespace ebb::posix {
+namespace {
+
+// Whether our blocks suit what the file system asks of direct requests; one that does not say is believed.
+bool takes_our_blocks(int fd) {
+  struct statx info{};
+  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &info) != 0) return true;
+  if ((info.stx_mask & STATX_DIOALIGN) == 0) return true;
+  auto fits = [](std::uint32_t align) { return align > 0 && BlockBuffer::block_bytes % align == 0; };
+  return fits(info.stx_dio_mem_align) && fits(info.stx_dio_offset_align);
+}
+
+}  // namespace
+
+bool make_direct(int fd) {
+  int flags = fcntl(fd, F_GETFL);
+  return flags >= 0 && takes_our_blocks(fd) && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
+}
+
+Status write_past_cache(int fd, ByteView data, const std::string& path) {
+  BlockBuffer piece(1 * MiB);
+  auto size = static_cast<off_t>(data.size());
+  for (std::uint64_t at = 0; !data.empty();) {
+    auto part = std::min(data.size(), piece.capacity());
+    auto blocks = piece.first(BlockBuffer::round_up(part));
+    std::memcpy(blocks.data(), data.data(), part);
+    std::memset(blocks.data() + part, 0, blocks.size() - part);
+    auto count = ::pwrite(fd, blocks.data(), blocks.size(), static_cast<off_t>(at));
+    if (count != static_cast<ssize_t>(blocks.size())) {
+      // A full file system takes a part; what is wrong is said best about a request that may be of any length.
+      (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_DIRECT);
+      return write_at(fd, at, data, path);
+    }
+    at += part;
+    data = data.subspan(part);
+  }
+  if (size % static_cast<off_t>(BlockBuffer::block_bytes) != 0 && ::ftruncate(fd, size) != 0)
+    return fail_os(errno, "resize", path);
+  return {};
+}
 
 Result<Bytes> read_at(int fd, std::uint64_t offset, std::size_t length, const std::string& path) {
   Bytes data(length);

@@ -13,6 +13,10 @@ namespace ebb::posix {
 // Up to `length` bytes, fewer only at the end of the file. `path` is for errors, here and below.
 Result<Bytes> read_at(int fd, std::uint64_t offset, std::size_t length, const std::string& path);
 Status write_at(int fd, std::uint64_t offset, ByteView data, const std::string& path);
+// Makes requests of whole blocks (BlockBuffer) go past the page cache; false: not on this file system.
+bool make_direct(int fd);
+// The whole content of an empty file that was made direct, and may be so no more afterwards.
+Status write_past_cache(int fd, ByteView data, const std::string& path);
 Status sync_data(int fd, const std::string& path);
 
 // A file, never a folder; one that is created has a durable name.
