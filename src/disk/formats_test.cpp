@@ -234,10 +234,10 @@ TEST(Formats, LogFileHeadersReadBackAndNoDamageIsAccepted) {
 }
 
 TEST(Formats, LogRecordsReadBackAndNoDamageIsAccepted) {
-  Bytes bytes;
+  Bytes bytes(wal_record_bytes + block_bytes);
   std::uint32_t seed = 5;
   Bytes data(block_bytes, std::byte{7});
-  append_record(bytes, {WalKind::data, 100, 50, 9, 3, 1, 0}, data, seed);
+  EXPECT_TRUE(write_record(bytes, {WalKind::data, 100, 50, 9, 3, 1, block_bytes}, data, seed).empty());
   auto found = find_record(bytes);
   ASSERT_TRUE(found);
   EXPECT_EQ(found->seed, 5u);

@@ -320,7 +320,7 @@ TEST_F(ObjectDiskTest, DamageInsideSyncedLogBytesIsNotTakenForATornTail) {
   for (auto& name : *a_.drive->list("/state/disks/d1")) {
     if (name.starts_with("log-")) log = "/state/disks/d1/" + name + "/000001.wal";
   }
-  ASSERT_TRUE(a_.drive->corrupt(log, 4096 + 64 + 4096 + 64 + 100)) << "inside the second record";
+  ASSERT_TRUE(a_.drive->corrupt(log, 4096 + 64 + 100)) << "inside the first record";
   w_.store.set_outage(false);
   ASSERT_TRUE(w_.boot(a_));
   auto opened = w_.wait_open(a_);

@@ -209,6 +209,7 @@ Task<Status> WritePipeline::flush_to_store() {
 
 Task<Status> WritePipeline::close() {
   is_closed_ = true;
+  if (wal_) wal_->finish();
   while (!stopped_ && (!queue_.empty() || !batch_.empty() || !builder_.empty() || !uploader_.idle())) {
     cut_wanted_ = true, poke_.poke();
     co_await changed_.wait();

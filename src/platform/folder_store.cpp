@@ -22,6 +22,7 @@ namespace {
 constexpr std::size_t key_bytes_max = 1024, part_bytes_max = 255;
 constexpr std::string_view private_part = ".ebb";  // our own files: locks and unfinished objects
 constexpr int lock_files = 64;
+constexpr std::size_t direct_bytes_min = 256 * KiB;
 
 std::string digest_of(ByteView bytes) {
   unsigned char digest[EVP_MAX_MD_SIZE];
@@ -196,7 +197,10 @@ class Folder {
       if (flock(out.fd.get(), LOCK_EX | LOCK_NB) != 0 || fstat(out.fd.get(), &info) != 0 ||
           info.st_nlink == 0)
         continue;
-      auto written = posix::write_at(out.fd.get(), 0, body, out.path);
+      // What is large is seldom read back soon, and the page cache would cost it a copy and a delayed write.
+      bool is_direct = body.size() >= direct_bytes_min && posix::make_direct(out.fd.get());
+      auto written = is_direct ? posix::write_past_cache(out.fd.get(), body, out.path)
+                               : posix::write_at(out.fd.get(), 0, body, out.path);
       if (written) written = posix::sync_data(out.fd.get(), out.path);
       if (written) return out;
       ::unlink(out.path.c_str());

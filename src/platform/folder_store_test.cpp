@@ -36,6 +36,18 @@ TEST_F(FolderStoreTest, GetsBackWhatWasPut) {
   EXPECT_EQ(run(store->get_range("v/disk-1/HEAD", 7, 2)), Bytes{});
 }
 
+TEST_F(FolderStoreTest, LargeObjectsOfAnyLengthAreGotBackWhole) {
+  auto store = open();
+  Random random(3);
+  for (std::size_t bytes : {256 * KiB, 256 * KiB + 1, 1 * MiB, 1 * MiB + 4095, 3 * MiB + 4097}) {
+    auto body = std::make_shared<Bytes>(bytes);
+    for (auto& b : *body) b = static_cast<std::byte>(random.below(256));
+    auto key = fmt::format("s/{}", bytes);
+    ASSERT_TRUE(run(store->put(key, body, PutCondition::if_absent())));
+    EXPECT_TRUE(run(store->get(key)).value().body == *body) << bytes;
+  }
+}
+
 TEST_F(FolderStoreTest, WhatIsNotThereIsNotFound) {
   auto store = open();
   ASSERT_TRUE(run(store->put("a/b", shared("x"), PutCondition::always())));

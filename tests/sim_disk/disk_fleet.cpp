@@ -236,6 +236,9 @@ Task<Result<DiskFleet::Offline>> DiskFleet::read_offline(disk::StoreAccess acces
     if (!bytes && bytes.error().code == Code::not_found && tries < 20) continue;  // cleaned and reclaimed meanwhile
     if (!bytes) co_return fail(std::move(bytes).error());
     out.head_epoch = view.head.head.epoch;
+    // Nothing is written under a HEAD that is attaching, and the end of what was before may not be decided yet: what was
+    // read is its predecessor's.
+    if (view.head.head.state == disk::HeadState::attaching) --out.head_epoch.incarnation;
     EBB_CO_TRY(content, disk::testing::read_stamps(*bytes));
     out.content = std::move(content);
     break;
