@@ -131,7 +131,7 @@ Status SimStore::apply_removal(const std::string& key) {
   if (!is_immutable(key)) world_.violation(fmt::format("{} was removed", key));
   auto found = objects_.find(key);
   if (found == objects_.end()) return {};
-  if (as_text(found->second.body).starts_with("EBBFENC")) world_.violation(fmt::format("the fence {} was removed", key));
+  if (on_removed_) on_removed_(key, found->second.body);
   world_.loop().note(fmt::format("store: {} removed", key));
   objects_.erase(found);
   ++removals_applied_;

@@ -40,6 +40,10 @@ class SimStore final {
   void on_applied(std::function<void(const std::string& key, const Bytes& body)> callback) {
     on_applied_ = std::move(callback);
   }
+  // Called before each removal of something that is there.
+  void on_removed(std::function<void(const std::string& key, const Bytes& body)> callback) {
+    on_removed_ = std::move(callback);
+  }
   std::uint64_t puts_applied() const { return puts_applied_; }
   std::uint64_t removals_applied() const { return removals_applied_; }
   // Keys whose objects never change; overwriting one with other bytes is a violation.
@@ -56,7 +60,7 @@ class SimStore final {
   SimStoreOptions options_;
   bool is_out_ = false;
   std::uint64_t puts_applied_ = 0, removals_applied_ = 0;
-  std::function<void(const std::string&, const Bytes&)> on_applied_;
+  std::function<void(const std::string&, const Bytes&)> on_applied_, on_removed_;
   std::map<std::string, StoredObject> objects_;
 };
 

@@ -52,6 +52,7 @@ DiskFleet::DiskFleet(FleetOptions options)
     if (key.starts_with("s/")) remember_segment(key, body);
     oracle_.on_put(key, body);
   });
+  store_.on_removed([this](const std::string& key, const Bytes& body) { oracle_.on_removed(key, body); });
   for (std::size_t i = 0; i < options.workers; ++i) workers_.push_back({fmt::format("worker-{}", i + 1)});
   reader_ = &world_.start_process("reader", "ebb-disk");
   auto& client = reader_->make<sim::SimStoreClient>(*reader_, store_);

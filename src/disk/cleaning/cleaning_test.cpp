@@ -195,12 +195,14 @@ TEST_F(CleaningTest, OfADeletedDiskOnlyTombstoneAndFencesStay) {
   overwrite(300);
   ASSERT_TRUE(w_.flush(a_));
   ASSERT_TRUE(w_.admin<Status>([](PoolAdmin& p) { return p.delete_disk(disk_id); }));
+  auto ends = head().lineage;
   auto done = reclaim_now();
   ASSERT_TRUE(done) << done.error().message;
   EXPECT_TRUE(done->is_disk_gone);
+  ASSERT_FALSE(ends.empty());
+  for (const auto& end : ends) EXPECT_TRUE(w_.store.peek(segment_key(disk_id, end.epoch, end.seq + 1))) << "the fence that decides";
   EXPECT_GT(done->objects, 0u);
   for (auto kind : {"g/", "m/"}) EXPECT_TRUE(w_.store.keys(kind).empty()) << w_.store.keys(kind)[0];
-  EXPECT_FALSE(w_.store.keys("s/").empty());
   for (const auto& key : w_.store.keys("s/")) EXPECT_TRUE(as_text(w_.store.peek(key)->body).starts_with("EBBFENC")) << key;
   EXPECT_EQ(head().state, HeadState::deleted);
   EXPECT_TRUE(reclaim_now()) << "again";
