@@ -26,7 +26,7 @@ ObjectDisk::ObjectDisk(Parts parts)
       tuning_(parts.tuning),
       pipeline_(access_, {head_.head.disk, head_.head.unsealed.back(), wal_ ? wal_->log_id() : std::string()},
                 map_.get(), wal_.get(), tuning_,
-                {[this](const LogPoint& point) { after_cut(point); }, [](const LogPoint&) {},
+                {[this](const LogPoint& point, std::size_t bytes) { after_cut(point, bytes); }, [](const LogPoint&) {},
                  [this](Error why) { scope_.spawn(lose(std::move(why))); }}),
       reader_(access_, map_.get(), memory_.pieces.get(),
               [this](const DataObject& object) { return pipeline_.resident(object); }),
@@ -134,13 +134,13 @@ Task<Status> ObjectDisk::change_own_head(std::function<Result<Head>(Head)> chang
 bool ObjectDisk::checkpoint_is_due() const {
   if (map_->changed_bytes() > tuning_.map_changes_bytes_max / 2) return true;
   // What is overwritten until then takes room in the store: with little data, a little.
-  auto segments_min = std::clamp<std::uint64_t>(map_->live_blocks() * block_bytes / 64 / tuning_.segment_bytes,
-                                                std::min<std::uint64_t>(8, tuning_.checkpoint_segments), tuning_.checkpoint_segments);
-  if (segments_since_checkpoint_ < segments_min) return false;
+  auto bytes_min = std::max<std::uint64_t>(map_->live_blocks() * block_bytes / 64, 8 * tuning_.segment_bytes);
+  if (segments_since_checkpoint_ < tuning_.checkpoint_segments && bytes_since_checkpoint_ < bytes_min) return false;
   return map_->changed_bytes() * 32 >= map_->stored_bytes() || segments_since_checkpoint_ >= tuning_.checkpoint_segments * 16;
 }
 
-void ObjectDisk::after_cut(const LogPoint& point) {
+void ObjectDisk::after_cut(const LogPoint& point, std::size_t data_bytes) {
+  bytes_since_checkpoint_ += data_bytes;
   ++segments_since_checkpoint_;
   if (is_checkpointing_ || !checkpoint_is_due()) return;
   is_checkpointing_ = true;
@@ -148,7 +148,7 @@ void ObjectDisk::after_cut(const LogPoint& point) {
 }
 
 BlockMap::CheckpointPlan ObjectDisk::begin_checkpoint(const LogPoint& point) {
-  segments_since_checkpoint_ = 0;
+  segments_since_checkpoint_ = bytes_since_checkpoint_ = 0;
   map_->freeze();
   cleaner_.checkpoint_begun();
   return {head_.head.disk, opener_.epoch, ++checkpoints_, head_.head.size_bytes, point, lineage_, head_.head.reclaimed};

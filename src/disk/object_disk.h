@@ -87,7 +87,7 @@ class ObjectDisk final : public BlockDevice {
   std::uint64_t blocks_cleaned() const { return cleaner_.blocks_moved(); }
 
  private:
-  void after_cut(const LogPoint& point);
+  void after_cut(const LogPoint& point, std::size_t data_bytes);
   bool checkpoint_is_due() const;
   BlockMap::CheckpointPlan begin_checkpoint(const LogPoint& point);
   Task<void> write_checkpoint(BlockMap::CheckpointPlan plan);
@@ -112,7 +112,7 @@ class ObjectDisk final : public BlockDevice {
   WritePipeline pipeline_;
   MapReader reader_;
   AsyncMutex head_lock_;
-  std::uint64_t segments_since_checkpoint_, checkpoints_ = 0;
+  std::uint64_t segments_since_checkpoint_, bytes_since_checkpoint_ = 0, checkpoints_ = 0;
   Cleaner cleaner_;
   bool is_checkpointing_ = false, is_cleaning_ = false, is_closing_ = false;
   Notify checkpoint_ended_;

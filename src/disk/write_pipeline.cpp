@@ -183,8 +183,9 @@ void WritePipeline::cut() {
   cut_point_ = made.point;
   cut_batches_.emplace(made.point.seq, std::exchange(open_batch_, {}));
   cut_wanted_ = false;
+  auto bytes = made.data_bytes;
   uploader_.submit(std::move(made));
-  events_.cut(cut_point_);
+  events_.cut(cut_point_, bytes);
 }
 
 void WritePipeline::on_committed(const SegmentBuilder::Cut& cut) {

@@ -30,7 +30,8 @@ struct DiskTuning {
 class WritePipeline {
  public:
   struct Events {
-    std::function<void(const LogPoint&)> cut;  // the map is exactly what the log says up to this point
+    // The map is exactly what the log says up to this point; how much data the segment has.
+    std::function<void(const LogPoint&, std::size_t)> cut;
     std::function<void(const LogPoint&)> committed;
     std::function<void(Error)> lost;
   };
