@@ -124,6 +124,20 @@ TEST_F(CleaningTest, TrimsAreKeptWhileOlderDataLiesAbout) {
   }
 }
 
+TEST_F(CleaningTest, ASegmentOfNothingButTrimsStays) {
+  start();
+  write_all();
+  ASSERT_TRUE(w_.flush(a_));
+  trim(30, 3);  // within a write whose other blocks live on
+  ASSERT_TRUE(w_.flush(a_));
+  for (std::uint64_t b = 600; b < 1200; ++b) write(b, 1, ++stamp_);  // and a checkpoint, or several
+  ASSERT_TRUE(w_.flush(a_));
+  w_.run_for(20s);
+  ASSERT_TRUE(reclaim_now());
+  ASSERT_GT(head().checkpoint->position.seq, 50u);
+  expect_content();
+}
+
 TEST_F(CleaningTest, AnIdleDiskGivesBackWhatCleaningGained) {
   start();
   write_all();
