@@ -20,6 +20,19 @@ def require(*tools):
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse") or not os.path.exists("/dev/loop-control"):
         print("skipped: mounting needs root, /dev/fuse and /dev/loop-control", flush=True)
         sys.exit(SKIPPED)
+    mount_by_ourselves()
+
+
+def mount_by_ourselves():
+    """In a mount namespace of our own: what we mount goes with us, even if we are killed, and what somebody else left behind, a
+    mount whose server is dead for example, at which mkfs.btrfs gives up, is taken out of our sight, not of theirs."""
+    if "EBB_OWN_MOUNTS" not in os.environ:
+        words = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
+        os.execvpe(words[0], words, os.environ | {"EBB_OWN_MOUNTS": "1"})
+    with open("/proc/self/mounts") as mounts:
+        left = [folder for _, folder, *_ in map(str.split, mounts) if os.path.basename(os.path.dirname(folder)).startswith("ebb-disk-")]
+    for folder in reversed(left):
+        run("umount", "--lazy", folder)
 
 
 def run(*words, codes=(0,), limit_s=120):
