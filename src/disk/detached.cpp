@@ -46,8 +46,7 @@ Task<Result<NamedRoot>> name_present(StoreAccess access, HeadAt at, SnapshotRequ
     return fail(Code::conflict, "{} opened disk '{}' meanwhile", head.owner, head.disk);
   };
   EBB_CO_TRY(now, co_await change_roots(access, std::move(at), edit));
-  EBB_CO_TRY(page, co_await read_roots(access, now.head));
-  EBB_CO_TRY(made, find_made(page, request));
+  EBB_CO_TRY(made, find_made(now.page, request));
   CHECK(made);
   co_return *made;
 }

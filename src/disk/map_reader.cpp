@@ -1,5 +1,6 @@
 #include "base/check.h"
 #include "base/checksum.h"
+#include "disk/keys.h"
 #include "disk/object_disk.h"
 
 namespace ebb::disk {
@@ -27,15 +28,23 @@ Task<Status> MapReader::fetch(Wanted wanted, Bytes* into) {
       co_return Status{};
     }
     if (use == CacheUse::refresh) {
-      co_return fail(Code::corrupt, "block {} has a wrong checksum: block {} of the data of segment {}/{}/{}",
-                     wanted.block + wrong, wanted.data_block + wrong, wanted.object.disk,
-                     wanted.object.epoch.text(), wanted.object.seq);
+      co_return fail(Code::corrupt, "block {} has a wrong checksum: block {} of the data of {}", wanted.block + wrong,
+                     wanted.data_block + wrong, name_of(wanted.object));
     }
   }
   co_return Status{};
 }
 
+// What was cleaned while it was being fetched lies elsewhere now: the map knows.
 Task<Result<Bytes>> MapReader::read(std::uint64_t offset, std::size_t length) {
+  constexpr int tries_max = 3;
+  for (int tries = 1;; ++tries) {
+    auto got = co_await read_once(offset, length);
+    if (got || got.error().code != Code::not_found || tries == tries_max) co_return got;
+  }
+}
+
+Task<Result<Bytes>> MapReader::read_once(std::uint64_t offset, std::size_t length) {
   Bytes out(length);
   std::vector<Wanted> wanted;
   EBB_CO_TRY(pieces, co_await map_.find(offset / block_bytes, length / block_bytes));

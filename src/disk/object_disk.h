@@ -4,6 +4,7 @@
 #include "disk/attach/load_map.h"
 #include "disk/attach/root_set.h"
 #include "disk/block_device.h"
+#include "disk/cleaning/cleaner.h"
 #include "disk/disk_memory.h"
 #include "disk/write_pipeline.h"
 
@@ -27,6 +28,7 @@ class MapReader {
     std::uint64_t block = 0;
     std::vector<std::uint32_t> crcs;
   };
+  Task<Result<Bytes>> read_once(std::uint64_t offset, std::size_t length);
   Task<Status> fetch(Wanted wanted, Bytes* into);
 
   StoreAccess access_;
@@ -51,6 +53,7 @@ class ObjectDisk final : public BlockDevice {
     std::unique_ptr<Wal> wal;  // null: acknowledged when in the open segment (importing an image)
     DiskMemory memory;
     DiskTuning tuning;
+    CleaningTuning cleaning = {};
   };
   explicit ObjectDisk(Parts parts);
 
@@ -94,13 +97,19 @@ class ObjectDisk final : public BlockDevice {
   Duration unsent_age() const { return pipeline_.unsent_age(); }
   const Wal* wal() const { return wal_.get(); }
   const LogPoint& committed() const { return pipeline_.committed(); }
+  std::uint64_t blocks_cleaned() const { return cleaner_.blocks_moved(); }
 
  private:
-  void after_cut(const LogPoint& point);
+  void after_cut(const LogPoint& point, std::size_t data_bytes);
   bool checkpoint_is_due() const;
   BlockMap::CheckpointPlan begin_checkpoint(const LogPoint& point);
   Task<void> write_checkpoint(BlockMap::CheckpointPlan plan);
   Task<Status> publish_checkpoint(BlockMap::CheckpointPlan plan);
+  bool is_committed(const DataObject& object) const;
+  void begin_cleaning();
+  Task<void> clean();
+  Task<void> checkpoint_when_quiet();
+  Task<Result<Bytes>> explain_missing(Error missing);
   Task<Status> change_own_head(std::function<Result<Head>(Head)> change);
   Task<Status> close_and_checkpoint(std::uint64_t segments_min);
   Task<void> run_snapshot(SnapshotRequest request, std::function<void(Result<NamedRoot>)> done);
@@ -124,11 +133,14 @@ class ObjectDisk final : public BlockDevice {
   WritePipeline pipeline_;
   MapReader reader_;
   AsyncMutex head_lock_;
-  std::uint64_t segments_since_checkpoint_, checkpoints_ = 0;
-  bool is_checkpointing_ = false, is_ending_ = false;
+  std::uint64_t segments_since_checkpoint_, bytes_since_checkpoint_ = 0, checkpoints_ = 0;
+  Cleaner cleaner_;
+  bool is_checkpointing_ = false, is_cleaning_ = false;
+  bool is_closing_ = false;  // no more writes
+  bool is_ending_ = false;   // no more snapshots either
   AsyncMutex snapshot_lock_;
-  bool is_snapshot_waiting_ = false;                          // for the next cut
-  std::optional<BlockMap::CheckpointPlan> snapshot_plan_;     // made at a cut, for the snapshot that waits
+  bool is_snapshot_waiting_ = false;                       // for the next cut
+  std::optional<BlockMap::CheckpointPlan> snapshot_plan_;  // made at a cut, for the snapshot that waits
   Notify checkpoint_ended_;
   std::optional<Instant> owned_at_;  // absent: nobody watches HEAD for us
   Notify ownership_changed_;

@@ -56,8 +56,10 @@ Task<Result<std::vector<LogPoint>>> read_left_history(StoreAccess access, Head h
   for (const auto& root : page.roots) {
     history.push_back(root.checkpoint.position);
     if (root.checkpoint.disk != head.disk) continue;
-    EBB_CO_TRY(checkpoint, co_await read_checkpoint_root(access, root.checkpoint, nullptr));
-    history.insert(history.end(), checkpoint.lineage.begin(), checkpoint.lineage.end());
+    auto checkpoint = co_await read_checkpoint_root(access, root.checkpoint, nullptr);
+    if (!checkpoint && checkpoint.error().code == Code::not_found) continue;  // removed meanwhile: a log more is kept
+    if (!checkpoint) co_return fail(std::move(checkpoint).error());
+    history.insert(history.end(), checkpoint->lineage.begin(), checkpoint->lineage.end());
   }
   co_return history;
 }

@@ -138,19 +138,22 @@ Task<Result<std::vector<ForkPin>>> PoolAdmin::dead_pins(Head head, std::optional
   co_return dead;
 }
 
-Task<Status> PoolAdmin::remove_root(DiskId disk, std::string name) {
+Task<Status> PoolAdmin::remove_root(DiskId disk, SnapshotRequest made_by) {
+  const auto [name, request] = made_by;
   EBB_CO_TRY(at, co_await disk::read_head(access_, disk));
   if (at.head.state == HeadState::deleted) co_return Status{};
   if (at.head.state == HeadState::sealed)
     co_return fail(Code::invalid, "disk '{}' is an image: its content goes with it", disk);
   EBB_CO_TRY(dead, co_await dead_pins(at.head, name));
   RootsEdit edit;
-  edit.page = [disk, name, dead](RootsPage page) -> Result<RootsPage> {
+  edit.page = [disk, name, request, dead](RootsPage page) -> Result<RootsPage> {
     std::erase_if(page.forks, [&](const ForkPin& pin) { return std::ranges::find(dead, pin) != dead.end(); });
     auto pin = std::ranges::find(page.forks, name, &ForkPin::root);
     if (pin != page.forks.end())
       return fail(Code::busy, "disk '{}' is in use: '{}' was forked from its '{}'", disk, pin->disk, name);
-    std::erase_if(page.roots, [&](const NamedRoot& root) { return root.name == name; });
+    page.drop([&](const NamedRoot& root) { return root.name == name; });
+    if (std::ranges::find(page.removed, request) == page.removed.end()) page.removed.push_back(request);
+    if (page.removed.size() > removed_kept) page.removed.erase(page.removed.begin());
     return page;
   };
   edit.may = [](const Head&) { return Status{}; };
@@ -169,10 +172,20 @@ Task<Status> PoolAdmin::drop_pins(HeadAt parent, std::vector<ForkPin> pins) {
   co_return dropped ? Status{} : Status(fail(std::move(dropped).error()));
 }
 
-// The pin falls only when the fork is a tombstone without roots.
-Task<Status> PoolAdmin::unpin(DiskId child) {
+// A tombstone: nobody forks from its roots any more, and whoever did is gone. Then its own pin falls.
+Task<Status> PoolAdmin::let_go(DiskId child) {
   EBB_CO_TRY(at, co_await disk::read_head(access_, child));
-  if (at.head.state != HeadState::deleted || at.head.roots || !at.head.parent) co_return Status{};
+  if (at.head.state != HeadState::deleted) co_return Status{};
+  RootsEdit edit;
+  edit.page = [](RootsPage page) -> Result<RootsPage> {
+    page.drop([](const NamedRoot&) { return true; });
+    page.forks.clear();
+    return page;
+  };
+  edit.may = [](const Head&) { return Status{}; };
+  EBB_CO_TRY(ended, co_await change_roots(access_, std::move(at), edit));
+  at = std::move(ended.at);
+  if (!at.head.parent) co_return Status{};
   auto parent = co_await disk::read_head(access_, at.head.parent->disk);
   if (!parent && parent.error().code == Code::not_found) co_return Status{};
   if (!parent) co_return fail(std::move(parent).error());
@@ -192,7 +205,7 @@ Task<Status> PoolAdmin::delete_disk(DiskId disk) {
       continue;
     }
     if (!now) co_return fail(std::move(now).error());
-    if (now->head.state == HeadState::deleted) co_return co_await unpin(disk);
+    if (now->head.state == HeadState::deleted) co_return co_await let_go(disk);
     if (auto dead = co_await dead_pins(now->head, {}); !dead) co_return fail(std::move(dead).error());
 
     // Take over under an epoch of our own, so that no owner can write on; then seal, then the tombstone.
@@ -220,10 +233,9 @@ Task<Status> PoolAdmin::delete_disk(DiskId disk) {
       Head next = head;
       record_seals(next, sealed);
       next.state = HeadState::deleted;
-      next.roots.reset();  // while we hold the disk nobody pins a fork to it
       return next;
     });
-    if (ended) co_return co_await unpin(disk);
+    if (ended) co_return co_await let_go(disk);
     if (ended.error().code != Code::conflict) co_return fail(std::move(ended).error());
   }
   co_return fail(Code::busy, "disk '{}' is changed by others all the time", disk);

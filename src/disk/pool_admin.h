@@ -49,8 +49,9 @@ class PoolAdmin {
   }
   Task<Result<DiskLogView>> read_log(DiskId disk) { return read_disk_log(access_, std::move(disk)); }
   Task<Result<RootsPage>> read_roots(DiskId disk);
-  // Whoever holds the disk goes on. Fine if there is none of that name. busy: a fork of it lives.
-  Task<Status> remove_root(DiskId disk, std::string name);
+  // Whoever holds the disk goes on. Fine if there is none of that name; then, should it still be on its way, it will not come.
+  // busy: a fork of it lives.
+  Task<Status> remove_root(DiskId disk, SnapshotRequest made_by);
 
   // Chunk `n` of a blob, at most 8 MiB. conflict: other bytes stand there.
   Task<Status> write_blob_chunk(std::string id, std::uint64_t n, Bytes content);
@@ -63,7 +64,7 @@ class PoolAdmin {
  private:
   Task<Status> pin_fork(HeadAt parent, ForkPin pin, CheckpointRef checkpoint);
   Task<Status> drop_pins(HeadAt parent, std::vector<ForkPin> pins);
-  Task<Status> unpin(DiskId child);
+  Task<Status> let_go(DiskId child);
   Task<Result<std::vector<ForkPin>>> dead_pins(Head head, std::optional<std::string> root);
 
   Trouble trouble_;

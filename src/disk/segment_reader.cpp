@@ -35,11 +35,10 @@ namespace {
 // Reads pieces [first, end) with one request and puts them into the cache.
 Task<Result<std::vector<SharedBytes>>> fetch_pieces(StoreAccess access, PieceCache* cache, DataObject object,
                                                     std::uint64_t first, std::uint64_t end) {
-  auto got = co_await access.get_range(segment_key(object.disk, object.epoch, object.seq),
+  auto got = co_await access.get_range(data_object_key(object),
                                        object.data_offset + first * piece_bytes, (end - first) * piece_bytes);
-  // What the map refers to was there when it was committed: that it is gone is damage, not an empty disk.
   if (!got)
-    co_return fail(Code::corrupt, "segment {}/{}/{}: {}", object.disk, object.epoch.text(), object.seq,
+    co_return fail(got.error().code == Code::not_found ? Code::not_found : Code::corrupt, "{}: {}", name_of(object),
                    got.error().message);
   std::vector<SharedBytes> pieces;
   for (auto piece = first; piece < end; ++piece) {
@@ -75,8 +74,7 @@ Task<Result<Bytes>> read_segment_data(StoreAccess access, PieceCache* cache, Dat
     auto piece_begin = (first_piece + i) * piece_bytes;
     auto from = std::max(begin, piece_begin) - piece_begin, to = std::min(end - piece_begin, piece_bytes);
     if (pieces[i]->size() < to) {
-      co_return fail(Code::corrupt, "segment {}/{}/{} is shorter than its head says", object.disk,
-                     object.epoch.text(), object.seq);
+      co_return fail(Code::corrupt, "{} is shorter than its head says", name_of(object));
     }
     append(out, ByteView(*pieces[i]).subspan(from, to - from));
   }

@@ -52,6 +52,7 @@ Task<Result<NamedRoot>> ObjectDisk::make_snapshot(SnapshotRequest request) {
   // Until the root is in HEAD no newer checkpoint replaces the one that it names.
   auto added = co_await add_root(std::move(request));
   end_checkpoint();
+  begin_cleaning();
   co_return added;
 }
 
@@ -90,9 +91,8 @@ Task<Result<NamedRoot>> ObjectDisk::add_root(SnapshotRequest request) {
     return {};
   };
   EBB_CO_TRY(now, co_await change_roots(access_, head_, edit));
-  head_ = std::move(now);
-  EBB_CO_TRY(page, co_await read_roots(access_, head_.head));
-  EBB_CO_TRY(made, find_made(page, request));
+  head_ = std::move(now.at);
+  EBB_CO_TRY(made, find_made(now.page, request));
   CHECK(made);
   co_return *made;
 }
@@ -155,15 +155,15 @@ Task<Result<RestoreRecord>> ObjectDisk::restore(RestoreRequest request) {
     auto cut = target.checkpoint.position;
     head.state = HeadState::detached_clean;
     head.checkpoint = target.checkpoint;
+    head.reclaimed.reset();  // which says something about one lineage only
     head.lineage.clear();
     if (target.checkpoint.disk == head.disk) head.lineage.push_back(cut);
     cut.epoch = opener_.epoch, cut.opener = opener_.opener, cut.seq = 0;
     head.unsealed = {cut};
   };
   EBB_CO_TRY(now, co_await change_roots(access_, head_, edit));
-  head_ = std::move(now);
-  EBB_CO_TRY(page, co_await read_roots(access_, head_.head));
-  const auto* record = find_restore(page, request.request);
+  head_ = std::move(now.at);
+  const auto* record = find_restore(now.page, request.request);
   CHECK(record);
   co_return *record;
 }

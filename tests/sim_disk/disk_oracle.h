@@ -50,6 +50,8 @@ class Oracle final {
   void add_disk(const DiskId& disk, DiskClass disk_class, Content initial);
   // Before anything lands in the pool under another name: HEAD of every disk is watched.
   void on_put(const std::string& key, const Bytes& body);
+  // Nothing that HEAD's checkpoint or a named root needs may go, and no fence that ends an epoch.
+  void on_removed(const std::string& key, const Bytes& body);
 
   // ---- what happens to workers ----
   void power_was_cut(const std::string& worker);
@@ -122,6 +124,7 @@ class Oracle final {
 
   void check_head_step(Disk& disk, const disk::Head& from, const disk::Head& to);
   void check_seals(Disk& disk, const disk::Head& head);
+  const std::set<std::string>& needed_by(const disk::CheckpointRef& checkpoint);
   static bool is_restore(const disk::Head& from, const disk::Head& to);
   void begin_restored(Disk& disk, const disk::Head& head);
   Tenure* before(Disk& disk, DiskEpoch epoch) const;
@@ -138,6 +141,7 @@ class Oracle final {
   disk::DiskTuning tuning_;
   std::map<DiskId, Disk> disks_;
   std::map<std::string, std::uint64_t> drives_;
+  std::map<std::string, std::set<std::string>> needed_;  // keys that a checkpoint's root names, by its own key
   std::size_t tenures_ = 0, writes_ = 0, lost_writes_ = 0;
 };
 

@@ -23,10 +23,12 @@ std::shared_ptr<std::optional<Result<T>>> Snapshots::ask_control_plane(sim::SimP
 void Snapshots::act() {
   if (control_.disks().empty()) return;
   const auto& disk = control_.disks()[random_.below(control_.disks().size())];
-  if (random_.chance(0.7))
+  if (random_.chance(0.6))
     begin_snapshot(disk);
-  else
+  else if (random_.chance(0.5))
     begin_restore(disk);
+  else
+    begin_removal(disk);
 }
 
 // ---- snapshots
@@ -92,6 +94,7 @@ void Snapshots::tick() {
   }
   std::erase_if(wishes_, [this](const Wish& wish) { return wish.answer && *wish.answer && **wish.answer && learn(wish); });
   if (restore_) go_on_with_restore();
+  if (removal_) go_on_with_removal();
 }
 
 // False: the store does not answer now.
@@ -120,8 +123,18 @@ const Snapshots::Known* Snapshots::draw_known(const DiskId& disk) {
 
 std::optional<Snapshots::Origin> Snapshots::draw_origin() {
   if (known_.empty()) return std::nullopt;
-  const auto& known = known_[random_.below(known_.size())];
+  auto& known = known_[random_.below(known_.size())];
+  ++known.forks_begun;
   return Origin{known.disk, known.name, known.content};
+}
+
+void Snapshots::fork_is_made(const DiskId& disk, const std::string& root) {
+  if (auto* known = find_known(disk, root)) --known->forks_begun;
+}
+
+Snapshots::Known* Snapshots::find_known(const DiskId& disk, const std::string& name) {
+  auto it = std::ranges::find_if(known_, [&](const Known& k) { return k.disk == disk && k.name == name; });
+  return it == known_.end() ? nullptr : &*it;
 }
 
 // ---- restores
@@ -149,8 +162,7 @@ void Snapshots::go_on_with_restore() {
     const auto* last = fleet_.oracle().newest(r.disk);
     if (!last) return;
     r.has_begun = true, r.before = last->epoch, r.give_up_at = fleet_.now() + 30s;
-    const auto* known = std::ranges::find_if(known_, [&](const Known& k) { return k.disk == r.disk && k.name == r.name; }).base();
-    fleet_.oracle().expect_restore(r.disk, known->content);
+    fleet_.oracle().expect_restore(r.disk, find_known(r.disk, r.name)->content);
     // What is taken from now on may be of the restored disk.
     for (auto& wish : wishes_)
       if (wish.disk == r.disk) wish.least = 0, wish.told.reset();
@@ -191,9 +203,44 @@ void Snapshots::end_restore(const disk::RestoreRecord& record) {
   control_.release(r.disk);
 }
 
+// ---- removals
+
+void Snapshots::begin_removal(const DiskId& disk) {
+  const auto* known = draw_known(disk);
+  if (removal_ || !known || known->forks_begun > 0 || (restore_ && restore_->disk == disk && restore_->name == known->name)) return;
+  removal_ = Removal{*known};
+  std::erase_if(known_, [this](const Known& k) { return k.disk == removal_->known.disk && k.name == removal_->known.name; });
+}
+
+void Snapshots::go_on_with_removal() {
+  auto& r = *removal_;
+  if (r.answer && *r.answer) {
+    const auto& answer = **r.answer;
+    if (answer) {
+      ++removed_;
+    } else if (answer.error().code == Code::busy) {  // a fork needs it
+      known_.push_back(std::move(r.known));
+    } else {
+      fleet_.world().violation(fmt::format("snapshot {} of {} cannot be removed: {}", r.known.name, r.known.disk, answer.error()));
+    }
+    return removal_.reset();
+  }
+  if (r.process && r.process->is_alive() && r.answer) {
+    if (random_.chance(0.05)) r.process->kill();
+    return;
+  }
+  r.answer = ask_control_plane<bool>(r.process, [&](disk::PoolAdmin& admin) -> Task<Result<bool>> {
+    return [](disk::PoolAdmin* pool, DiskId disk, std::string name) -> Task<Result<bool>> {
+      EBB_CO_CHECKED(co_await pool->remove_root(std::move(disk), {name, name}));
+      co_return true;
+    }(&admin, r.known.disk, r.known.name);
+  });
+}
+
 std::string Snapshots::waits_for() const {
   std::string out;
   for (const auto& wish : wishes_) out += fmt::format("snapshot {} of {}; ", wish.name, wish.disk);
+  if (removal_) out += fmt::format("removal of {} of {}; ", removal_->known.name, removal_->known.disk);
   if (restore_) out += fmt::format("restore of {} to {}{}", restore_->disk, restore_->name, restore_->has_begun ? " (sealed)" : "");
   return out;
 }

@@ -14,7 +14,7 @@ class Snapshots final {
   void act();
   // Goes on with what was asked for.
   void tick();
-  bool is_idle() const { return wishes_.empty() && !restore_; }
+  bool is_idle() const { return wishes_.empty() && !restore_ && !removal_; }
   std::string waits_for() const;
   // Nothing may be read offline while a restore changes what the disk is.
   bool is_restoring(const DiskId& disk) const { return restore_ && restore_->disk == disk; }
@@ -24,11 +24,13 @@ class Snapshots final {
     std::string root;
     Content content;
   };
-  std::optional<Origin> draw_origin();
+  std::optional<Origin> draw_origin();  // not removed before
+  void fork_is_made(const DiskId& disk, const std::string& root);
   // With nothing running: each snapshot is what it was when it was made.
   void check_end();
 
-  std::size_t taken() const { return known_.size(); }
+  std::size_t taken() const { return known_.size() + removed_; }
+  std::size_t removed() const { return removed_; }
   std::size_t restores() const { return restores_; }
 
  private:
@@ -47,6 +49,7 @@ class Snapshots final {
     DiskId disk;
     std::string name;
     Content content;
+    int forks_begun = 0;  // from it, and not made yet
   };
   struct Restore {
     DiskId disk;
@@ -58,13 +61,23 @@ class Snapshots final {
     DiskEpoch before;        // of the tenure that wrote last
   };
 
+  // A snapshot is being removed; what it is then nobody knows before it is done.
+  struct Removal {
+    Known known;
+    std::shared_ptr<std::optional<Result<bool>>> answer{};
+    sim::SimProcess* process = nullptr;
+  };
+
   void begin_snapshot(const DiskId& disk);
+  void begin_removal(const DiskId& disk);
+  void go_on_with_removal();
   void begin_restore(const DiskId& disk);
   void go_on_with_restore();
   void end_restore(const disk::RestoreRecord& record);
   void ask(Wish& wish);
   bool learn(const Wish& wish);
   const Known* draw_known(const DiskId& disk);
+  Known* find_known(const DiskId& disk, const std::string& name);
   template <class T, class Make>
   std::shared_ptr<std::optional<Result<T>>> ask_control_plane(sim::SimProcess*& process, Make make);
 
@@ -74,7 +87,8 @@ class Snapshots final {
   std::vector<Wish> wishes_;
   std::vector<Known> known_;
   std::optional<Restore> restore_;
-  std::size_t asked_ = 0, restores_ = 0;
+  std::optional<Removal> removal_;
+  std::size_t asked_ = 0, restores_ = 0, removed_ = 0;
 };
 
 }  // namespace ebb::disk_sim

@@ -51,6 +51,45 @@ bool Oracle::is_restore(const Head& from, const Head& to) {
          to.state == HeadState::detached_clean;
 }
 
+// Immutable, so it is read once.
+const std::set<std::string>& Oracle::needed_by(const disk::CheckpointRef& checkpoint) {
+  auto key = disk::checkpoint_root_key(checkpoint.disk, checkpoint.epoch, checkpoint.number);
+  auto [it, is_new] = needed_.try_emplace(key);
+  if (!is_new) return it->second;
+  const auto* object = store_.peek(key);
+  auto root = object ? disk::decode_checkpoint_root(object->body) : fail(Code::not_found, "it is gone");
+  if (!root) {
+    violation("the checkpoint {} cannot be read: {}", key, root.error().message);
+    return it->second;
+  }
+  it->second.insert(key);
+  for (const auto& o : root->objects) it->second.insert(disk::data_object_key(o.object));
+  for (const auto& p : root->packs) it->second.insert(disk::map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));
+  return it->second;
+}
+
+void Oracle::on_removed(const std::string& key, const Bytes& body) {
+  for (const auto& [id, disk] : disks_) {
+    if (!disk.head) continue;
+    if (disk.head->checkpoint && needed_by(*disk.head->checkpoint).contains(key))
+      violation("{} was removed, and the checkpoint of {} needs it", key, id);
+    if (const auto& ref = disk.head->roots) {
+      const auto* object = store_.peek(disk::roots_key(id, ref->nonce));
+      auto page = object ? disk::decode_roots(object->body) : fail(Code::not_found, "it is gone");
+      if (!page) return violation("the page of roots of {}: {}", id, page.error().message);
+      for (const auto& root : page->roots)
+        if (needed_by(root.checkpoint).contains(key)) violation("{} was removed, and the root '{}' of {} needs it", key, root.name, id);
+    }
+    if (!as_text(body).starts_with("EBBFENC") || !key.contains(fmt::format("/{}/", id))) continue;
+    // One that came late, into the place of a segment that was reclaimed, decides nothing.
+    bool is_below_a_seal = std::ranges::any_of(disk.seals, [&](const auto& seal) {
+      auto epoch = disk::segment_key(id, seal.first, 0);
+      return key.starts_with(epoch.substr(0, epoch.size() - 12)) && key <= disk::segment_key(id, seal.first, seal.second.seq);
+    });
+    if (!is_below_a_seal) violation("the fence {} was removed", key);
+  }
+}
+
 void Oracle::check_head_step(Disk& disk, const Head& from, const Head& to) {
   const auto& id = to.disk;
   if (to.epoch < from.epoch)

@@ -16,6 +16,7 @@ Task<void> EffectRunner::run() {
   while (true) {
     for (const auto& [key, effect] : owner_.effects()) {
       if (running_.size() >= at_a_time_max) break;
+      if (effect.kind == EffectKind::empty_disk) continue;  // reclaim's
       if (!running_.insert(key).second) continue;
       scope.spawn(carry_out(effect));
     }
@@ -54,6 +55,8 @@ Task<void> EffectRunner::carry_out(Effect effect) {
 
 Status EffectRunner::record_result(const Effect& effect, Batch& batch) const {
   batch.effect_done(effect.key);
+  if (effect.kind == EffectKind::delete_disk)
+    batch.effect({"empty_disk/" + effect.disk.value, EffectKind::empty_disk, effect.disk, effect.pool, std::nullopt, 0, effect.disk_class});
   const auto* disk = owner_.fleet().find(effect.disk);
   if (!disk) return {};
   switch (effect.kind) {
@@ -89,6 +92,7 @@ Status EffectRunner::record_result(const Effect& effect, Batch& batch) const {
                     fmt::format("to '{}'; what it was is kept as '{}'", effect.snapshot, effect.keep_as));
       return {};
     }
+    case EffectKind::empty_disk: return {};
   }
   return {};
 }

@@ -8,11 +8,12 @@ namespace ebb::control {
 enum class EffectKind {
   create_disk,      // a fork of `parent`'s image or of its `snapshot`, or an empty disk
   delete_disk,      // taken over, sealed, tombstoned
+  empty_disk,       // its objects removed; the tombstone stays
   snapshot_disk,    // that nobody holds
   remove_snapshot,
   restore_disk,     // that nobody holds, to `snapshot`
 };
-BOOST_DESCRIBE_ENUM(EffectKind, create_disk, delete_disk, snapshot_disk, remove_snapshot, restore_disk)
+BOOST_DESCRIBE_ENUM(EffectKind, create_disk, delete_disk, empty_disk, snapshot_disk, remove_snapshot, restore_disk)
 
 struct Effect {
   std::string key;  // "create_disk/<disk>"

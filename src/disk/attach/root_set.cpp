@@ -12,14 +12,22 @@ Status check_request(const SnapshotRequest& request) {
   return {};
 }
 
-Task<Result<HeadAt>> change_roots(StoreAccess access, HeadAt from, RootsEdit edit) {
+Task<Result<RootsAt>> change_roots(StoreAccess access, HeadAt from, RootsEdit edit) {
   constexpr int tries_max = 200;
   for (int tries = 0; tries < tries_max; ++tries) {
-    EBB_CO_TRY(page, co_await read_roots(access, from.head));
-    EBB_CO_TRY(next, edit.page(page));
-    if (next == page) co_return from;
+    auto page = co_await read_roots(access, from.head);
+    if (!page && page.error().code == Code::not_found) {  // others have replaced it long ago?
+      EBB_CO_TRY(now, co_await read_head(access, from.head.disk));
+      if (now.head.roots == from.head.roots) co_return fail(Code::corrupt, "{}", page.error().message);
+      from = std::move(now);
+      continue;
+    }
+    if (!page) co_return fail(std::move(page).error());
+    EBB_CO_TRY(next, edit.page(*page));
+    if (next == *page) co_return RootsAt{std::move(from), std::move(next)};
     EBB_CO_CHECKED(edit.may(from.head));
-    auto ref = co_await store_roots(access, from.head.disk, std::move(next));
+    if (from.head.roots) next.replaced.push_back(from.head.roots->nonce);
+    auto ref = co_await store_roots(access, from.head.disk, next);
     // The page was made from this one: over any other it would lose what somebody added.
     bool is_outdated = false;
     auto change = [&](const Head& head) -> Result<Head> {
@@ -34,7 +42,8 @@ Task<Result<HeadAt>> change_roots(StoreAccess access, HeadAt from, RootsEdit edi
       return changed;
     };
     auto changed = co_await change_head(access, from, change);
-    if (changed || !is_outdated) co_return changed;
+    if (changed) co_return RootsAt{std::move(*changed), std::move(next)};
+    if (!is_outdated) co_return fail(std::move(changed).error());
     EBB_CO_TRY(now, co_await read_head(access, from.head.disk));
     from = std::move(now);
   }
@@ -52,6 +61,8 @@ Result<const NamedRoot*> find_made(const RootsPage& page, const SnapshotRequest&
 Result<RootsPage> with_root(RootsPage page, NamedRoot root) {
   EBB_TRY(made, find_made(page, {root.name, root.request}));
   if (made) return page;
+  if (std::ranges::find(page.removed, root.request) != page.removed.end())
+    return fail(Code::invalid, "the snapshot '{}' was removed before it was taken", root.name);
   if (page.roots.size() >= roots_max)
     return fail(Error{Code::conflict, fmt::format("the disk has {} snapshots: remove some first", page.roots.size()), "name"});
   page.roots.push_back(std::move(root));

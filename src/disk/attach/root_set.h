@@ -6,7 +6,7 @@
 namespace ebb::disk {
 
 inline constexpr std::size_t roots_max = 256;
-inline constexpr std::size_t restores_kept = 32;
+inline constexpr std::size_t restores_kept = 32, removed_kept = 64;
 
 struct SnapshotRequest {
   std::string name;
@@ -24,9 +24,13 @@ struct RootsEdit {
   std::function<void(Head&)> head;
 };
 
+struct RootsAt {
+  HeadAt at;
+  RootsPage page;
+};
 // Ends when HEAD names such a page, or the edit was refused. Whoever else changed the page meanwhile is
 // merged with.
-Task<Result<HeadAt>> change_roots(StoreAccess access, HeadAt from, RootsEdit edit);
+Task<Result<RootsAt>> change_roots(StoreAccess access, HeadAt from, RootsEdit edit);
 
 // The root that this request made. Null: there is none of that name. conflict: another request's.
 Result<const NamedRoot*> find_made(const RootsPage& page, const SnapshotRequest& request);

@@ -1,5 +1,6 @@
 // HEAD, the only mutable object of a disk, and the page of named roots that it points to.
 #pragma once
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,13 +42,21 @@ struct CheckpointRef {
 };
 BOOST_DESCRIBE_STRUCT(CheckpointRef, (), (disk, epoch, number, bytes, crc32c, position))
 
+struct CheckpointId {
+  DiskEpoch epoch;
+  std::uint64_t number = 0;
+  auto operator<=>(const CheckpointId&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(CheckpointId, (), (epoch, number))
+
 struct RootsRef {
   std::string nonce;
   std::uint64_t bytes = 0;
   std::uint32_t crc32c = 0;
+  std::uint64_t owed = 0;  // things in it that reclaim has to look at
   bool operator==(const RootsRef&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(RootsRef, (), (nonce, bytes, crc32c))
+BOOST_DESCRIBE_STRUCT(RootsRef, (), (nonce, bytes, crc32c, owed))
 
 struct ParentRef {
   DiskId disk;
@@ -79,12 +88,13 @@ struct Head {
   std::vector<LogPoint> unsealed;
   std::optional<RootsRef> roots;
   std::optional<ParentRef> parent;
+  std::optional<CheckpointId> reclaimed;  // what was condemned up to this checkpoint is gone, or held by a named root
   std::uint32_t key_id = 0;
   bool operator==(const Head&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Head, (),
                       (disk, size_bytes, disk_class, state, epoch, owner, opener, nonce, checkpoint, lineage,
-                       unsealed, roots, parent, key_id))
+                       unsealed, roots, parent, reclaimed, key_id))
 
 struct NamedRoot {
   std::string name;
@@ -120,10 +130,17 @@ struct RootsPage {
   std::vector<NamedRoot> roots;
   std::vector<ForkPin> forks;
   std::vector<RestoreRecord> restores;  // the last ones
+  std::vector<CheckpointRef> dropped;   // of roots that were removed: what only they held is to be reclaimed
+  std::vector<std::string> removed;     // requests of the last roots that were removed: one that comes late makes none
+  std::vector<std::string> replaced;    // nonces of the pages before this one, oldest first
   bool operator==(const RootsPage&) const = default;
   const NamedRoot* find(std::string_view name) const;
+  // The checkpoints of the roots go into `dropped`.
+  void drop(const std::function<bool(const NamedRoot&)>& which);
+  std::uint64_t owed() const;
+  static constexpr std::size_t replaced_kept = 8;  // somebody may have read the HEAD that named it, a moment ago
 };
-BOOST_DESCRIBE_STRUCT(RootsPage, (), (roots, forks, restores))
+BOOST_DESCRIBE_STRUCT(RootsPage, (), (roots, forks, restores, dropped, removed, replaced))
 
 Bytes encode(const Head& head);
 // corrupt, or invalid if it is of a newer version. `disk`: whose it must be.
