@@ -37,7 +37,9 @@ void Snapshots::begin_snapshot(const DiskId& disk) {
   if (wishes_.size() >= wishes_max || known_.size() >= known_max) return;
   Wish wish;
   wish.disk = disk, wish.name = fmt::format("s{}", ++asked_);
-  if (const auto* tenure = fleet_.oracle().newest(disk)) {
+  const auto* tenure = fleet_.oracle().newest(disk);
+  const bool may_be_restored_first = restore_ && restore_->has_begun && restore_->disk == disk;
+  if (tenure && !may_be_restored_first) {
     wish.epoch = tenure->epoch;
     // Of a tenure that may have ended already only what the store has for certain is promised.
     const bool lives = control_.is_open(disk) && tenure->epoch.placement == control_.epoch_of(disk);

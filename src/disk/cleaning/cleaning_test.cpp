@@ -141,6 +141,24 @@ TEST_F(CleaningTest, AnIdleDiskGivesBackWhatCleaningGained) {
   expect_content();
 }
 
+TEST_F(CleaningTest, ACleanedObjectIsNotTakenForTheSegmentOfItsNumber) {
+  start();
+  write_all();
+  overwrite(700);
+  ASSERT_TRUE(w_.seal(a_, 1) && w_.open(a_, 2));
+  ASSERT_TRUE(*sim::run_in(*a_.process, a_.daemon->snapshot({disk_id, pool_id, 2, "early", "r1"}))) << "and then it cleans";
+  w_.run_for(5s);
+  const auto cleaned = std::ranges::count_if(w_.store.keys("g/"), [](const auto& key) { return key.starts_with("g/d1/000000000002-"); });
+  ASSERT_GE(cleaned, 1) << "numbers that segments will have";
+  for (std::uint64_t seq = 1; seq < 10; ++seq) {
+    write(seq, 2, ++stamp_);  // in the open segment, which nobody has stored
+    auto found = w_.read_all(a_);
+    ASSERT_TRUE(found) << found.error().message;
+    ASSERT_EQ(*found, model_);
+    ASSERT_TRUE(w_.flush(a_));
+  }
+}
+
 TEST_F(CleaningTest, WhatANamedRootHoldsIsNotReclaimed) {
   start();
   write_all();
