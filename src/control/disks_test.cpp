@@ -1,5 +1,6 @@
 // Snapshots, forks and restores as an operator asks for them.
 #include "control/testing/control_world.h"
+#include "sim/run_in.h"
 
 namespace ebb::control {
 namespace {
@@ -10,18 +11,24 @@ struct Disks : ControlWorld {
     create_vm("a");
     EXPECT_TRUE(tick_until([&] { return is_running("a"); }));
   }
-  std::string disk_of(const std::string& vm) { return get<VmView>("/v1/vms/" + vm).vm.disk.value_or(DiskId("-")).value; }
+  std::string disk_of(const std::string& vm) {
+    return get<VmView>("/v1/vms/" + vm).vm.disk.value_or(DiskId("-")).value;
+  }
   Disk disk(const std::string& vm = "a") { return get<Disk>("/v1/disks/" + disk_of(vm)); }
   HttpResponse snapshot(const std::string& name, const std::string& more = "") {
-    return ask("POST", "/v1/disks/" + disk_of("a") + "/snapshots", fmt::format(R"({{"name":"{}"{}}})", name, more));
+    return ask("POST", "/v1/disks/" + disk_of("a") + "/snapshots",
+               fmt::format(R"({{"name":"{}"{}}})", name, more));
   }
-  HttpResponse remove(const std::string& name) { return ask("DELETE", "/v1/disks/" + disk_of("a") + "/snapshots/" + name); }
+  HttpResponse remove(const std::string& name) {
+    return ask("DELETE", "/v1/disks/" + disk_of("a") + "/snapshots/" + name);
+  }
   HttpResponse restore(const std::string& name) {
     return ask("POST", "/v1/disks/" + disk_of("a") + ":restore", fmt::format(R"({{"snapshot":"{}"}})", name));
   }
   HttpResponse fork(const std::string& vm, const std::string& name) {
     CreateVm wish;
-    wish.id = VmId(vm), wish.spec.image = ImageId("guest"), wish.spec.disk_from = DiskOrigin{DiskId(disk_of("a")), name};
+    wish.id = VmId(vm), wish.spec.image = ImageId("guest"),
+    wish.spec.disk_from = DiskOrigin{DiskId(disk_of("a")), name};
     return ask("POST", "/v1/vms", json::write_text(wish));
   }
   SnapshotState state_of(const std::string& name) {
@@ -51,7 +58,8 @@ TEST(DisksApi, ASnapshotOfARunningVmIsTakenByItsAgentAndSurvivesARestartOfTheCon
   EXPECT_EQ(w.snapshot("monday").status, 409);
   EXPECT_EQ(w.snapshot("Bad name").status, 400);
   w.tick(3);
-  EXPECT_NE(w.why("disks/" + w.disk_of("a")).find("the store: 503"), std::string::npos) << "it names what it waits for";
+  EXPECT_NE(w.why("disks/" + w.disk_of("a")).find("the store: 503"), std::string::npos)
+      << "it names what it waits for";
   w.restart();
   w.tick(3);
   EXPECT_EQ(w.state_of("monday"), SnapshotState::wanted);
@@ -65,7 +73,8 @@ TEST(DisksApi, ASnapshotThatIsRefusedSaysWhyAndCanBeRemoved) {
   Disks w;
   w.workers()[w.worker_of("a")].snapshot_error = "there is a snapshot 'monday' already";
   ASSERT_EQ(w.snapshot("monday").status, 201);
-  ASSERT_TRUE(w.tick_until([&] { return w.state_of("monday") == SnapshotState::failed && w.disk().find_snapshot("monday"); }));
+  ASSERT_TRUE(w.tick_until(
+      [&] { return w.state_of("monday") == SnapshotState::failed && w.disk().find_snapshot("monday"); }));
   EXPECT_NE(w.why("disks/" + w.disk_of("a")).find("already"), std::string::npos);
   ASSERT_EQ(w.remove("monday").status, 200);
   EXPECT_TRUE(w.tick_until([&] { return w.disk().snapshots.empty(); }));
@@ -98,14 +107,18 @@ TEST(DisksApi, TheDiskOfAStoppedVmIsSnapshotForkedAndRestoredInThePool) {
   ASSERT_TRUE(w.tick_until([&] { return !w.disk().restore && w.disk().find_snapshot("before-restore-2"); }));
 
   auto log = w.get<DiskLogView>("/v1/disks/" + w.disk_of("a") + ":log");
-  auto count = [&](std::string_view kind) { return std::ranges::count(log.entries, kind, &DiskLogEntry::kind); };
+  auto count = [&](std::string_view kind) {
+    return std::ranges::count(log.entries, kind, &DiskLogEntry::kind);
+  };
   EXPECT_EQ(count("snapshot"), 3);
   EXPECT_EQ(count("restore"), 2);
   EXPECT_EQ(count("fork"), 1);
   EXPECT_EQ(count("origin"), 1);
 
   ASSERT_EQ(w.ask("DELETE", "/v1/vms/b").status, 200);
-  ASSERT_TRUE(w.tick_until([&] { return w.ask("GET", "/v1/vms/b").status == 404 && w.get<Page<Disk>>("/v1/disks").items.size() == 1; }));
+  ASSERT_TRUE(w.tick_until([&] {
+    return w.ask("GET", "/v1/vms/b").status == 404 && w.get<Page<Disk>>("/v1/disks").items.size() == 1;
+  }));
   EXPECT_EQ(w.ask("DELETE", "/v1/vms/a").status, 409) << "its snapshots would be lost";
   for (auto name : {"monday", "before-restore-1", "before-restore-2"}) EXPECT_EQ(w.remove(name).status, 200);
   ASSERT_TRUE(w.tick_until([&] { return w.disk().snapshots.empty(); }));
@@ -137,6 +150,29 @@ TEST(DisksApi, ARestoreIsRefusedWhileTheVmRunsAndTheVmWaitsForIt) {
   w.store().set_outage(false);
   ASSERT_TRUE(w.tick_until([&] { return w.is_running("a"); }, 2000));
   EXPECT_TRUE(w.disk().find_snapshot("before-restore-1"));
+}
+
+TEST(DisksApi, WhatThePoolRefusesAgainAndAgainHoldsUpNothingElse) {
+  Disks w;
+  w.stop();
+  auto& process = w.sim().start_process("somebody", "forks past the control plane");
+  auto& client = process.make<sim::SimStoreClient>(process, w.store(), "pool/");
+  disk::PoolAdmin admin(process.loop(), client);
+  for (int i = 0; i < 6; ++i) {
+    auto name = fmt::format("s{}", i);
+    ASSERT_EQ(w.snapshot(name).status, 201);
+    ASSERT_TRUE(w.is_ready(name));
+    auto forked = sim::run_in(process, admin.create_fork(DiskId(w.disk_of("a")), DiskId("fork-" + name),
+                                                         w.disk().size_bytes, DiskClass::remote, name));
+    ASSERT_TRUE(forked && *forked);
+    ASSERT_EQ(w.remove(name).status, 200);
+  }
+  w.tick(20);
+  EXPECT_EQ(w.disk().snapshots.size(), 6u);
+  EXPECT_NE(w.why("disks/" + w.disk_of("a")).find("fork-s"), std::string::npos)
+      << w.why("disks/" + w.disk_of("a"));
+  w.create_vm("b");
+  EXPECT_TRUE(w.tick_until([&] { return w.is_running("b"); }, 100));
 }
 
 }  // namespace

@@ -16,7 +16,17 @@ class EffectRunner {
   std::string trouble(const DiskId& disk) const;
 
  private:
+  // Tried, and to be tried again: meanwhile others have its place.
+  struct Failed {
+    DiskId disk;
+    std::string why;
+    Duration pause{};
+    Instant again_at{};
+  };
+  Duration start_what_may_run(Scope& scope);
   Task<void> carry_out(Effect effect);
+  Task<Status> carry_out_once(Effect effect);
+  void note_failure(const Effect& effect, const Error& error);
   Status record_result(const Effect& effect, Batch& batch) const;
   static bool is_refused(const Effect& effect, const Error& error);
   void record_refusal(const Effect& effect, const Error& error, Batch& batch) const;
@@ -28,7 +38,7 @@ class EffectRunner {
   Logger log_;
   Poke poke_;
   std::set<std::string> running_;
-  std::map<DiskId, std::string> troubles_;
+  std::map<std::string, Failed> failed_;  // by the effect's key
 };
 
 }  // namespace ebb::control
