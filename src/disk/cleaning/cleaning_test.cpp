@@ -150,6 +150,7 @@ TEST_F(CleaningTest, AnIdleDiskGivesBackWhatCleaningGained) {
   expect_content();
 }
 
+// Rule 8.
 TEST_F(CleaningTest, WhatANamedRootHoldsIsNotReclaimed) {
   start();
   write_all();
@@ -180,6 +181,7 @@ TEST_F(CleaningTest, WhatANamedRootHoldsIsNotReclaimed) {
   expect_content();
 }
 
+// Rule 8.
 TEST_F(CleaningTest, ReclaimRemovesNothingWhenARootCannotBeRead) {
   start();
   write_all();
@@ -203,6 +205,7 @@ TEST_F(CleaningTest, ReclaimRemovesNothingWhenARootCannotBeRead) {
   EXPECT_EQ(w_.store.removals_applied(), removed);
 }
 
+// Rule 5.
 TEST_F(CleaningTest, OfADeletedDiskOnlyTombstoneAndFencesStay) {
   start();
   write_all();
