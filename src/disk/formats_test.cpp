@@ -6,8 +6,10 @@
 #include "disk/format/checkpoint_types.h"
 #include "disk/format/cleaned_types.h"
 #include "disk/format/hash.h"
+#include "disk/format/limits.h"
 #include "disk/format/segment_types.h"
 #include "disk/format/wal_types.h"
+#include "disk/format/wire.h"
 
 namespace ebb::disk {
 namespace {
@@ -231,11 +233,35 @@ TEST(Formats, LargePagesArePackedAndReadBack) {
   EXPECT_EQ(decode_map_page(body), page);
 }
 
+TEST(Formats, APackedObjectThatSaysMoreThanItCanHoldIsRefusedBeforeThereIsRoomForIt) {
+  auto object = encode(sample_root());
+  object.resize(envelope_bytes + 4);
+  constexpr std::size_t flags_at = 28;
+  store_le(object, flags_at, std::uint32_t{1});
+  store_le(object, envelope_bytes, static_cast<std::uint32_t>(500 * MiB));
+  finish_object(object);
+  auto read = decode_checkpoint_root(object);
+  ASSERT_FALSE(read);
+  EXPECT_TRUE(read.error().message.contains("cannot hold")) << read.error().message;
+}
+
 TEST(Formats, LogFileHeadersReadBackAndNoDamageIsAccepted) {
   WalFileHeader header{disk, "log", 3, 4096, 17};
   auto bytes = encode(header);
   EXPECT_EQ(decode_wal_file_header(bytes), header);
   expect_damage_is_refused(bytes, [](ByteView b) { return decode_wal_file_header(b).has_value(); });
+}
+
+TEST(Formats, ALogFileHeaderThatIsShorterIsRefusedThoughItSaysSo) {
+  auto bytes = encode(WalFileHeader{disk, "log", 3, 4096, 17});
+  bytes.resize(200);
+  finish_object(bytes);
+  EXPECT_FALSE(decode_wal_file_header(bytes));
+}
+
+TEST(Formats, ALogFileAtAPositionThatNoLogReachesIsRefused) {
+  EXPECT_TRUE(decode_wal_file_header(encode(WalFileHeader{disk, "log", 3, log_position_max, 17})));
+  EXPECT_FALSE(decode_wal_file_header(encode(WalFileHeader{disk, "log", 3, ~std::uint64_t{0} - 4096, 17})));
 }
 
 TEST(Formats, LogRecordsReadBackAndNoDamageIsAccepted) {

@@ -21,6 +21,12 @@ class ObjectDiskTest : public ::testing::Test {
     return {};
   }
 
+  static std::string first_log_file(const SimWorker& worker) {
+    auto names = worker.drive->list("/state/disks/d1").value();
+    auto log = std::ranges::find_if(names, [](const auto& name) { return name.starts_with("log-"); });
+    return fmt::format("/state/disks/d1/{}/000001.wal", *log);
+  }
+
   DiskWorld w_;
   SimWorker a_{"worker-a"}, b_{"worker-b"};
 };
@@ -35,6 +41,7 @@ TEST_F(ObjectDiskTest, ReadsSeeOwnWritesBeforeAndAfterTheyAreInTheStore) {
   EXPECT_EQ((*w_.read_all(a_))[3], 0u);
 }
 
+// Rule 10.
 TEST_F(ObjectDiskTest, AMoveByPointerKeepsEverything) {
   start();
   for (std::uint64_t i = 0; i < 50; ++i) ASSERT_TRUE(w_.write(a_, i, i + 1));
@@ -195,6 +202,7 @@ TEST_F(ObjectDiskTest, OpeningTwiceUnderOneEpochIsOneOpening) {
   EXPECT_EQ(again->incarnation, first.incarnation);
 }
 
+// Rule 1.
 TEST_F(ObjectDiskTest, ARestartTakesANewIncarnationAndOpensByItself) {
   start();
   ASSERT_TRUE(w_.write(a_, 1, 1));
@@ -257,6 +265,7 @@ TEST_F(ObjectDiskTest, TheSameWorkerMayOpenAgainUnderTheSameEpochAfterASeal) {
   EXPECT_EQ((*w_.read_all(b_))[2], 2u);
 }
 
+// Rule 2.
 TEST_F(ObjectDiskTest, AReturningHostsLogIsKeptAndReportedAndNeverReplayed) {
   start(DiskClass::local);
   w_.world.links().isolate("worker-a");
@@ -298,6 +307,7 @@ TEST_F(ObjectDiskTest, DamageInTheStoreIsFoundWhereItIsAndNeverServed) {
   EXPECT_NE(read.error().message.find("segment d1/1.1/1"), std::string::npos) << read.error().message;
 }
 
+// Rule 4.
 TEST_F(ObjectDiskTest, WhatIsNeitherSegmentNorFenceStopsTheAttach) {
   start();
   ASSERT_TRUE(w_.write(a_, 1, 11) && w_.flush(a_));
@@ -316,11 +326,7 @@ TEST_F(ObjectDiskTest, DamageInsideSyncedLogBytesIsNotTakenForATornTail) {
   auto folder = a_.daemon->status().disks.at(0);
   a_.process->kill();
   w_.run_for(1ms);
-  std::string log;
-  for (auto& name : *a_.drive->list("/state/disks/d1")) {
-    if (name.starts_with("log-")) log = "/state/disks/d1/" + name + "/000001.wal";
-  }
-  ASSERT_TRUE(a_.drive->corrupt(log, 4096 + 64 + 100)) << "inside the first record";
+  ASSERT_TRUE(a_.drive->corrupt(first_log_file(a_), 4096 + 64 + 100)) << "inside the first record";
   w_.store.set_outage(false);
   ASSERT_TRUE(w_.boot(a_));
   auto opened = w_.wait_open(a_);
@@ -328,6 +334,38 @@ TEST_F(ObjectDiskTest, DamageInsideSyncedLogBytesIsNotTakenForATornTail) {
   EXPECT_TRUE(opened.error().message.contains("synced bytes are damaged") || opened.error().message.contains("had been synced"))
       << opened.error().message;
   EXPECT_EQ(a_.daemon->status().unsent_logs, std::vector{disk_id});
+}
+
+TEST_F(ObjectDiskTest, ALogThatWritesBeyondTheEndOfTheDiskIsRefusedAndKept) {
+  for (auto block : {disk_blocks, ~std::uint64_t{0}}) {
+    SCOPED_TRACE(block);
+    w_.~DiskWorld();
+    new (&w_) DiskWorld();
+    a_ = SimWorker{"worker-a"}, b_ = SimWorker{"worker-b"};
+    start(DiskClass::local);
+    w_.store.set_outage(true);
+    ASSERT_TRUE(w_.write(a_, 1, 1) && w_.flush(a_));
+    a_.process->kill();
+    w_.run_for(1ms);
+    auto log = first_log_file(a_);
+    auto inode = a_.drive->find(log);
+    auto bytes = inode->durable.read(0, wal_file_header_bytes + wal_record_bytes + block_bytes);
+    auto at = MutableBytes(bytes).subspan(wal_file_header_bytes);
+    auto found = find_record(at);
+    ASSERT_TRUE(found);
+    auto record = found->record;
+    record.block = block;
+    auto data = Bytes(found->data.begin(), found->data.end());
+    auto seed = found->seed;
+    write_record(at, record, data, seed);
+    ASSERT_TRUE(a_.drive->replace(log, bytes));
+    w_.store.set_outage(false);
+    ASSERT_TRUE(w_.boot(a_));
+    auto opened = w_.wait_open(a_);
+    ASSERT_FALSE(opened);
+    EXPECT_TRUE(opened.error().message.contains("beyond the end of the disk")) << opened.error().message;
+    EXPECT_EQ(a_.daemon->status().unsent_logs, std::vector{disk_id});
+  }
 }
 
 TEST_F(ObjectDiskTest, AFailedSyncIsNeverAcknowledged) {
@@ -348,6 +386,7 @@ TEST_F(ObjectDiskTest, AFullLogDriveIsBackPressureAndNotAnError) {
   EXPECT_EQ((*w_.read_all(a_))[1], 1u);
 }
 
+// Rule 1.
 TEST_F(ObjectDiskTest, ASecondDaemonOnTheSameStateFolderIsRefused) {
   start();
   SimWorker twin{"worker-a", a_.drive};

@@ -156,6 +156,7 @@ TEST_F(PoolAdminTest, ForkingAndDeletingMayDieAnywhereAndBeAskedAgain) {
   }
 }
 
+// Rule 7.
 TEST_F(PoolAdminTest, AnImageWithLiveForksIsNotDeleted) {
   ASSERT_TRUE(import() && fork(fork_1));
   EXPECT_EQ(remove(image).error().code, Code::busy);
@@ -164,6 +165,7 @@ TEST_F(PoolAdminTest, AnImageWithLiveForksIsNotDeleted) {
   EXPECT_EQ(fork(fork_2).error().code, Code::not_found);
 }
 
+// Rule 5.
 TEST_F(PoolAdminTest, DeletingAnOpenDiskFencesItsOwnerFirst) {
   ASSERT_TRUE(w_.create_disk() && w_.boot(a_) && w_.open(a_, 1));
   ASSERT_TRUE(remove(disk_id) && remove(disk_id));
@@ -178,6 +180,7 @@ TEST_F(PoolAdminTest, DeletingAnUnknownIdBurnsIt) {
   EXPECT_EQ(w_.create_disk().error().code, Code::conflict) << "a late creation must not bring it to life";
 }
 
+// Rule 7.
 TEST_F(PoolAdminTest, ManyForksAtOnceAreAllPinned) {
   ASSERT_TRUE(import());
   std::vector<sim::SimProcess*> processes;

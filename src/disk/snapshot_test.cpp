@@ -246,6 +246,7 @@ TEST_F(SnapshotTest, ASnapshotIsRemovedOnlyWhenNoForkOfItLives) {
   EXPECT_EQ(s_.content("monday")[1], 1u);
 }
 
+// Rule 9.
 TEST_F(SnapshotTest, ARestoreBringsTheSnapshotBackAndKeepsThePresent) {
   start();
   fill(a_, 100, 30);

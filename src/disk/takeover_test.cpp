@@ -190,6 +190,7 @@ void fight(DiskClass disk_class, std::uint64_t seeds) {
 TEST(Takeover, FightsOverARemoteDiskLoseNothingThatWasFlushed) { fight(DiskClass::remote, 80); }
 TEST(Takeover, FightsOverALocalDiskAlwaysLeaveAPrefix) { fight(DiskClass::local, 50); }
 
+// Rule 6: what came back as 412 is read and compared.
 // A zombie that was stopped for a while and goes on does not make one more write durable.
 TEST(Takeover, AZombieMakesNothingDurableAndItsFlushIsNeverAcknowledged) {
   DiskWorld w;
@@ -214,6 +215,7 @@ TEST(Takeover, AZombieMakesNothingDurableAndItsFlushIsNeverAcknowledged) {
   EXPECT_EQ((*now)[2], 22u);
 }
 
+// Rule 4.
 TEST(Takeover, OnlyTheLowestFenceDecidesWhatASlowSegmentIsWorth) {
   // The zombie's segments 1 and 2 were sent and are still on their way while the opener fences.
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {
@@ -244,6 +246,7 @@ TEST(Takeover, OnlyTheLowestFenceDecidesWhatASlowSegmentIsWorth) {
   }
 }
 
+// Rule 3.
 TEST(Takeover, AnAttachThatDiedHalfWayLeavesAllEpochsToBeSealed) {
   DiskWorld w;
   ASSERT_TRUE(w.create_disk());
@@ -272,6 +275,7 @@ TEST(Takeover, AnAttachThatDiedHalfWayLeavesAllEpochsToBeSealed) {
   EXPECT_EQ((*now)[2], 22u);
 }
 
+// Rule 6.
 TEST(Takeover, ADetachedHeadIsNotTrustedWithoutLookingAtItsFence) {
   // HEAD says detached, and (as after a detach whose compare-and-set came through late) its epoch has one
   // more segment.

@@ -39,7 +39,8 @@ Task<Status> WritePipeline::replay(std::vector<ReplayRecord> records) {
                      "the log of '{}' goes on with write {}, and the store ends before {}: the log is kept",
                      start_.disk, found.record.write_seq, next_write_seq_);
     }
-    if (found.record.block + found.record.count > map_.size_blocks()) {
+    const auto blocks = map_.size_blocks();
+    if (found.record.block > blocks || found.record.count > blocks - found.record.block) {
       co_return fail(Code::corrupt, "the log of '{}' writes beyond the end of the disk", start_.disk);
     }
     Record record;

@@ -159,6 +159,7 @@ TEST_F(CleaningTest, ACleanedObjectIsNotTakenForTheSegmentOfItsNumber) {
   }
 }
 
+// Rule 8.
 TEST_F(CleaningTest, WhatANamedRootHoldsIsNotReclaimed) {
   start();
   write_all();
@@ -190,6 +191,7 @@ TEST_F(CleaningTest, WhatANamedRootHoldsIsNotReclaimed) {
   expect_content();
 }
 
+// Rule 8.
 TEST_F(CleaningTest, ReclaimRemovesNothingWhenARootCannotBeRead) {
   start();
   write_all();
@@ -213,6 +215,7 @@ TEST_F(CleaningTest, ReclaimRemovesNothingWhenARootCannotBeRead) {
   EXPECT_EQ(w_.store.removals_applied(), removed);
 }
 
+// Rule 5.
 TEST_F(CleaningTest, OfADeletedDiskOnlyTombstoneAndFencesStay) {
   start();
   write_all();

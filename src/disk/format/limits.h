@@ -19,6 +19,7 @@ inline constexpr std::uint64_t checkpoint_bytes_max = 64 * MiB, checkpoint_unpac
 inline constexpr std::uint32_t blocks_per_page = 8192;  // 32 MiB of disk
 inline constexpr std::size_t page_unpacked_bytes_max = 256 * KiB;
 inline constexpr std::size_t pack_bytes_max = 8 * MiB;
+inline constexpr std::uint64_t log_position_max = 1ull << 60;
 inline constexpr std::size_t record_data_bytes_max = 1 * MiB;  // a longer write is several records
 inline constexpr std::size_t blob_chunk_bytes = 8 * MiB;
 

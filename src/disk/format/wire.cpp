@@ -10,6 +10,7 @@ namespace {
 constexpr std::size_t version_at = 8, key_at = 12, length_at = 16, crc_at = 24, flags_at = 28;
 constexpr std::uint32_t flag_zstd = 1;
 constexpr int zstd_level = 1;
+constexpr std::size_t zstd_block_bytes_max = 128 * KiB, zstd_packed_block_bytes_min = 4;
 
 std::uint32_t crc_of(ByteView object) {
   return crc32c(object.subspan(crc_at + 4), crc32c(object.first(crc_at)));
@@ -90,8 +91,11 @@ Result<Bytes> open_packed_object(ByteView object, std::uint64_t magic, std::size
   if (body.size() < 4) return fail(Code::corrupt, "{} ends too early", what);
   auto unpacked_bytes = load_le<std::uint32_t>(body);
   if (unpacked_bytes > bytes_max) return fail(Code::corrupt, "{} is larger than it may be", what);
-  Bytes out(unpacked_bytes);
   body = body.subspan(4);
+  // What it says is not believed before there could be so much in it.
+  if (unpacked_bytes > (body.size() / zstd_packed_block_bytes_min + 1) * zstd_block_bytes_max)
+    return fail(Code::corrupt, "{} cannot hold the {} bytes that it says", what, unpacked_bytes);
+  Bytes out(unpacked_bytes);
   auto size = ZSTD_decompress(out.data(), out.size(), body.data(), body.size());
   if (ZSTD_isError(size) || size != out.size()) return fail(Code::corrupt, "{} cannot be unpacked", what);
   return out;

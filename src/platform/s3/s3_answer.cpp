@@ -89,7 +89,7 @@ Error error_of(const CurlReply& reply, const S3Asked& asked) {
     case 301:
     case 307:
     case 308: {
-      auto region = header(reply, "x-amz-bucket-region");
+      auto region = unescape(header(reply, "x-amz-bucket-region").substr(0, message_bytes_max));
       auto hint = region.empty() ? "is the endpoint, or the region, another one?" : "its region is " + region;
       return {Code::invalid, fmt::format("{}: the bucket is elsewhere ({}): {}", what, said(), hint),
               "region"};
