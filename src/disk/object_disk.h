@@ -55,6 +55,7 @@ class ObjectDisk final : public BlockDevice {
   std::uint64_t unsent_bytes() const { return pipeline_.unsent_bytes(); }
   Duration unsent_age() const { return pipeline_.unsent_age(); }
   const Wal* wal() const { return wal_.get(); }
+  const HotRegions& hot_regions() const { return reader_.hot_regions(); }
   const LogPoint& committed() const { return pipeline_.committed(); }
 
  private:

@@ -13,8 +13,9 @@ namespace ebb::disk {
 class DiskTier final {
  public:
   struct Options {
+    Options(std::string file, std::uint64_t bytes) : path(std::move(file)), bytes_max(bytes) {}
     std::string path;
-    std::uint64_t bytes_max = 0;               // of the file
+    std::uint64_t bytes_max;                   // of the file
     std::size_t queue_bytes_max = 8 * MiB;     // waiting to be written, in memory; beyond it pieces are not kept
     std::size_t reads_max = 32;                // at a time: a disk that hangs holds so many, and all others are misses
     Duration read_within = 250ms;              // else the store is asked

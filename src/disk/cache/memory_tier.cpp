@@ -37,6 +37,7 @@ std::vector<MemoryTier::Fifo::Item> MemoryTier::add(const PieceKey& key, SharedB
 
 std::vector<MemoryTier::Fifo::Item> MemoryTier::add_ahead(const PieceKey& key, SharedBytes bytes, Instant now) {
   if (has(key)) return {};
+  while (ahead_bytes_ + bytes->size() > bytes_max_ / 2 && !ahead_ages_.empty()) drop_oldest_ahead();
   ahead_bytes_ += bytes->size();
   ahead_[key] = {std::move(bytes), now};
   ahead_ages_.push_back(key);
@@ -63,15 +64,16 @@ void MemoryTier::drop(const PieceKey& key) {
   (void)take_ahead(key);
 }
 
+void MemoryTier::drop_oldest_ahead() {
+  if (auto unused = take_ahead(ahead_ages_.front())) ahead_unused_bytes_ += unused->size();
+  ahead_ages_.pop_front();
+}
+
 std::size_t MemoryTier::ahead_room(std::size_t bytes_in_flight, Instant now) {
   while (!ahead_ages_.empty()) {
     auto it = ahead_.find(ahead_ages_.front());
-    if (it != ahead_.end()) {
-      if (now - it->second.since < ahead_age_max) break;
-      ahead_unused_bytes_ += it->second.bytes->size();
-      (void)take_ahead(ahead_ages_.front());
-    }
-    ahead_ages_.pop_front();
+    if (it != ahead_.end() && now - it->second.since < ahead_age_max) break;
+    drop_oldest_ahead();
   }
   auto taken = ahead_bytes_ + bytes_in_flight;
   return bytes_max_ / 2 - std::min(bytes_max_ / 2, taken);

@@ -36,6 +36,7 @@ class MemoryTier {
   };
   bool is_same_use(const PieceKey& key);
   std::vector<Fifo::Item> shrink();
+  void drop_oldest_ahead();
   SharedBytes take_ahead(const PieceKey& key);
 
   std::size_t bytes_max_, ahead_bytes_ = 0;

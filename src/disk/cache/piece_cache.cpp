@@ -8,7 +8,7 @@ PieceKey key_at(ObjectName name, std::uint32_t piece) { return {name, piece}; }
 }  // namespace
 
 void PieceCache::add_disk(Loop& loop, Files& files, DiskTier::Options options, Logger log) {
-  options.queue_bytes_max = std::min(options.queue_bytes_max, memory_.bytes_max() / 4);
+  options.queue_bytes_max = std::min(options.queue_bytes_max, std::max<std::size_t>(memory_.bytes_max() / 4, 4 * piece_bytes));
   disk_ = std::make_unique<DiskTier>(loop, files, std::move(options), std::move(log));
   disk_->start();
 }
