@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "disk/keys.h"
 #include "disk/offline.h"
+#include "disk/scrub.h"
 #include "platform/real_env.h"
 #include "platform/s3/pool_store.h"
 
@@ -15,7 +16,9 @@ constexpr const char* usage = R"(usage: ebb-disk COMMAND --pool URL DISK [FILE]
 Looks at a disk with nothing but the store (URL: dir:/PATH or s3://BUCKET/PREFIX?...). Changes nothing.
   ebb-disk head  --pool URL DISK        prints HEAD
   ebb-disk cat   --pool URL DISK FILE   writes the disk's content, sparse, to FILE
-  ebb-disk check --pool URL DISK        reads everything and verifies every checksum
+  ebb-disk check --pool URL DISK        reads what the disk holds now and verifies every checksum
+  ebb-disk scrub --pool URL DISK        reads every object whole, holds what they say against the map, and
+                                        prints each bad extent: first block, blocks, what is wrong
 Exit status: 0 all is well, 1 damaged or not readable, 2 wrong usage.
 )";
 
@@ -39,6 +42,20 @@ Task<Status> check(Offline at, Arguments args) {
   std::printf("%s: all right: %s of data, %s of holes, %llu segments since the checkpoint\n",
               args.disk.c_str(), format_size(report.data_bytes).c_str(),
               format_size(report.hole_bytes).c_str(), static_cast<unsigned long long>(report.segments));
+  co_return Status{};
+}
+
+Task<Status> scrub(Offline at, Arguments args) {
+  EBB_CO_TRY(report, co_await disk::scrub(at.access, DiskId(args.disk)));
+  for (const auto& bad : report.bad)
+    std::printf("%llu %llu %s\n", static_cast<unsigned long long>(bad.block),
+                static_cast<unsigned long long>(bad.count), bad.what.c_str());
+  auto read = fmt::format("{} of data in {} objects, {} of them live", format_size(report.data_bytes), report.objects,
+                          format_size(report.live_bytes));
+  if (report.bad_extents > 0)
+    co_return fail(Code::corrupt, "{}: {} bad extents ({}): restore a snapshot, or copy what is good with 'ebb-disk cat'",
+                   args.disk, report.bad_extents, read);
+  std::fprintf(stderr, "%s: all right: %s\n", args.disk.c_str(), read.c_str());
   co_return Status{};
 }
 
@@ -66,6 +83,7 @@ Task<Status> carry_out(RealEnv& env, Arguments args) {
   Offline at{env, {&env.loop, store.get(), &trouble}};
   if (args.command == "head") co_return co_await print_head(at, args);
   if (args.command == "check") co_return co_await check(at, args);
+  if (args.command == "scrub") co_return co_await scrub(at, args);
   co_return co_await copy_out(at, args);
 }
 
@@ -82,7 +100,8 @@ std::optional<Arguments> read_arguments(const std::vector<std::string>& words) {
   }
   if (plain.empty()) return std::nullopt;
   args.command = plain[0];
-  bool is_known = args.command == "head" || args.command == "check" || args.command == "cat";
+  constexpr std::string_view commands[] = {"head", "check", "scrub", "cat"};
+  bool is_known = std::ranges::find(commands, args.command) != std::end(commands);
   if (!is_known || args.pool.empty() || plain.size() != (args.command == "cat" ? 3u : 2u))
     return std::nullopt;
   args.disk = plain[1];

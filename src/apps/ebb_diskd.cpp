@@ -97,6 +97,8 @@ Status run(std::string path) {
   Logger log(make_stderr_sink(config.log_level), "ebb-diskd");
   raise_open_files_limit();
   RealEnv env;
+  if (auto ring = env.files.use_ring(); !ring)
+    log.warning("{}: the logs of disks are written by threads, which takes longer", ring.error().message);
   EBB_CHECKED(run_until_done(env.loop, env.files.make_dirs(config.run_dir)));
   EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_known_pool)));
 

@@ -106,7 +106,7 @@ Status run(std::string path) {
   EBB_TRY(state, run_until_done(env.loop, open_state(env, threads, config.state_dir)));
   EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_probed_pool)));
   std::map<PoolId, control::Pool> pools;
-  for (auto& [id, store] : stores) pools[id] = {store.get(), config.default_classes.at(id)};
+  for (auto& [id, store] : stores) pools[id] = {store.get(), store.get(), config.default_classes.at(id)};
   control::ControlPlane control(env.loop, *state.records, std::move(pools),
                                 {state.operator_token, state.join_token, ebb_openapi, config.liveness}, log);
 

@@ -11,7 +11,7 @@ namespace {
 
 constexpr Duration patience = 10s;  // a daemon that restarts during an outage has guests that wait for it
 
-Task<Result<std::unique_ptr<ObjectStore>>> open_pool(AsioLoop& loop, std::string url, disk::ProbeEffort effort) {
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_pool(AsioLoop& loop, std::string url, disk::ProbeEffort effort) {
   EBB_CO_TRY(store, co_await open_pool_store(loop, url));
   auto probed = co_await with_timeout(loop, disk::require_good_pool(loop, *store, effort), patience);
   if (probed && *probed) co_return std::move(store);
@@ -23,11 +23,11 @@ Task<Result<std::unique_ptr<ObjectStore>>> open_pool(AsioLoop& loop, std::string
 
 }  // namespace
 
-Task<Result<std::unique_ptr<ObjectStore>>> open_probed_pool(AsioLoop& loop, std::string url) {
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_probed_pool(AsioLoop& loop, std::string url) {
   return open_pool(loop, std::move(url), {});
 }
 
-Task<Result<std::unique_ptr<ObjectStore>>> open_known_pool(AsioLoop& loop, std::string url) {
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_known_pool(AsioLoop& loop, std::string url) {
   return open_pool(loop, std::move(url), {2, 2});
 }
 

@@ -35,7 +35,7 @@ struct CliEnv {
   std::map<std::string, std::string>
       variables;  // of the process's environment: EBB_SERVER, EBB_TOKEN, NO_COLOR ...
   // A store by its URL, in this process; for `ebb pool check`.
-  std::function<Task<Result<std::unique_ptr<ObjectStore>>>(std::string url)> open_pool = {};
+  std::function<Task<Result<std::unique_ptr<ReclaimableStore>>>(std::string url)> open_pool = {};
 };
 
 enum class Format { text, json };

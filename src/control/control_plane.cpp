@@ -13,6 +13,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
       wanted_(loop, owner_),
       effects_(loop, owner_, pools_, log.named("effects")),
       reconciler_(loop, owner_, pools_, config_.liveness, log.named("loops")),
+      reclaimer_(loop, owner_, pools_, log.named("reclaim")),
       router_(config_.operator_token, config_.join_token),
       workers_(Context{loop, owner_, reconciler_, effects_, pools_}),
       vms_(Context{loop, owner_, reconciler_, effects_, pools_}),
@@ -43,7 +44,7 @@ void ControlPlane::add_common_routes() {
     co_return started_ ? text(200, "ready\n", "text/plain") : text(503, "the records are being loaded\n", "text/plain");
   });
   router_.add("GET", "/metrics", Access::open, [this, text](Call) -> Task<HttpResponse> {
-    co_return text(200, metrics_text(Context{loop_, owner_, reconciler_, effects_, pools_}), "text/plain; version=0.0.4");
+    co_return text(200, metrics_text(Context{loop_, owner_, reconciler_, effects_, pools_}, reclaimer_), "text/plain; version=0.0.4");
   });
   router_.add("GET", "/v1/openapi.json", Access::operator_token, [this, text](Call) -> Task<HttpResponse> { co_return text(200, config_.openapi, "application/json"); });
 }
@@ -56,6 +57,7 @@ Task<Status> ControlPlane::start() {
   scope_.spawn(effects_.run());
   scope_.spawn(images_.remove_interrupted());
   scope_.spawn(reconciler_.run());
+  scope_.spawn(reclaimer_.run());
   log_.info("{} workers, {} VMs, revision {}", owner_.fleet().workers().size(), owner_.fleet().vms().size(), owner_.revision());
   co_return Status{};
 }

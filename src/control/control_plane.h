@@ -2,6 +2,7 @@
 #pragma once
 #include "control/api/images_service.h"
 #include "control/api/services.h"
+#include "control/loops/reclaimer.h"
 #include "env/http.h"
 
 namespace ebb::control {
@@ -38,6 +39,7 @@ class ControlPlane {
   WantedSets wanted_;
   EffectRunner effects_;
   Reconciler reconciler_;
+  Reclaimer reclaimer_;
   Router router_;
   WorkersService workers_;
   VmsService vms_;

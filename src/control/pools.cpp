@@ -1,5 +1,6 @@
 #include "control/pools.h"
 
+#include "disk/cleaning/reclaim.h"
 #include "disk/pool_admin.h"
 #include "env/scope.h"
 
@@ -8,7 +9,7 @@ namespace {
 
 // The pool's own functions wait out an outage of the store; whoever asks from here gives up and asks again, so that the
 // wait is visible and nothing hangs on it.
-constexpr Duration patience = 20s, patience_of_readers = 5s;
+constexpr Duration patience = 20s, patience_of_readers = 5s, patience_of_reclaim = 10min;
 
 template <class T>
 Task<Result<T>> within(Loop& loop, disk::PoolAdmin& admin, Task<Result<T>> work, Duration limit) {
@@ -60,6 +61,11 @@ Task<Status> Pools::carry_out(Effect effect) {
                                               : admin.create_empty_disk(effect.disk, effect.size_bytes, effect.disk_class),
                                 patience);
     case EffectKind::delete_disk: co_return co_await within(loop_, admin, admin.delete_disk(effect.disk), patience);
+    case EffectKind::empty_disk: {
+      auto removed = co_await reclaim(effect.pool, effect.disk);
+      if (!removed && removed.error().code != Code::not_found) co_return fail(std::move(removed).error());
+      co_return Status{};
+    }
   }
   co_return fail(Code::internal, "unknown effect {}", effect.key);
 }
@@ -71,6 +77,18 @@ Task<Result<DiskOwner>> Pools::owner_of(PoolId pool, DiskId disk) {
   EBB_CO_TRY(head, co_await within(loop_, admin, admin.read_head(disk), patience_of_readers));
   const bool attached = head.state == disk::HeadState::attaching || head.state == disk::HeadState::attached;
   co_return DiskOwner{head.owner, head.epoch.placement, attached};
+}
+
+Task<Result<std::uint64_t>> Pools::reclaim(PoolId pool, DiskId disk) {
+  auto found = pools_.find(pool);
+  if (found == pools_.end()) co_return fail(Code::unavailable, "pool {} is not configured here", pool);
+  auto [store, remover, default_class] = found->second;
+  if (!remover) co_return std::uint64_t{0};
+  disk::Trouble trouble(loop_);
+  auto done = co_await with_timeout(loop_, disk::reclaim({&loop_, store, &trouble}, remover, std::move(disk)), patience_of_reclaim);
+  if (!done) co_return fail(Code::unavailable, "not finished within {} s{}", static_cast<int>(to_seconds(patience_of_reclaim)), ": " + trouble.text());
+  if (!*done) co_return fail(std::move(*done).error());
+  co_return (*done)->objects;
 }
 
 Task<Status> Pools::write_blob_chunk(PoolId pool, std::string blob, std::uint64_t n, Bytes body) {

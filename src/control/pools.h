@@ -9,6 +9,7 @@ namespace ebb::control {
 
 struct Pool {
   ObjectStore* store = nullptr;
+  ObjectRemover* remover = nullptr;  // null: nothing is ever removed
   DiskClass default_class = DiskClass::remote;
 };
 
@@ -40,6 +41,8 @@ class Pools {
   // Carries out an effect; safe to repeat.
   Task<Status> carry_out(Effect effect);
   Task<Result<DiskOwner>> owner_of(PoolId pool, DiskId disk);
+  // Removes what the disk no longer needs; returns how many objects. 0 in a pool where nothing is ever removed.
+  Task<Result<std::uint64_t>> reclaim(PoolId pool, DiskId disk);
   // One chunk of a blob; `body` is blob_chunk_bytes long, the last one shorter.
   Task<Status> write_blob_chunk(PoolId pool, std::string blob, std::uint64_t n, Bytes body);
   Task<Result<std::unique_ptr<DiskUpload>>> begin_disk(PoolId pool, DiskId disk, std::uint64_t size_bytes);

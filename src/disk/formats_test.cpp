@@ -4,6 +4,7 @@
 #include "disk/block_device.h"
 #include "disk/format/blob_types.h"
 #include "disk/format/checkpoint_types.h"
+#include "disk/format/cleaned_types.h"
 #include "disk/format/hash.h"
 #include "disk/format/segment_types.h"
 #include "disk/format/wal_types.h"
@@ -42,11 +43,18 @@ SegmentHead sample_segment() {
 }
 
 CheckpointRoot sample_root() {
-  CheckpointRoot root{disk, {7, 2}, 3, 64 * MiB, point(7, 5), {point(5, 3)}, 12, {}, {}, {}};
-  root.objects = {{2, {DiskId("parent"), {3, 1}, 1, 8192}, 100, 1}, {11, {disk, {7, 2}, 5, 4096}, 20, 20}};
+  CheckpointRoot root{disk, {7, 2}, 3, 64 * MiB, point(7, 5), {point(5, 3)}, 12, {}, {}, {}, 4, {}};
+  root.objects = {{2, {DiskId("parent"), {3, 1}, 1, 8192}, 100, 1, 0},
+                  {11, {disk, {7, 2}, 5, 4096, ObjectKind::cleaned}, 20, 20, 3}};
+  root.condemned = {{{{7, 1}, 2}, {{Condemned::Kind::segment, {7, 1}, 9, 0}, {Condemned::Kind::pack, {7, 1}, 1, 2}}},
+                    {{{7, 2}, 3}, {{Condemned::Kind::lost_cleaned, {7, 1}, 5, 0}}}};
   root.packs = {{DiskId("parent"), {3, 1}, 4, 1, 500}, {disk, {7, 2}, 3, 1, 90}};
   root.pages = {{0, 0, 400, 100}, {1, 1, 0, 90}};
   return root;
+}
+
+CleanedHead sample_cleaned() {
+  return {disk, {7, 2}, 4, {{0, 2, ExtentKind::data, 8, 0}, {9, 1, ExtentKind::data, 3, 2}, {4, 100, ExtentKind::zeroes, 9, 0}}, {1, 2, 3}};
 }
 
 MapPage sample_page() { return {disk, 1, {{0, 2, 2, 0}, {5, 1, 11, 9}}, {11, 12, 13}}; }
@@ -65,6 +73,22 @@ void expect_damage_is_refused(const Bytes& good, const std::function<bool(ByteVi
   auto longer = good;
   longer.push_back(std::byte{0});
   ASSERT_FALSE(accepts(longer));
+}
+
+TEST(Formats, CleanedObjectsReadBackAndNoDamageIsAccepted) {
+  auto bytes = encode(sample_cleaned());
+  auto read = decode_cleaned(bytes, disk, {7, 2}, 4);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->head, sample_cleaned());
+  EXPECT_EQ(read->data_offset, bytes.size());
+  EXPECT_EQ(cleaned_head_bytes(bytes).value(), bytes.size());
+  EXPECT_FALSE(decode_cleaned(bytes, disk, {7, 2}, 5)) << "another one's";
+  EXPECT_FALSE(decode_log_object(bytes, disk, {7, 2}, 4)) << "not part of the log";
+  auto out_of_order = sample_cleaned();
+  std::swap(out_of_order.extents[0].block, out_of_order.extents[1].block);
+  EXPECT_FALSE(decode_cleaned(encode(out_of_order), disk, {7, 2}, 4));
+  bytes.resize(1024);  // damage below is looked for bit by bit
+  EXPECT_FALSE(decode_cleaned(bytes, disk, {7, 2}, 4));
 }
 
 TEST(Formats, HeadReadsBackAndNoDamageIsAccepted) {
@@ -210,10 +234,10 @@ TEST(Formats, LogFileHeadersReadBackAndNoDamageIsAccepted) {
 }
 
 TEST(Formats, LogRecordsReadBackAndNoDamageIsAccepted) {
-  Bytes bytes;
+  Bytes bytes(wal_record_bytes + block_bytes);
   std::uint32_t seed = 5;
   Bytes data(block_bytes, std::byte{7});
-  append_record(bytes, {WalKind::data, 100, 50, 9, 3, 1, 0}, data, seed);
+  EXPECT_TRUE(write_record(bytes, {WalKind::data, 100, 50, 9, 3, 1, block_bytes}, data, seed).empty());
   auto found = find_record(bytes);
   ASSERT_TRUE(found);
   EXPECT_EQ(found->seed, 5u);

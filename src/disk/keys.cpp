@@ -1,5 +1,6 @@
 #include "disk/keys.h"
 
+#include "base/check.h"
 #include "base/checksum.h"
 
 namespace ebb::disk {
@@ -12,6 +13,25 @@ std::string head_key(const DiskId& disk) { return fmt::format("v/{}/HEAD", disk)
 std::string segment_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t seq) {
   return fmt::format("s/{:02x}/{}/{}/{:012x}", crc32c(as_bytes(disk.str())) & 0xff, disk, epoch_part(epoch),
                      seq);
+}
+
+std::string cleaned_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number) {
+  return fmt::format("g/{}/{}/{:012x}", disk, epoch_part(epoch), number);
+}
+
+std::string data_object_key(const DataObject& object) {
+  switch (object.kind) {
+    case ObjectKind::segment:
+      return segment_key(object.disk, object.epoch, object.seq);
+    case ObjectKind::cleaned:
+      return cleaned_key(object.disk, object.epoch, object.seq);
+  }
+  CHECK(false);
+}
+
+std::string text_of(const DataObject& object) {
+  return fmt::format("{} {}/{}/{}", object.kind == ObjectKind::cleaned ? "cleaned object" : "segment",
+                     object.disk, object.epoch.text(), object.seq);
 }
 
 std::string checkpoint_root_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number) {

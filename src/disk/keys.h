@@ -8,6 +8,10 @@ namespace ebb::disk {
 
 std::string head_key(const DiskId& disk);
 std::string segment_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t seq);
+std::string cleaned_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number);
+std::string data_object_key(const DataObject& object);
+// "segment DISK/EPOCH/SEQ", for people.
+std::string text_of(const DataObject& object);
 std::string checkpoint_root_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number);
 std::string map_pack_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t pack);
 // One of a few lists of hot regions that an epoch leaves.

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/checksum.h"
+#include "disk/keys.h"
 
 namespace ebb::disk {
 namespace {
@@ -115,7 +116,16 @@ Task<void> MapReader::read_ahead_one(PieceRange range, std::unique_ptr<PieceCach
 
 // ---- what a disk is asked
 
+// What was cleaned while it was being fetched lies elsewhere now: the map knows.
 Task<Result<Bytes>> MapReader::read(std::uint64_t offset, std::size_t length) {
+  constexpr int tries_max = 3;
+  for (int tries = 1;; ++tries) {
+    auto got = co_await read_once(offset, length);
+    if (got || got.error().code != Code::not_found || tries == tries_max) co_return got;
+  }
+}
+
+Task<Result<Bytes>> MapReader::read_once(std::uint64_t offset, std::size_t length) {
   Bytes out(length);
   std::vector<Wanted> wanted;
   look_ahead(offset, length);

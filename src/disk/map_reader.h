@@ -33,6 +33,7 @@ class MapReader {
     std::uint64_t block = 0;
     std::vector<std::uint32_t> crcs;
   };
+  Task<Result<Bytes>> read_once(std::uint64_t offset, std::size_t length);
   Task<Status> fetch(Wanted wanted, Bytes* into);
   void look_ahead(std::uint64_t offset, std::size_t length);
   Task<void> read_ahead(ByteRange range);

@@ -26,12 +26,14 @@ ObjectDisk::ObjectDisk(Parts parts)
       tuning_(parts.tuning),
       pipeline_(access_, {head_.head.disk, head_.head.unsealed.back(), wal_ ? wal_->log_id() : std::string()},
                 map_.get(), wal_.get(), tuning_,
-                {[this](const LogPoint& point) { after_cut(point); }, [](const LogPoint&) {},
+                {[this](const LogPoint& point, std::size_t bytes) { after_cut(point, bytes); }, [](const LogPoint&) {},
                  [this](Error why) { scope_.spawn(lose(std::move(why))); }}),
       reader_(access_, map_.get(), memory_.pieces.get(),
               [this](const DataObject& object) { return pipeline_.resident(object); }),
       head_lock_(*access_.loop),
       segments_since_checkpoint_(parts.loaded.segments_since_checkpoint),
+      cleaner_(access_, head_.head.disk, opener_.epoch, map_.get(), parts.cleaning,
+               [this](const DataObject& object) { return is_committed(object); }),
       checkpoint_ended_(*access_.loop),
       ownership_changed_(*access_.loop),
       scope_(*access_.loop) {}
@@ -40,7 +42,18 @@ Task<Result<Bytes>> ObjectDisk::read(std::uint64_t offset, std::size_t length) {
   if (stopped()) co_return fail(*stopped());
   auto got = co_await reader_.read(offset, length);
   if (stopped()) co_return fail(*stopped());
+  if (!got && got.error().code == Code::not_found) co_return co_await explain_missing(std::move(got).error());
   co_return got;
+}
+
+// What the map names is there, short of damage - unless we have a successor who cleaned it away.
+Task<Result<Bytes>> ObjectDisk::explain_missing(Error missing) {
+  EBB_CO_TRY(now, co_await read_head(access_, head_.head.disk));
+  if (now.head.opener == opener_.opener && now.head.epoch == opener_.epoch)
+    co_return fail(Code::corrupt, "{}", missing.message);
+  Error why{Code::fenced, fmt::format("{} took disk '{}' over as epoch {}", now.head.owner, now.head.disk, now.head.epoch.text()), {}};
+  co_await lose(why);
+  co_return fail(std::move(why));
 }
 
 Task<Status> ObjectDisk::write(std::uint64_t offset, Bytes data) {
@@ -120,11 +133,14 @@ Task<Status> ObjectDisk::change_own_head(std::function<Result<Head>(Head)> chang
 // A checkpoint rewrites the pages that changed: the larger the map, the more changes it waits for.
 bool ObjectDisk::checkpoint_is_due() const {
   if (map_->changed_bytes() > tuning_.map_changes_bytes_max / 2) return true;
-  if (segments_since_checkpoint_ < tuning_.checkpoint_segments) return false;
-  return map_->changed_bytes() * 8 >= map_->stored_bytes() || segments_since_checkpoint_ >= tuning_.checkpoint_segments * 16;
+  // What is overwritten until then takes room in the store: with little data, a little.
+  auto bytes_min = std::max<std::uint64_t>(map_->live_blocks() * block_bytes / 64, 8 * tuning_.segment_bytes);
+  if (segments_since_checkpoint_ < tuning_.checkpoint_segments && bytes_since_checkpoint_ < bytes_min) return false;
+  return map_->changed_bytes() * 32 >= map_->stored_bytes() || segments_since_checkpoint_ >= tuning_.checkpoint_segments * 16;
 }
 
-void ObjectDisk::after_cut(const LogPoint& point) {
+void ObjectDisk::after_cut(const LogPoint& point, std::size_t data_bytes) {
+  bytes_since_checkpoint_ += data_bytes;
   ++segments_since_checkpoint_;
   if (is_checkpointing_ || !checkpoint_is_due()) return;
   is_checkpointing_ = true;
@@ -132,9 +148,10 @@ void ObjectDisk::after_cut(const LogPoint& point) {
 }
 
 BlockMap::CheckpointPlan ObjectDisk::begin_checkpoint(const LogPoint& point) {
-  segments_since_checkpoint_ = 0;
+  segments_since_checkpoint_ = bytes_since_checkpoint_ = 0;
   map_->freeze();
-  return {head_.head.disk, opener_.epoch, ++checkpoints_, head_.head.size_bytes, point, lineage_};
+  cleaner_.checkpoint_begun();
+  return {head_.head.disk, opener_.epoch, ++checkpoints_, head_.head.size_bytes, point, lineage_, head_.head.reclaimed};
 }
 
 Task<void> ObjectDisk::write_checkpoint(BlockMap::CheckpointPlan plan) {
@@ -142,7 +159,10 @@ Task<void> ObjectDisk::write_checkpoint(BlockMap::CheckpointPlan plan) {
   is_checkpointing_ = false;
   checkpoint_ended_.notify_all();
   pipeline_.go_on();
-  if (!published) co_await lose(published.error());
+  if (!published)
+    co_await lose(published.error());
+  else if (!is_cleaning_)
+    scope_.spawn(clean());
 }
 
 Task<Status> ObjectDisk::publish_checkpoint(BlockMap::CheckpointPlan plan) {
@@ -163,9 +183,44 @@ Task<Status> ObjectDisk::publish_checkpoint(BlockMap::CheckpointPlan plan) {
   co_return Status{};
 }
 
+// ---- cleaning
+
+bool ObjectDisk::is_committed(const DataObject& object) const {
+  bool is_in_our_run = object.kind == ObjectKind::segment && object.disk == head_.head.disk && object.epoch == opener_.epoch;
+  return !is_in_our_run || object.seq <= pipeline_.committed().seq;
+}
+
+Task<void> ObjectDisk::clean() {
+  is_cleaning_ = true;
+  for (bool goes_on = true; goes_on && !is_closing_ && !stopped();) {
+    auto ran = co_await cleaner_.run();
+    if (!ran && ran.error().code == Code::fenced) {
+      is_cleaning_ = false;
+      co_await lose(std::move(ran).error());
+      co_return;
+    }
+    goes_on = !ran || *ran;  // a damaged object is left alone, and found again by whoever reads it
+  }
+  is_cleaning_ = false;
+  if (cleaner_.owes_checkpoint()) co_await checkpoint_when_quiet();
+}
+
+// A disk that is written on makes checkpoints anyway; one that is not gives back what cleaning gained.
+Task<void> ObjectDisk::checkpoint_when_quiet() {
+  constexpr Duration look_period = 5s;
+  while (cleaner_.owes_checkpoint() && !is_closing_ && !stopped()) {
+    co_await sleep_for(*access_.loop, look_period);
+    auto point = pipeline_.quiet_point();
+    if (!point || is_checkpointing_ || is_closing_ || stopped()) continue;
+    is_checkpointing_ = true;
+    co_await write_checkpoint(begin_checkpoint(*point));
+  }
+}
+
 // ---- the end of our epoch
 
 Task<Status> ObjectDisk::close_and_checkpoint(std::uint64_t segments_min) {
+  is_closing_ = true;
   EBB_CO_CHECKED(co_await pipeline_.close());
   while (is_checkpointing_ && !stopped()) co_await checkpoint_ended_.wait();
   if (stopped()) co_return fail(*stopped());

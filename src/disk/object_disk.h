@@ -3,6 +3,7 @@
 #include "disk/attach/attach.h"
 #include "disk/attach/load_map.h"
 #include "disk/block_device.h"
+#include "disk/cleaning/cleaner.h"
 #include "disk/disk_memory.h"
 #include "disk/map_reader.h"
 #include "disk/write_pipeline.h"
@@ -19,6 +20,7 @@ class ObjectDisk final : public BlockDevice {
     std::unique_ptr<Wal> wal;  // null: acknowledged when in the open segment (importing an image)
     DiskMemory memory;
     DiskTuning tuning;
+    CleaningTuning cleaning = {};
   };
   explicit ObjectDisk(Parts parts);
 
@@ -57,13 +59,18 @@ class ObjectDisk final : public BlockDevice {
   const Wal* wal() const { return wal_.get(); }
   const HotRegions& hot_regions() const { return reader_.hot_regions(); }
   const LogPoint& committed() const { return pipeline_.committed(); }
+  std::uint64_t blocks_cleaned() const { return cleaner_.blocks_moved(); }
 
  private:
-  void after_cut(const LogPoint& point);
+  void after_cut(const LogPoint& point, std::size_t data_bytes);
   bool checkpoint_is_due() const;
   BlockMap::CheckpointPlan begin_checkpoint(const LogPoint& point);
   Task<void> write_checkpoint(BlockMap::CheckpointPlan plan);
   Task<Status> publish_checkpoint(BlockMap::CheckpointPlan plan);
+  bool is_committed(const DataObject& object) const;
+  Task<void> clean();
+  Task<void> checkpoint_when_quiet();
+  Task<Result<Bytes>> explain_missing(Error missing);
   Task<Status> change_own_head(std::function<Result<Head>(Head)> change);
   Task<Status> close_and_checkpoint(std::uint64_t segments_min);
   Task<void> lose(Error why);
@@ -80,8 +87,9 @@ class ObjectDisk final : public BlockDevice {
   WritePipeline pipeline_;
   MapReader reader_;
   AsyncMutex head_lock_;
-  std::uint64_t segments_since_checkpoint_, checkpoints_ = 0;
-  bool is_checkpointing_ = false;
+  std::uint64_t segments_since_checkpoint_, bytes_since_checkpoint_ = 0, checkpoints_ = 0;
+  Cleaner cleaner_;
+  bool is_checkpointing_ = false, is_cleaning_ = false, is_closing_ = false;
   Notify checkpoint_ended_;
   std::optional<Instant> owned_at_;  // absent: nobody watches HEAD for us
   Notify ownership_changed_;

@@ -5,9 +5,9 @@
 
 namespace ebb::disk {
 
-Task<Result<OfflineView>> open_offline(StoreAccess access, DiskId disk) {
-  EBB_CO_TRY(at, co_await read_head(access, disk));
-  if (at.head.state == HeadState::deleted) co_return fail(Code::not_found, "disk '{}' was deleted", disk);
+namespace {
+
+Task<Result<OfflineView>> open_under(StoreAccess access, HeadAt at) {
   LogCache cache;
   EBB_CO_TRY(followed, co_await follow_unsealed(access, at.head, &cache));
   DiskMemory memory;
@@ -19,8 +19,6 @@ Task<Result<OfflineView>> open_offline(StoreAccess access, DiskId disk) {
   view.followed = std::move(followed);
   co_return view;
 }
-
-namespace {
 
 // All of one segment, also what later writes have covered.
 Task<Status> check_segment(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t seq) {
@@ -40,10 +38,9 @@ Task<Status> check_segment(StoreAccess access, DiskId disk, DiskEpoch epoch, std
   co_return Status{};
 }
 
-}  // namespace
-
-Task<Result<CheckReport>> check_offline(StoreAccess access, DiskId disk) {
-  EBB_CO_TRY(view, co_await open_offline(access, disk));
+Task<Result<CheckReport>> check_under(StoreAccess access, HeadAt at) {
+  const auto disk = at.head.disk;
+  EBB_CO_TRY(view, co_await open_under(access, std::move(at)));
   CheckReport report;
   const auto& head = view.followed;
   for (const auto& end : head.lineage) {
@@ -55,9 +52,9 @@ Task<Result<CheckReport>> check_offline(StoreAccess access, DiskId disk) {
     }
   }
   constexpr std::uint64_t step = 4 * MiB;
-  for (std::uint64_t at = 0; at < view.device->size_bytes(); at += step) {
-    auto length = std::min(step, view.device->size_bytes() - at);
-    EBB_CO_TRY(extents, co_await view.device->extents(at, length));
+  for (std::uint64_t offset = 0; offset < view.device->size_bytes(); offset += step) {
+    auto length = std::min(step, view.device->size_bytes() - offset);
+    EBB_CO_TRY(extents, co_await view.device->extents(offset, length));
     for (const auto& extent : extents) {
       if (extent.is_hole) {
         report.hole_bytes += extent.length;
@@ -70,6 +67,16 @@ Task<Result<CheckReport>> check_offline(StoreAccess access, DiskId disk) {
   EBB_CO_TRY(roots, co_await read_roots(access, head));
   (void)roots;
   co_return report;
+}
+
+}  // namespace
+
+Task<Result<OfflineView>> open_offline(StoreAccess access, DiskId disk) {
+  return under_one_head<OfflineView>(access, std::move(disk), [access](HeadAt at) { return open_under(access, std::move(at)); });
+}
+
+Task<Result<CheckReport>> check_offline(StoreAccess access, DiskId disk) {
+  return under_one_head<CheckReport>(access, std::move(disk), [access](HeadAt at) { return check_under(access, std::move(at)); });
 }
 
 }  // namespace ebb::disk

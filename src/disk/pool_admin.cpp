@@ -174,6 +174,7 @@ Task<Status> PoolAdmin::delete_disk(DiskId disk) {
       Head next = head;
       record_seals(next, sealed);
       next.state = HeadState::deleted;
+      next.roots.reset();  // no living disk was forked from them, and none can be any more
       return next;
     });
     if (ended) co_return Status{};

@@ -149,12 +149,12 @@ bool WritePipeline::has_room(const Record& record) const {
 }
 
 void WritePipeline::apply_now(const Record& record) {
+  if (!open_object_) open_object_ = map_.add_object({start_.disk, cut_point_.epoch, cut_point_.seq + 1, 0});
   if (record.kind == WalKind::data) {
     auto data = record.view();
     std::vector<std::uint32_t> crcs(record.count);
     for (std::size_t i = 0; i < crcs.size(); ++i)
       crcs[i] = crc32c(data.subspan(i * block_bytes, block_bytes));
-    if (!open_object_) open_object_ = map_.add_object({start_.disk, cut_point_.epoch, cut_point_.seq + 1, 0});
     auto data_block = builder_.add_data(record.write_seq, record.block, data, crcs);
     map_.set(record.block, crcs, *open_object_, data_block);
   } else {
@@ -178,13 +178,14 @@ Duration WritePipeline::until_cut() const {
 
 void WritePipeline::cut() {
   auto made = builder_.cut(start_.disk, cut_point_, start_.log_id, applied_log_end_);
-  if (auto object = std::exchange(open_object_, std::nullopt))
-    map_.complete_object(*object, made.data_offset, static_cast<std::uint32_t>(made.data_bytes / block_bytes));
+  auto blocks = static_cast<std::uint32_t>(made.data_bytes / block_bytes);
+  map_.complete_object(*std::exchange(open_object_, std::nullopt), {made.data_offset, blocks, made.trims});
   cut_point_ = made.point;
   cut_batches_.emplace(made.point.seq, std::exchange(open_batch_, {}));
   cut_wanted_ = false;
+  auto bytes = made.data_bytes;
   uploader_.submit(std::move(made));
-  events_.cut(cut_point_);
+  events_.cut(cut_point_, bytes);
 }
 
 void WritePipeline::on_committed(const SegmentBuilder::Cut& cut) {
@@ -209,6 +210,7 @@ Task<Status> WritePipeline::flush_to_store() {
 
 Task<Status> WritePipeline::close() {
   is_closed_ = true;
+  if (wal_) wal_->finish();
   while (!stopped_ && (!queue_.empty() || !batch_.empty() || !builder_.empty() || !uploader_.idle())) {
     cut_wanted_ = true, poke_.poke();
     co_await changed_.wait();

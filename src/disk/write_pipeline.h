@@ -30,7 +30,8 @@ struct DiskTuning {
 class WritePipeline {
  public:
   struct Events {
-    std::function<void(const LogPoint&)> cut;  // the map is exactly what the log says up to this point
+    // The map is exactly what the log says up to this point; how much data the segment has.
+    std::function<void(const LogPoint&, std::size_t)> cut;
     std::function<void(const LogPoint&)> committed;
     std::function<void(Error)> lost;
   };
@@ -62,6 +63,8 @@ class WritePipeline {
   const std::optional<Error>& stopped() const { return stopped_; }
 
   const LogPoint& committed() const { return committed_; }
+  // Where the log was last cut, if nothing has been applied since: the map is exactly what the log says up to there.
+  std::optional<LogPoint> quiet_point() const { return builder_.empty() ? std::optional(cut_point_) : std::nullopt; }
   // The bytes of an object that the store may not have yet; empty if it has.
   ByteView resident(const DataObject& object) const;
   std::uint64_t unsent_bytes() const { return unsent_bytes_; }

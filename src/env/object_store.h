@@ -46,4 +46,14 @@ class ObjectStore {
   virtual Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) = 0;
 };
 
+// Apart from the store, because few may: workers get none.
+class ObjectRemover {
+ public:
+  virtual ~ObjectRemover() = default;
+  // The object is gone; fine if there was none. invalid: these credentials may not.
+  virtual Task<Status> remove(std::string key) = 0;
+};
+
+class ReclaimableStore : public ObjectStore, public ObjectRemover {};
+
 }  // namespace ebb

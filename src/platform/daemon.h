@@ -22,9 +22,9 @@ struct PoolConfig {
 using PoolConfigs = std::map<PoolId, PoolConfig>;
 Result<PoolConfigs> read_pools(const TomlTable& file);
 
-using PoolStores = std::map<PoolId, std::unique_ptr<ObjectStore>>;
+using PoolStores = std::map<PoolId, std::unique_ptr<ReclaimableStore>>;
 // Which kinds of pools there are, a main knows: modules above this one open some of them.
-using PoolOpener = std::function<Task<Result<std::unique_ptr<ObjectStore>>>(AsioLoop& loop, std::string url)>;
+using PoolOpener = std::function<Task<Result<std::unique_ptr<ReclaimableStore>>>(AsioLoop& loop, std::string url)>;
 // Opens all of them; the error names the one that cannot be used.
 Task<Result<PoolStores>> open_pools(AsioLoop& loop, PoolConfigs pools, PoolOpener opener);
 

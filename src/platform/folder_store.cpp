@@ -22,6 +22,7 @@ namespace {
 constexpr std::size_t key_bytes_max = 1024, part_bytes_max = 255;
 constexpr std::string_view private_part = ".ebb";  // our own files: locks and unfinished objects
 constexpr int lock_files = 64;
+constexpr std::size_t direct_bytes_min = 256 * KiB;
 
 std::string digest_of(ByteView bytes) {
   unsigned char digest[EVP_MAX_MD_SIZE];
@@ -61,6 +62,9 @@ class Folder {
   }
   Result<Bytes> get_range(const std::string& key, std::uint64_t offset, std::size_t length) {
     return inside([&] { return get_range_inside(key, offset, length); });
+  }
+  Status remove(const std::string& key) {
+    return inside([&] { return remove_inside(key); });
   }
 
  private:
@@ -137,6 +141,16 @@ class Folder {
                           path_of(key));
   }
 
+  // Folders stay: another process may be about to put something there.
+  Status remove_inside(const std::string& key) const {
+    EBB_CHECKED(check_object_key(key));
+    EBB_TRY(lock, lock_key(key));
+    auto path = path_of(key);
+    if (::unlink(path.c_str()) == 0) return posix::sync_folder(posix::parent_of(path));
+    if (errno == ENOENT || errno == ENOTDIR || errno == EISDIR) return {};
+    return fail_os(errno, "remove", path);
+  }
+
   std::string path_of(const std::string& key) const { return base_ + "/" + key; }
   std::string temporary_folder() const { return fmt::format("{}/{}/tmp", base_, private_part); }
   std::string lock_folder() const { return fmt::format("{}/{}/locks", base_, private_part); }
@@ -183,7 +197,10 @@ class Folder {
       if (flock(out.fd.get(), LOCK_EX | LOCK_NB) != 0 || fstat(out.fd.get(), &info) != 0 ||
           info.st_nlink == 0)
         continue;
-      auto written = posix::write_at(out.fd.get(), 0, body, out.path);
+      // What is large is seldom read back soon, and the page cache would cost it a copy and a delayed write.
+      bool is_direct = body.size() >= direct_bytes_min && posix::make_direct(out.fd.get());
+      auto written = is_direct ? posix::write_past_cache(out.fd.get(), body, out.path)
+                               : posix::write_at(out.fd.get(), 0, body, out.path);
       if (written) written = posix::sync_data(out.fd.get(), out.path);
       if (written) return out;
       ::unlink(out.path.c_str());
@@ -252,7 +269,7 @@ class Folder {
   std::set<std::string> durable_;  // folders whose names are synced up to the root
 };
 
-class FolderStore final : public ObjectStore {
+class FolderStore final : public ReclaimableStore {
  public:
   FolderStore(AsioLoop& loop, std::shared_ptr<Folder> folder) : loop_(loop), folder_(std::move(folder)) {}
 
@@ -271,6 +288,9 @@ class FolderStore final : public ObjectStore {
     return blocking(loop_, [folder = folder_, key = std::move(key), offset, length] {
       return folder->get_range(key, offset, length);
     });
+  }
+  Task<Status> remove(std::string key) override {
+    return blocking(loop_, [folder = folder_, key = std::move(key)] { return folder->remove(key); });
   }
 
  private:
@@ -321,14 +341,14 @@ std::string why_not_a_pool(long type) {
                      static_cast<unsigned long>(type));
 }
 
-Task<Result<std::unique_ptr<ObjectStore>>> open_folder_store(AsioLoop& loop, std::string path) {
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_folder_store(AsioLoop& loop, std::string path) {
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   auto folder = std::make_shared<Folder>(std::move(path));
   EBB_CO_CHECKED(co_await blocking(loop, [folder] { return folder->open(); }));
   co_return std::make_unique<FolderStore>(loop, folder);
 }
 
-Task<Result<std::unique_ptr<ObjectStore>>> open_object_store(AsioLoop& loop, std::string url) {
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_object_store(AsioLoop& loop, std::string url) {
   constexpr std::string_view scheme = "dir:";
   if (!url.starts_with(scheme) || !url.substr(scheme.size()).starts_with('/')) {
     co_return fail(Code::invalid, "'{}' is no pool URL that this version knows: use dir:/ABSOLUTE/PATH", url);

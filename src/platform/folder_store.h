@@ -16,10 +16,10 @@ Status check_object_key(std::string_view key);
 
 // Makes the folder if need be. While its path names another folder, or none, everything is `unavailable`. invalid: its file system cannot promise atomic and durable changes (NFS, SMB,
 // FUSE, ...).
-Task<Result<std::unique_ptr<ObjectStore>>> open_folder_store(AsioLoop& loop, std::string path);
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_folder_store(AsioLoop& loop, std::string path);
 
 // By URL: "dir:/absolute/path".
-Task<Result<std::unique_ptr<ObjectStore>>> open_object_store(AsioLoop& loop, std::string url);
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_object_store(AsioLoop& loop, std::string url);
 
 // "" if a file system of this statfs type keeps the promises, else a sentence that names it.
 std::string why_not_a_pool(long file_system_type);

@@ -20,7 +20,7 @@ struct FolderStoreTest : testing::Test {
   T run(Task<T> task) {
     return run_until_done(loop, std::move(task));
   }
-  std::unique_ptr<ObjectStore> open() { return run(open_object_store(loop, "dir:" + folder.path())).value(); }
+  std::unique_ptr<ReclaimableStore> open() { return run(open_object_store(loop, "dir:" + folder.path())).value(); }
   TestFolder folder;
   AsioLoop loop;
 };
@@ -34,6 +34,18 @@ TEST_F(FolderStoreTest, GetsBackWhatWasPut) {
   EXPECT_EQ(run(store->get_range("v/disk-1/HEAD", 1, 100)), to_bytes("ne"));
   EXPECT_EQ(run(store->get_range("v/disk-1/HEAD", 0, 2)), to_bytes("on"));
   EXPECT_EQ(run(store->get_range("v/disk-1/HEAD", 7, 2)), Bytes{});
+}
+
+TEST_F(FolderStoreTest, LargeObjectsOfAnyLengthAreGotBackWhole) {
+  auto store = open();
+  Random random(3);
+  for (std::size_t bytes : {256 * KiB, 256 * KiB + 1, 1 * MiB, 1 * MiB + 4095, 3 * MiB + 4097}) {
+    auto body = std::make_shared<Bytes>(bytes);
+    for (auto& b : *body) b = static_cast<std::byte>(random.below(256));
+    auto key = fmt::format("s/{}", bytes);
+    ASSERT_TRUE(run(store->put(key, body, PutCondition::if_absent())));
+    EXPECT_TRUE(run(store->get(key)).value().body == *body) << bytes;
+  }
 }
 
 TEST_F(FolderStoreTest, WhatIsNotThereIsNotFound) {

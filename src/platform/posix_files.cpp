@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "platform/direct_file.h"
 #include "platform/os_error.h"
 #include "platform/posix_calls.h"
 
@@ -66,22 +67,8 @@ class PosixLock final : public FileLock {
   UniqueFd fd_;
 };
 
-Result<UniqueFd> open_now(const std::string& path, OpenMode mode) {
-  int flags = (mode == OpenMode::read ? O_RDONLY : O_RDWR) | O_CLOEXEC;
-  UniqueFd fd(::open(path.c_str(), flags));
-  if (!fd && errno == ENOENT && mode == OpenMode::create) {
-    fd = UniqueFd(::open(path.c_str(), flags | O_CREAT, 0644));
-    // The name must be as durable as the bytes that sync() will promise.
-    if (fd) EBB_CHECKED(posix::sync_folder(posix::parent_of(path)));
-  }
-  if (!fd) return fail_os(errno, "open", path);
-  struct stat info{};
-  if (fstat(fd.get(), &info) == 0 && S_ISDIR(info.st_mode)) return fail_os(EISDIR, "open", path);
-  return fd;
-}
-
 Result<Bytes> read_all_now(const std::string& path) {
-  EBB_TRY(fd, open_now(path, OpenMode::read));
+  EBB_TRY(fd, posix::open_file(path, OpenMode::read));
   Bytes all;
   constexpr std::size_t piece = 1 * MiB;  // files in /proc tell no size
   for (;;) {
@@ -160,9 +147,19 @@ Result<UniqueFd> lock_now(const std::string& path) {
 
 }  // namespace
 
+Status PosixFiles::use_ring() {
+  EBB_TRY(ring, Uring::make(loop_));
+  ring_ = std::move(ring);
+  return {};
+}
+
 Task<Result<std::unique_ptr<File>>> PosixFiles::open(std::string path, OpenMode mode) {
-  EBB_CO_TRY(fd, co_await blocking(loop_, [path, mode] { return open_now(path, mode); }));
+  EBB_CO_TRY(fd, co_await blocking(loop_, [path, mode] { return posix::open_file(path, mode); }));
   co_return std::make_unique<PosixFile>(loop_, std::move(fd), std::move(path));
+}
+
+Task<Result<std::unique_ptr<DirectFile>>> PosixFiles::open_direct(std::string path, OpenMode mode) {
+  return open_direct_file(&loop_, ring_.get(), std::move(path), mode);
 }
 
 Task<Result<Bytes>> PosixFiles::read_all(std::string path) {
@@ -172,6 +169,10 @@ Task<Result<Bytes>> PosixFiles::read_all(std::string path) {
 Task<Status> PosixFiles::write_atomic(std::string path, Bytes data) {
   return blocking(
       loop_, [path = std::move(path), bytes = std::move(data)] { return write_atomic_now(path, bytes); });
+}
+
+Task<Status> PosixFiles::rename(std::string from, std::string to) {
+  return blocking(loop_, [from = std::move(from), to = std::move(to)] { return posix::rename_file(from, to); });
 }
 
 Task<Status> PosixFiles::remove(std::string path) {

@@ -16,8 +16,8 @@ inline std::ostream& operator<<(std::ostream& out, const Error& error) {
 
 class TestFolder {
  public:
-  TestFolder() {
-    std::string pattern = std::filesystem::temp_directory_path() / "ebb-test-XXXXXX";
+  explicit TestFolder(const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
+    std::string pattern = parent / "ebb-test-XXXXXX";
     EXPECT_NE(mkdtemp(pattern.data()), nullptr);
     path_ = pattern;
   }

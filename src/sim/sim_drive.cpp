@@ -1,5 +1,7 @@
 #include "sim/sim_drive.h"
 
+#include <functional>
+
 #include "base/text.h"
 
 namespace ebb::sim {
@@ -14,13 +16,14 @@ void apply(PagedBytes& to, const UnsyncedWrite& write) {
 }
 
 // Some of the sectors of one write.
-void apply_torn(PagedBytes& to, const UnsyncedWrite& write, Random& random) {
+using OnSectors = std::function<void(std::uint64_t offset, ByteView data)>;
+void for_some_sectors(std::uint64_t offset, ByteView data, Random& random, const OnSectors& on_sectors) {
   constexpr std::size_t sector = 512;
-  for (std::size_t at = 0; at < write.data.size();) {
-    auto part =
-        std::min(write.data.size() - at, sector - static_cast<std::size_t>((write.offset + at) % sector));
-    if (random.chance(0.5)) to.write(write.offset + at, ByteView(write.data).subspan(at, part));
-    at += part;
+  while (!data.empty()) {
+    auto part = std::min(data.size(), sector - static_cast<std::size_t>(offset % sector));
+    if (random.chance(0.5)) on_sectors(offset, data.first(part));
+    offset += part;
+    data = data.subspan(part);
   }
 }
 
@@ -45,6 +48,7 @@ std::string SimDrive::normalized(std::string_view path) {
 }
 
 void SimDrive::power_cut(PowerCut how, Random& random) {
+  ++power_cuts_;
   if (how == PowerCut::keep_all) durable_ = seen_;
   if (how == PowerCut::lose_some)
     for (auto& [path, inode] : seen_)
@@ -55,7 +59,9 @@ void SimDrive::power_cut(PowerCut how, Random& random) {
     for (auto& write : inode->unsynced) {
       bool keep = how == PowerCut::keep_all || (how == PowerCut::lose_some && random.chance(0.5));
       if (keep && how == PowerCut::lose_some && !write.is_resize && random.chance(0.3)) {
-        apply_torn(inode->durable, write, random);
+        for_some_sectors(write.offset, write.data, random, [&inode](std::uint64_t offset, ByteView data) {
+          inode->durable.write(offset, data);
+        });
       } else if (keep) {
         apply(inode->durable, write);
       }
@@ -159,6 +165,25 @@ Status SimDrive::replace(const std::string& path, Bytes data) {
   inode->durable = inode->seen;
   seen_[path] = durable_[path] = inode;
   return {};
+}
+
+Status SimDrive::rename(const std::string& from, const std::string& to) {
+  auto inode = find(from);
+  if (!inode) return fail(Code::not_found, "{}: no such file", from);
+  EBB_CHECKED(check_parent(to));
+  if (find(to) || folders_.contains(to)) return fail(Code::conflict, "{}: is there already", to);
+  for (auto* names : {&seen_, &durable_}) {
+    names->erase(from);
+    (*names)[to] = inode;
+  }
+  inode->path = to;
+  return {};
+}
+
+void SimDrive::write_some(SimInode& inode, std::uint64_t offset, ByteView data, Random& random) {
+  for_some_sectors(offset, data, random, [&](std::uint64_t at, ByteView sector) {
+    (void)write(inode, at, Bytes(sector.begin(), sector.end()));
+  });
 }
 
 Status SimDrive::remove(const std::string& path) {

@@ -2,7 +2,7 @@
 // the test, it outlives the processes that use it. Synchronous; SimFiles adds time and faults.
 //
 // A write becomes durable by a sync of its file; the entry of a created file with that file's first sync;
-// removals, folders and atomic replacements at once, as Files promises.
+// removals, renamings, folders and atomic replacements at once, as Files promises.
 #pragma once
 #include <memory>
 #include <set>
@@ -25,7 +25,7 @@ struct UnsyncedWrite {
 };
 
 struct SimInode {
-  std::string path;    // as created, for messages
+  std::string path;    // for messages
   PagedBytes seen;     // what a read returns now
   PagedBytes durable;  // what a power cut leaves at least
   std::vector<UnsyncedWrite> unsynced;
@@ -44,6 +44,7 @@ class SimDrive final {
   SimDrive(const SimDrive&) = delete;
 
   void power_cut(PowerCut how, Random& random);
+  std::uint64_t power_cuts() const { return power_cuts_; }
   // Bytes it can hold; writes beyond it find no space left.
   void set_capacity(std::uint64_t bytes) { capacity_ = bytes; }
   std::uint64_t used() const;
@@ -63,7 +64,10 @@ class SimDrive final {
   std::uint64_t mark() const { return sequence_; }
   Status sync(const std::shared_ptr<SimInode>& inode, std::uint64_t up_to);
   Status replace(const std::string& path, Bytes data);
+  Status rename(const std::string& from, const std::string& to);
   Status remove(const std::string& path);
+  // Any of the sectors of a write that is under way.
+  void write_some(SimInode& inode, std::uint64_t offset, ByteView data, Random& random);
   void remove_tree(const std::string& path);
   Result<std::vector<std::string>> list(const std::string& path) const;
   Status make_dirs(const std::string& path);
@@ -79,6 +83,7 @@ class SimDrive final {
   Names seen_, durable_;
   std::set<std::string> folders_;
   std::shared_ptr<std::set<std::string>> locks_ = std::make_shared<std::set<std::string>>();
+  std::uint64_t power_cuts_ = 0;
   std::uint64_t sequence_ = 0, capacity_ = ~std::uint64_t{0};
   struct {
     std::string part;

@@ -118,6 +118,60 @@ TEST_F(SimFilesTest, AFullDriveSaysSo) {
   EXPECT_EQ(status.error().message, "no space left on device");
 }
 
+std::shared_ptr<BlockBuffer> filled(std::size_t bytes, char value) {
+  auto buffer = std::make_shared<BlockBuffer>(bytes);
+  std::ranges::fill(buffer->first(bytes), static_cast<std::byte>(value));
+  return buffer;
+}
+
+TEST_F(SimFilesTest, ADirectFileIsReadAndWrittenInWholeBlocks) {
+  auto file = std::move(**run_in(*process_, files_->open_direct("/a", OpenMode::create)));
+  EXPECT_TRUE(*run_in(*process_, file->write(4096, filled(8192, 'x'), 8192)));
+  EXPECT_EQ(run_in(*process_, file->write(512, filled(8192, 'x'), 8192))->error().code, Code::invalid);
+  EXPECT_EQ(run_in(*process_, file->write(0, filled(8192, 'x'), 100))->error().code, Code::invalid);
+  auto into = filled(8192, ' ');
+  EXPECT_EQ(run_in(*process_, file->read(8192, into, 8192)), 4096u);
+  EXPECT_EQ(as_text(into->first(4096)), std::string(4096, 'x'));
+  EXPECT_TRUE(*run_in(*process_, file->sync()));
+  power_cut(PowerCut::lose_all);
+  EXPECT_EQ(read("/a"), std::string(4096, '\0') + std::string(8192, 'x'));
+}
+
+TEST_F(SimFilesTest, ADirectWriteUnderWayAtTheDeathOfItsProcessMayBeTornAndMayComeLate) {
+  std::set<std::string> at_once, later;
+  for (int i = 0; i < 300; ++i) {
+    ASSERT_TRUE(write("/a", std::string(4096, 'o'), ""));
+    auto file = std::move(**run_in(*process_, files_->open_direct("/a", OpenMode::read_write)));
+    auto& scope = process_->make<Scope>(process_->loop());
+    scope.spawn([](std::unique_ptr<DirectFile> f) -> Task<void> {
+      (void)co_await f->write(0, filled(4096, 'n'), 4096);
+    }(std::move(file)));
+    ASSERT_TRUE(world_.loop().run_for(10us));
+    restart();
+    auto kind = [](const std::string& content) {
+      auto count = std::count(content.begin(), content.end(), 'n');
+      return count == 0 ? "none" : count == 4096 ? "all" : "some";
+    };
+    at_once.insert(kind(read("/a")));
+    auto before = read("/a");
+    ASSERT_TRUE(world_.loop().run_for(1s));
+    if (read("/a") != before) later.insert(kind(read("/a")));
+  }
+  EXPECT_EQ(at_once, (std::set<std::string>{"none", "some", "all"}));
+  EXPECT_EQ(later, std::set<std::string>{"all"});
+}
+
+TEST_F(SimFilesTest, ARenamedFileHasItsNewNameForGoodAndReplacesNothing) {
+  ASSERT_TRUE(write("/a", "a", "unsynced"));
+  ASSERT_TRUE(write("/b", "b", ""));
+  EXPECT_EQ(run_in(*process_, files_->rename("/a", "/b"))->error().code, Code::conflict);
+  EXPECT_EQ(run_in(*process_, files_->rename("/none", "/c"))->error().code, Code::not_found);
+  ASSERT_TRUE(*run_in(*process_, files_->rename("/a", "/c")));
+  power_cut(PowerCut::lose_all);
+  EXPECT_EQ(read("/a"), "(not_found)");
+  EXPECT_EQ(read("/c"), "a");
+}
+
 TEST_F(SimFilesTest, ALockIsReleasedByTheDeathOfItsHolder) {
   auto held = *run_in(*process_, files_->lock("/lock"));
   ASSERT_TRUE(held);

@@ -127,6 +127,52 @@ Task<Result<ObjectTag>> SimStoreClient::put(std::string key, SharedBytes body, P
   co_return outcome;
 }
 
+Status SimStore::apply_removal(const std::string& key) {
+  if (!is_immutable(key)) world_.violation(fmt::format("{} was removed", key));
+  auto found = objects_.find(key);
+  if (found == objects_.end()) return {};
+  if (on_removed_) on_removed_(key, found->second.body);
+  world_.loop().note(fmt::format("store: {} removed", key));
+  objects_.erase(found);
+  ++removals_applied_;
+  return {};
+}
+
+Task<Status> SimStoreClient::remove(std::string key) {
+  key = prefix_ + key;
+  auto& world = process_.world();
+  auto& loop = world.loop();
+  world.crash_points().pass(process_, "store.remove before", key);
+  co_await process_.stop_here_if_dead();
+  using Fate = SimStore::Fate;
+  OneShot<Status> shot(process_.loop());
+  auto done = shot.completer();
+  auto fate = store_.draw(process_.host(), true);
+  auto arrival = loop.now() + world.vary(store_.options_.get / 2);
+  auto answer = arrival + world.vary(store_.options_.get / 2);
+  bool is_silent = fate == Fate::request_lost || fate == Fate::reply_lost || fate == Fate::delayed;
+  if (is_silent) {
+    answer = loop.now() + store_.options_.time_out;
+    loop.call_at(answer, [done, key] { done(Status(no_answer("remove", key))); });
+  }
+  if (fate == Fate::delayed)
+    arrival = answer + Duration(static_cast<Duration::rep>(world.fault_random().below(
+                           static_cast<std::uint64_t>(store_.options_.late_max.count()) + 1)));
+  loop.call_at(arrival, [&store = store_, &loop, fate, answer, is_silent, done, key] {
+    Status outcome;
+    if (fate == Fate::request_lost) return;
+    if (fate == Fate::refused || fate == Fate::busy)
+      outcome = fail(Code::unavailable, "remove {}: the store refuses the connection", key);
+    else
+      outcome = store.apply_removal(key);
+    if (!is_silent) loop.call_at(answer, [done, outcome] { done(outcome); });
+  });
+  auto outcome = co_await shot;
+  world.crash_points().pass(process_, "store.remove after", key);
+  co_await process_.stop_here_if_dead();
+  co_return outcome;
+}
+
 Task<Result<StoredObject>> SimStoreClient::get(std::string key) {
   key = prefix_ + key;
   auto& world = process_.world();

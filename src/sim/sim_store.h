@@ -40,7 +40,12 @@ class SimStore final {
   void on_applied(std::function<void(const std::string& key, const Bytes& body)> callback) {
     on_applied_ = std::move(callback);
   }
+  // Called before each removal of something that is there.
+  void on_removed(std::function<void(const std::string& key, const Bytes& body)> callback) {
+    on_removed_ = std::move(callback);
+  }
   std::uint64_t puts_applied() const { return puts_applied_; }
+  std::uint64_t removals_applied() const { return removals_applied_; }
   // Keys whose objects never change; overwriting one with other bytes is a violation.
   static bool is_immutable(std::string_view key);
 
@@ -49,16 +54,17 @@ class SimStore final {
   enum class Fate { answered, refused, busy, request_lost, reply_lost, delayed, repeated };
   Fate draw(const std::string& from, bool is_put);
   Result<ObjectTag> apply(const std::string& key, const SharedBytes& body, const PutCondition& condition);
+  Status apply_removal(const std::string& key);
 
   SimWorld& world_;
   SimStoreOptions options_;
   bool is_out_ = false;
-  std::uint64_t puts_applied_ = 0;
-  std::function<void(const std::string&, const Bytes&)> on_applied_;
+  std::uint64_t puts_applied_ = 0, removals_applied_ = 0;
+  std::function<void(const std::string&, const Bytes&)> on_applied_, on_removed_;
   std::map<std::string, StoredObject> objects_;
 };
 
-class SimStoreClient final : public ObjectStore {
+class SimStoreClient final : public ReclaimableStore {
  public:
   // All keys are put under `prefix` ("pool-1/"), if one is given.
   SimStoreClient(SimProcess& process, SimStore& store, std::string prefix = {})
@@ -67,6 +73,8 @@ class SimStoreClient final : public ObjectStore {
   Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override;
   Task<Result<StoredObject>> get(std::string key) override;
   Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) override;
+  // Crash points: "store.remove before|after".
+  Task<Status> remove(std::string key) override;
 
  private:
   SimProcess& process_;

@@ -99,6 +99,10 @@ class MemoryFiles final : public Files {
     std::unique_ptr<File> file = std::make_unique<MemoryFile>(content[path]);
     co_return file;
   }
+  Task<Result<std::unique_ptr<DirectFile>>> open_direct(std::string, OpenMode) override {
+    co_return fail(Code::internal, "not here");
+  }
+  Task<Status> rename(std::string, std::string) override { co_return not_here(); }
   Task<Result<Bytes>> read_all(std::string path) override {
     if (!content.contains(path)) co_return fail(Code::not_found, "{} does not exist", path);
     co_return to_bytes(content[path]);

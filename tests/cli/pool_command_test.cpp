@@ -7,7 +7,7 @@ namespace ebb {
 namespace {
 
 // Objects in memory; each request takes 1 ms.
-class MemoryStore final : public ObjectStore {
+class MemoryStore final : public ReclaimableStore {
  public:
   enum class Conditions { kept, ignored } conditions = Conditions::kept;
   bool answers = true;
@@ -27,6 +27,10 @@ class MemoryStore final : public ObjectStore {
     ObjectTag tag{fmt::format("{}", ++puts_)};
     objects_[key] = {*body, tag};
     co_return tag;
+  }
+  Task<Status> remove(std::string key) override {
+    objects_.erase(key);
+    co_return Status{};
   }
   Task<Result<StoredObject>> get(std::string key) override {
     co_await sleep_for(loop_, 1ms);
@@ -54,16 +58,16 @@ struct PoolCheckTest : testing::Test {
   std::string opened;
 
   PoolCheckTest() {
-    world.open_pool = [this](std::string url) -> Task<Result<std::unique_ptr<ObjectStore>>> {
+    world.open_pool = [this](std::string url) -> Task<Result<std::unique_ptr<ReclaimableStore>>> {
       return open(this, url);
     };
   }
-  static Task<Result<std::unique_ptr<ObjectStore>>> open(PoolCheckTest* self, std::string url) {
+  static Task<Result<std::unique_ptr<ReclaimableStore>>> open(PoolCheckTest* self, std::string url) {
     self->opened = url;
     if (!url.starts_with("s3://")) co_return fail_field("url", "'{}' is no pool URL", url);
     auto store = std::make_unique<MemoryStore>(self->world.loop, self->conditions);
     store->answers = self->answers;
-    co_return std::unique_ptr<ObjectStore>(std::move(store));
+    co_return std::unique_ptr<ReclaimableStore>(std::move(store));
   }
 };
 

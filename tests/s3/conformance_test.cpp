@@ -35,7 +35,7 @@ class ConformanceTest : public testing::TestWithParam<Kind> {
   void SetUp() override { url_ = make_url(); }
 
   // A store of its own has connections of its own.
-  std::unique_ptr<ObjectStore> open() {
+  std::unique_ptr<ReclaimableStore> open() {
     auto opened = run(open_pool_store(loop, url_));
     if (!opened) ADD_FAILURE() << opened.error();
     return opened ? std::move(*opened) : nullptr;
@@ -225,9 +225,25 @@ TEST_P(ConformanceTest, AReadAfterAnOverwriteGivesTheNewest) {
   }
 }
 
+TEST_P(ConformanceTest, WhatIsRemovedIsGoneAndMayBeRemovedAgain) {
+  auto store = open();
+  ASSERT_TRUE(run(store->put("a/one", shared("1"), PutCondition::if_absent())));
+  ASSERT_TRUE(run(store->put("a/two", shared("2"), PutCondition::if_absent())));
+  EXPECT_TRUE(run(store->remove("a/one")));
+  auto gone = run(store->get("a/one"));
+  ASSERT_FALSE(gone);
+  EXPECT_EQ(gone.error().code, Code::not_found);
+  EXPECT_EQ(run(store->get_range("a/one", 0, 1)).error().code, Code::not_found);
+  EXPECT_TRUE(run(store->remove("a/one"))) << "again";
+  EXPECT_TRUE(run(store->remove("never/was")));
+  EXPECT_TRUE(run(store->remove("a"))) << "a folder of objects is no object";
+  EXPECT_EQ(run(store->get("a/two")).value().body, *shared("2"));
+  EXPECT_TRUE(run(store->put("a/one", shared("3"), PutCondition::if_absent()))) << "its place is free";
+}
+
 TEST_P(ConformanceTest, OfRacingWritersExactlyOneWins) {
   for (std::size_t writers : {2, 8}) {
-    std::vector<std::unique_ptr<ObjectStore>> stores;
+    std::vector<std::unique_ptr<ReclaimableStore>> stores;
     for (std::size_t i = 0; i < writers; ++i) stores.push_back(open());
     for (int round = 0; round < 40; ++round) {
       auto key = fmt::format("race/{}/{}", writers, round / 2);  // made in one round, replaced in the next
@@ -280,7 +296,7 @@ Task<int> count_up(AsioLoop* loop, ObjectStore* store, int writer, int times) {
 
 TEST_P(ConformanceTest, NoUpdateByCompareAndSetIsLost) {
   constexpr int writers = 8, times = 10;
-  std::vector<std::unique_ptr<ObjectStore>> stores;
+  std::vector<std::unique_ptr<ReclaimableStore>> stores;
   std::vector<Task<int>> tasks;
   for (int i = 0; i < writers; ++i) stores.push_back(open());
   ASSERT_TRUE(run(stores[0]->put("counter", shared("0"), PutCondition::if_absent())));

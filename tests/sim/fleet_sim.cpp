@@ -89,7 +89,7 @@ void FleetSim::start_control() {
   });
   auto& records = process.make<MemoryStore>(process.loop(), records_);
   auto& pool = process.make<sim::SimStoreClient>(process, store_, "pool-1/");
-  std::map<PoolId, control::Pool> pools{{PoolId("pool-1"), {&pool, DiskClass::remote}}};
+  std::map<PoolId, control::Pool> pools{{PoolId("pool-1"), {&pool, &pool, DiskClass::remote}}};
   control::ControlConfig config;
   config.operator_token = operator_token, config.join_token = join_token;
   auto& plane = process.make<control::ControlPlane>(process.loop(), records, std::move(pools),

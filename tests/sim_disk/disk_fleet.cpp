@@ -2,6 +2,7 @@
 
 #include "disk/keys.h"
 #include "disk/local_logs.h"
+#include "disk/scrub.h"
 
 namespace ebb::disk_sim {
 namespace {
@@ -47,13 +48,31 @@ DiskFleet::DiskFleet(FleetOptions options)
     : world_(loop_options(options.seed)), store_(world_, quick_store()), oracle_(world_, store_, tuning_) {
   cache_disk_bytes_ = options.cache_disk_bytes;
   if (options.on_note) world_.loop().listen(std::move(options.on_note));
-  store_.on_applied([this](const std::string& key, const Bytes& body) { oracle_.on_put(key, body); });
+  store_.on_applied([this](const std::string& key, const Bytes& body) {
+    if (key.starts_with("g/")) ++cleaned_;
+    if (key.starts_with("s/")) remember_segment(key, body);
+    oracle_.on_put(key, body);
+  });
+  store_.on_removed([this](const std::string& key, const Bytes& body) { oracle_.on_removed(key, body); });
   for (std::size_t i = 0; i < options.workers; ++i) workers_.push_back({fmt::format("worker-{}", i + 1)});
   reader_ = &world_.start_process("reader", "ebb-disk");
   auto& client = reader_->make<sim::SimStoreClient>(*reader_, store_);
   auto& trouble = reader_->make<disk::Trouble>(reader_->loop());
   reader_access_ = {&reader_->loop(), &client, &trouble};
   reading_ = &reader_->make<Scope>(reader_->loop());
+}
+
+// It may be reclaimed before somebody asks.
+void DiskFleet::remember_segment(const std::string& key, const Bytes& body) {
+  auto head_bytes = disk::log_object_head_bytes(body);
+  if (!head_bytes || *head_bytes > body.size()) return;
+  auto parts = split(key, '/');  // s/SHARD/DISK/EPOCH/SEQ
+  auto hex = [](std::string_view text) { return std::stoull(std::string(text), nullptr, 16); };
+  DiskEpoch epoch{hex(parts[3].substr(0, 12)), hex(parts[3].substr(13))};
+  auto read = disk::decode_log_object(ByteView(body).first(*head_bytes), DiskId(std::string(parts[2])), epoch, hex(parts[4]));
+  if (!read || !std::holds_alternative<disk::ReadSegment>(*read)) return;
+  const auto& head = std::get<disk::ReadSegment>(*read).head;
+  segments_put_[key] = {head.log_id, head.log_position};
 }
 
 Status DiskFleet::create_disk(const DiskId& disk, DiskClass disk_class, std::uint64_t blocks) {
@@ -194,15 +213,59 @@ std::optional<DiskStatus> DiskFleet::status_of(const SimWorker& worker, const Di
   return std::nullopt;
 }
 
+// ---- reclaim
+
+void DiskFleet::begin_reclaim(const DiskId& disk) {
+  if (!reclaimer_ || !reclaimer_->is_alive()) {
+    reclaimer_ = &world_.start_process("control", "reclaim");
+    auto& client = reclaimer_->make<sim::SimStoreClient>(*reclaimer_, store_);
+    remover_ = &client;
+    reclaim_access_ = {&reclaimer_->loop(), &client, &reclaimer_->make<disk::Trouble>(reclaimer_->loop())};
+    reclaiming_ = &reclaimer_->make<Scope>(reclaimer_->loop());
+  }
+  // Two at a time on one disk may happen: an old control plane, and a new one.
+  if (reclaiming_->size() < 3) reclaiming_->spawn(reclaim_in_background(disk));
+}
+
+Task<void> DiskFleet::reclaim_in_background(DiskId disk) {
+  auto done = co_await disk::reclaim(reclaim_access_, remover_, disk);
+  if (done) reclaimed_ += done->objects;
+  bool may_fail = done || disk::is_transient(done.error().code) || done.error().code == Code::not_found;
+  if (!may_fail) world_.violation(fmt::format("reclaim of {}: {}", disk, done.error()));
+}
+
+void DiskFleet::kill_reclaim() {
+  if (reclaimer_) reclaimer_->kill();
+}
+
+void DiskFleet::pause_reclaim(bool is_paused) {
+  if (!reclaimer_ || !reclaimer_->is_alive()) return;
+  if (is_paused)
+    reclaimer_->pause();
+  else
+    reclaimer_->resume();
+}
+
 // ---- the store alone
 
 Task<Result<DiskFleet::Offline>> DiskFleet::read_offline(disk::StoreAccess access, DiskId disk) {
-  EBB_CO_TRY(view, co_await disk::open_offline(access, disk));
-  EBB_CO_TRY(bytes, co_await view.device->read(0, view.device->size_bytes()));
   Offline out;
-  out.head_epoch = view.head.head.epoch;
-  EBB_CO_TRY(content, disk::testing::read_stamps(bytes));
-  out.content = std::move(content);
+  for (int tries = 1;; ++tries) {
+    EBB_CO_TRY(view, co_await disk::open_offline(access, disk));
+    auto bytes = co_await view.device->read(0, view.device->size_bytes());
+    if (!bytes && bytes.error().code == Code::not_found && tries < 20) continue;  // cleaned and reclaimed meanwhile
+    if (!bytes) co_return fail(std::move(bytes).error());
+    out.head_epoch = view.head.head.epoch;
+    // Nothing is written under a HEAD that is attaching, and the end of what was before may not be decided yet: what was
+    // read is its predecessor's.
+    if (view.head.head.state == disk::HeadState::attaching) --out.head_epoch.incarnation;
+    EBB_CO_TRY(content, disk::testing::read_stamps(*bytes));
+    out.content = std::move(content);
+    break;
+  }
+  EBB_CO_TRY(scrubbed, co_await disk::scrub(access, disk));
+  if (!scrubbed.bad.empty())
+    co_return fail(Code::corrupt, "scrub: block {}: {}", scrubbed.bad[0].block, scrubbed.bad[0].what);
   EBB_CO_TRY(report, co_await disk::check_offline(access, disk));
   out.report = report;
   co_return out;
@@ -235,15 +298,10 @@ std::map<std::string, std::uint64_t> DiskFleet::stored_positions(const DiskId& d
   std::map<std::string, std::uint64_t> positions;
   for (const auto& [epoch, seal] : oracle_.seals(disk)) {
     for (std::uint64_t seq = 1; seq <= seal; ++seq) {
-      const auto* object = store_.peek(disk::segment_key(disk, epoch, seq));
-      if (!object) continue;
-      auto head_bytes = disk::log_object_head_bytes(object->body);
-      if (!head_bytes) continue;
-      auto decoded = disk::decode_log_object(ByteView(object->body).first(*head_bytes), disk, epoch, seq);
-      if (!decoded || !std::holds_alternative<disk::ReadSegment>(*decoded)) continue;
-      const auto& head = std::get<disk::ReadSegment>(*decoded).head;
-      auto& position = positions[head.log_id];
-      position = std::max(position, head.log_position);
+      auto segment = segments_put_.find(disk::segment_key(disk, epoch, seq));
+      if (segment == segments_put_.end()) continue;
+      auto& position = positions[segment->second.log_id];
+      position = std::max(position, segment->second.log_position);
     }
   }
   return positions;

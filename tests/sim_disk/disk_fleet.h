@@ -1,6 +1,7 @@
 // A pool and a few workers with their production disk daemons, in virtual time, under the prefix oracle.
 // Times are a tenth of production's, in production's proportions.
 #pragma once
+#include "disk/cleaning/reclaim.h"
 #include "disk/daemon.h"
 #include "disk/offline.h"
 #include "disk/pool_admin.h"
@@ -57,6 +58,13 @@ class DiskFleet final {
   void ask_close(SimWorker& worker, const DiskId& disk);
   static std::optional<DiskStatus> status_of(const SimWorker& worker, const DiskId& disk);
 
+  // ---- reclaim: a process with rights of its own ----
+  void begin_reclaim(const DiskId& disk);
+  void kill_reclaim();
+  void pause_reclaim(bool is_paused);
+  std::uint64_t reclaimed() const { return reclaimed_; }
+  std::uint64_t cleaned() const { return cleaned_; }  // objects put by the cleaners
+
   // ---- the store alone ----
   struct Offline {
     DiskEpoch head_epoch;
@@ -90,6 +98,8 @@ class DiskFleet final {
  private:
   Result<std::unique_ptr<disk::Published>> publish(SimWorker& worker, const DiskId& disk, Device device);
   Task<void> check_in_background(DiskId disk);
+  Task<void> reclaim_in_background(DiskId disk);
+  void remember_segment(const std::string& key, const Bytes& body);
   Task<Result<bool>> store_has_whole_log(Files* files, std::string folder, disk::LogChain chain,
                                          std::uint64_t position);
   std::map<std::string, std::uint64_t> stored_positions(const DiskId& disk) const;
@@ -105,6 +115,16 @@ class DiskFleet final {
   disk::StoreAccess reader_access_;
   Scope* reading_ = nullptr;
   std::size_t offline_checks_ = 0;
+  sim::SimProcess* reclaimer_ = nullptr;
+  disk::StoreAccess reclaim_access_;
+  ObjectRemover* remover_ = nullptr;
+  Scope* reclaiming_ = nullptr;
+  std::uint64_t reclaimed_ = 0, cleaned_ = 0;
+  struct LogEnd {
+    std::string log_id;
+    std::uint64_t log_position = 0;
+  };
+  std::map<std::string, LogEnd> segments_put_;  // by key; fences are none
 };
 
 template <class T>

@@ -48,6 +48,8 @@ class Oracle final {
   void add_disk(const DiskId& disk, DiskClass disk_class, Content initial);
   // Before anything lands in the pool under another name: HEAD of every disk is watched.
   void on_put(const std::string& key, const Bytes& body);
+  // Nothing that HEAD's checkpoint needs may go, and no fence that ends an epoch.
+  void on_removed(const std::string& key, const Bytes& body);
 
   // ---- what happens to workers ----
   void power_was_cut(const std::string& worker);

@@ -143,11 +143,15 @@ void Scenario::play_act_one() {
   fleet_.world().loop().note("act one: " + names_);
   for (auto& trouble : troubles) trouble->begin(fleet_, random_);
   const auto strikes = 0.02 + 0.08 * random_.unit(), acts = 0.01 + 0.05 * random_.unit();
+  const auto reclaims = random_.chance(0.2) ? 0.0 : 0.3 * random_.unit();
   for (const auto end = fleet_.now() + act_one; fleet_.now() < end;) {
     if (!troubles.empty() && random_.chance(strikes))
       troubles[random_.below(troubles.size())]->strike(fleet_, random_);
     if (random_.chance(acts)) control_.act();
     if (random_.chance(0.005)) begin_fork();
+    if (random_.chance(reclaims) && !control_.disks().empty())
+      fleet_.begin_reclaim(control_.disks()[random_.below(control_.disks().size())]);
+    if (random_.chance(0.01)) fleet_.begin_reclaim(image_.empty() ? control_.disks()[0] : image_id);
     if (random_.chance(0.02) && !control_.disks().empty())
       fleet_.begin_offline_check(control_.disks()[random_.below(control_.disks().size())]);
     if (!tick()) return;
@@ -188,6 +192,7 @@ void Scenario::play_act_two() {
   for (auto& worker : fleet_.workers()) {
     if (worker.is_up()) worker.process->resume();
   }
+  fleet_.pause_reclaim(false);
   control_.settle();
   guests_.is_calm = true;
   const auto healed = fleet_.now();
@@ -214,6 +219,8 @@ void Scenario::check_end() {
       (void)fleet_.run_for(20ms);
       if (fleet_.now() > end) return fleet_.world().violation("not sealed: " + why_not_open(disk));
     }
+    fleet_.begin_reclaim(disk);
+    (void)fleet_.run_for(2s);
     auto stored = fleet_.offline(disk);
     if (!stored) return fleet_.world().violation(fmt::format("the scrub of {}: {}", disk, stored.error()));
     fleet_.oracle().check_final(disk, stored->content);
@@ -238,9 +245,10 @@ RunResult Scenario::result() {
   result.cache_disk_hits = fleet_.cache_disk_hits();
   result.tenures = oracle.tenures(), result.writes = oracle.writes();
   result.summary = fmt::format(
-      "{}; {} disks, {} tenures, {} writes, {} lost with their worker, {} read offline, {} found in caches, {} virtual",
+      "{}; {} disks, {} tenures, {} writes, {} lost with their worker, {} read offline, {} objects cleaned, {} reclaimed, {} found in caches, {} virtual",
       names_.empty() ? "no troubles" : names_, control_.disks().size(), oracle.tenures(), oracle.writes(),
-      oracle.lost_writes(), fleet_.offline_checks(), result.cache_disk_hits, format_duration(fleet_.now().time_since_epoch()));
+      oracle.lost_writes(), fleet_.offline_checks(), fleet_.cleaned(), fleet_.reclaimed(), result.cache_disk_hits,
+      format_duration(fleet_.now().time_since_epoch()));
   return result;
 }
 

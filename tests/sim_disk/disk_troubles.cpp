@@ -23,6 +23,17 @@ class DaemonsDie final : public Trouble {
   void strike(DiskFleet& fleet, Random& random) override { fleet.kill(any_worker(fleet, random)); }
 };
 
+// Who deletes is slow, dies half way, or goes on long after.
+class ReclaimDies final : public Trouble {
+ public:
+  std::string_view name() const override { return "reclaim-dies"; }
+  void strike(DiskFleet& fleet, Random& random) override {
+    if (random.chance(0.4)) return fleet.kill_reclaim();
+    fleet.pause_reclaim(true);
+    later(fleet, between(random, 50ms, 6s), [&fleet] { fleet.pause_reclaim(false); });
+  }
+};
+
 // Before or after a sync, a replacement of a file, a PUT, a change of HEAD.
 class DeathAtAPoint final : public Trouble {
  public:
@@ -130,6 +141,7 @@ class StoreOutages final : public Trouble {
 std::vector<std::unique_ptr<Trouble>> all_troubles() {
   std::vector<std::unique_ptr<Trouble>> all;
   all.push_back(std::make_unique<DaemonsDie>());
+  all.push_back(std::make_unique<ReclaimDies>());
   all.push_back(std::make_unique<DeathAtAPoint>());
   all.push_back(std::make_unique<PowerCuts>());
   all.push_back(std::make_unique<LogsLost>());

@@ -40,6 +40,29 @@ void Oracle::on_put(const std::string& key, const Bytes& body) {
   disk.head = std::move(*head);
 }
 
+void Oracle::on_removed(const std::string& key, const Bytes& body) {
+  for (const auto& [id, disk] : disks_) {
+    if (!disk.head) continue;
+    if (disk.head->checkpoint) {
+      const auto& c = *disk.head->checkpoint;
+      const auto* object = store_.peek(disk::checkpoint_root_key(c.disk, c.epoch, c.number));
+      auto root = object ? disk::decode_checkpoint_root(object->body) : fail(Code::not_found, "gone");
+      if (!root) return violation("the checkpoint of {} cannot be read: {}", id, root.error().message);
+      bool is_needed = key == disk::checkpoint_root_key(c.disk, c.epoch, c.number);
+      for (const auto& o : root->objects) is_needed |= key == disk::data_object_key(o.object);
+      for (const auto& p : root->packs) is_needed |= key == disk::map_pack_key(p.disk, p.epoch, p.checkpoint, p.number);
+      if (is_needed) violation("{} was removed, and the checkpoint of {} needs it", key, id);
+    }
+    if (!as_text(body).starts_with("EBBFENC") || !key.contains(fmt::format("/{}/", id))) continue;
+    // One that came late, into the place of a segment that was reclaimed, decides nothing.
+    bool is_below_a_seal = std::ranges::any_of(disk.seals, [&](const auto& seal) {
+      auto epoch = disk::segment_key(id, seal.first, 0);
+      return key.starts_with(epoch.substr(0, epoch.size() - 12)) && key <= disk::segment_key(id, seal.first, seal.second.seq);
+    });
+    if (!is_below_a_seal) violation("the fence {} was removed", key);
+  }
+}
+
 void Oracle::check_head_step(Disk& disk, const Head& from, const Head& to) {
   const auto& id = to.disk;
   if (to.epoch < from.epoch)

@@ -30,7 +30,7 @@ void add_gauge(prometheus::Registry& registry, const std::string& name, const st
 
 }  // namespace
 
-std::string metrics_text(const Context& c) {
+std::string metrics_text(const Context& c, const Reclaimer& reclaimer) {
   prometheus::Registry registry;
   auto workers = zeroes<Liveness>(), vms = zeroes<VmSeen>(), migrations = zeroes<Phase>(), drains = zeroes<DrainState>();
   double held = 0, unplaced = 0;
@@ -54,6 +54,8 @@ std::string metrics_text(const Context& c) {
   add_gauge(registry, "ebb_vms_unplaced", "VMs that shall run and have no worker.", unplaced);
   add_gauge(registry, "ebb_effects_pending", "Effects decided and not yet carried out.", static_cast<double>(c.owner.effects().size()));
   add_gauge(registry, "ebb_records_revision", "Revision of the records.", static_cast<double>(c.owner.revision()));
+  add_gauge(registry, "ebb_reclaim_blocked_pools", "Pools in which space cannot be given back; the log says why.", static_cast<double>(reclaimer.troubles().size()));
+  prometheus::BuildCounter().Name("ebb_reclaimed_objects_total").Help("Objects removed from pools since this process started.").Register(registry).Add({}).Increment(static_cast<double>(reclaimer.objects_removed()));
   prometheus::BuildCounter().Name("ebb_commits_total").Help("Commits since this process started.").Register(registry).Add({}).Increment(static_cast<double>(c.owner.commits()));
   return prometheus::TextSerializer().Serialize(registry.Collect());
 }

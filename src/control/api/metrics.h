@@ -3,7 +3,8 @@
 #include <string>
 
 #include "control/api/views.h"
+#include "control/loops/reclaimer.h"
 
 namespace ebb::control {
-std::string metrics_text(const Context& context);
+std::string metrics_text(const Context& context, const Reclaimer& reclaimer);
 }

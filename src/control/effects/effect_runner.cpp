@@ -14,6 +14,7 @@ Task<void> EffectRunner::run() {
   while (true) {
     for (const auto& [key, effect] : owner_.effects()) {
       if (running_.size() >= at_a_time_max) break;
+      if (effect.kind == EffectKind::empty_disk) continue;  // reclaim's
       if (!running_.insert(key).second) continue;
       scope.spawn(carry_out(effect));
     }
@@ -46,6 +47,8 @@ Task<void> EffectRunner::carry_out(Effect effect) {
 
 Status EffectRunner::record_result(const Effect& effect, Batch& batch) const {
   batch.effect_done(effect.key);
+  if (effect.kind == EffectKind::delete_disk)
+    batch.effect({"empty_disk/" + effect.disk.value, EffectKind::empty_disk, effect.disk, effect.pool, std::nullopt, 0, effect.disk_class});
   const auto* disk = owner_.fleet().find(effect.disk);
   if (!disk) return {};
   switch (effect.kind) {
@@ -61,6 +64,7 @@ Status EffectRunner::record_result(const Effect& effect, Batch& batch) const {
       batch.erase(*disk);
       batch.journal("disk.removed", "disks/" + disk->id.value, "sealed and marked as deleted in pool " + disk->pool.value);
       return {};
+    case EffectKind::empty_disk: return {};
   }
   return {};
 }

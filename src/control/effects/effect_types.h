@@ -8,8 +8,9 @@ namespace ebb::control {
 enum class EffectKind {
   create_disk,  // a fork of `parent`'s image, or an empty disk
   delete_disk,  // taken over, sealed, tombstoned
+  empty_disk,   // its objects removed; the tombstone stays
 };
-BOOST_DESCRIBE_ENUM(EffectKind, create_disk, delete_disk)
+BOOST_DESCRIBE_ENUM(EffectKind, create_disk, delete_disk, empty_disk)
 
 struct Effect {
   std::string key;  // "create_disk/<disk>"

@@ -36,7 +36,7 @@ class ControlWorld {
     auto& loop = process_->loop();
     auto& records = process_->make<MemoryStore>(loop, records_);
     auto& pool = process_->make<sim::SimStoreClient>(*process_, store_, "pool/");
-    control_ = &process_->make<ControlPlane>(loop, records, std::map<PoolId, Pool>{{PoolId("main"), {&pool, DiskClass::remote}}},
+    control_ = &process_->make<ControlPlane>(loop, records, std::map<PoolId, Pool>{{PoolId("main"), {&pool, &pool, DiskClass::remote}}},
                                              ControlConfig{"operator-token-0", "join-token-0", "{}", {}}, Logger());
     scope_ = &process_->make<Scope>(loop);
     EXPECT_TRUE(wait(control_->start()));

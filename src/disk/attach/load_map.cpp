@@ -53,7 +53,7 @@ Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, Checkpoint
   if (const auto* known = cache ? cache->find_root(ref) : nullptr) co_return *known;
   auto key = checkpoint_root_key(ref.disk, ref.epoch, ref.number);
   auto got = co_await access.get(key);
-  if (!got) co_return fail(Code::corrupt, "checkpoint {}: {}", key, got.error().message);
+  if (!got) co_return fail(std::move(got).error().within(fmt::format("checkpoint {}", key)));
   if (got->body.size() != ref.bytes || crc32c(got->body) != ref.crc32c) {
     co_return fail(Code::corrupt, "checkpoint {} is not the one that is named", key);
   }

@@ -129,6 +129,8 @@ class HangingFiles final : public Files {
   }
   Task<Result<Bytes>> read_all(std::string path) override { return files_.read_all(path); }
   Task<Status> write_atomic(std::string path, Bytes data) override { return files_.write_atomic(path, std::move(data)); }
+  Task<Result<std::unique_ptr<DirectFile>>> open_direct(std::string path, OpenMode mode) override { return files_.open_direct(std::move(path), mode); }
+  Task<Status> rename(std::string from, std::string to) override { return files_.rename(from, to); }
   Task<Status> remove(std::string path) override { return files_.remove(path); }
   Task<Status> remove_tree(std::string path) override { return files_.remove_tree(path); }
   Task<Result<std::vector<std::string>>> list(std::string path) override { return files_.list(path); }

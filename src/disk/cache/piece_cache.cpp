@@ -1,5 +1,7 @@
 #include "disk/cache/piece_cache.h"
 
+#include "disk/keys.h"
+
 namespace ebb::disk {
 namespace {
 constexpr std::uint32_t request_pieces_max = 1 * MiB / piece_bytes;
@@ -154,9 +156,9 @@ Task<Result<PieceCache::Pieces>> PieceCache::fetch(StoreAccess access, PieceRang
 
 Task<Result<PieceCache::Pieces>> PieceCache::fetch_from_store(StoreAccess access, PieceRange range) {
   ++stats_.fetches;
-  auto got = co_await access.get_range(key_of(range.object), range.object.data_offset + range.first * piece_bytes, range.bytes());
-  // What the map refers to was there when it was committed: that it is gone is damage, not an empty disk.
-  if (!got) co_return fail(Code::corrupt, "{}: {}", text_of(range.object), got.error().message);
+  auto got = co_await access.get_range(data_object_key(range.object), range.object.data_offset + range.first * piece_bytes, range.bytes());
+  if (!got)  // gone is for the map to explain: it may lie elsewhere now
+    co_return fail(got.error().code == Code::not_found ? Code::not_found : Code::corrupt, "{}: {}", text_of(range.object), got.error().message);
   stats_.fetched_bytes += got->size();
   Pieces pieces;
   for (auto piece = range.first; piece < range.end; ++piece) {

@@ -19,20 +19,21 @@ std::uint64_t from_hex(std::string_view digits) {
 
 ObjectName name_of(const DataObject& object) {
   // Another member of DataObject does not compile here: whatever tells objects apart belongs into the name.
-  const auto& [disk, epoch, seq, data_offset] = object;
+  const auto& [disk, epoch, seq, data_offset, kind] = object;
   Bytes text;
   append_text(text, disk.str());
   append_le<std::uint64_t>(text, epoch.placement);
   append_le<std::uint64_t>(text, epoch.incarnation);
   append_le<std::uint64_t>(text, seq);
   append_le<std::uint32_t>(text, data_offset);
+  append_le<std::uint32_t>(text, static_cast<std::uint32_t>(kind));
   auto hex = sha256_hex(text);
   return {from_hex(std::string_view(hex).substr(0, 16)), from_hex(std::string_view(hex).substr(16, 16))};
 }
 
 std::size_t NameTable::Hash::operator()(const DataObject& object) const {
   auto hash = std::hash<std::string_view>{}(object.disk.str());
-  for (std::uint64_t part : {std::uint64_t{object.epoch.placement}, std::uint64_t{object.epoch.incarnation}, object.seq})
+  for (std::uint64_t part : {std::uint64_t{object.epoch.placement}, std::uint64_t{object.epoch.incarnation}, object.seq, std::uint64_t{object.kind == ObjectKind::cleaned}})
     hash = (hash ^ part) * 0x9e3779b97f4a7c15;
   return hash ^ (hash >> 32);
 }
@@ -42,12 +43,6 @@ ObjectName NameTable::name_of(const DataObject& object) {
   if (auto it = names_.find(object); it != names_.end()) return it->second;
   if (names_.size() >= names_max) names_.clear();
   return names_[object] = disk::name_of(object);
-}
-
-std::string key_of(const DataObject& object) { return segment_key(object.disk, object.epoch, object.seq); }
-
-std::string text_of(const DataObject& object) {
-  return fmt::format("segment {}/{}/{}", object.disk, object.epoch.text(), object.seq);
 }
 
 }  // namespace ebb::disk

@@ -40,8 +40,4 @@ class NameTable {
   std::unordered_map<DataObject, ObjectName, Hash> names_;
 };
 
-// Where the object stands in its pool, and for people.
-std::string key_of(const DataObject& object);
-std::string text_of(const DataObject& object);
-
 }  // namespace ebb::disk

@@ -84,6 +84,7 @@ TEST(PieceKey, EveryPartOfAnObjectsNameTellsItApart) {
   EXPECT_TRUE(names.insert(name_of({DiskId("d1"), {1, 1}, 3, 4096})).second);
   EXPECT_TRUE(names.insert(name_of({DiskId("d1"), {1, 2}, 4, 4096})).second);
   EXPECT_TRUE(names.insert(name_of({DiskId("d1"), {1, 2}, 3, 8192})).second);
+  EXPECT_TRUE(names.insert(name_of({DiskId("d1"), {1, 2}, 3, 4096, ObjectKind::cleaned})).second);
 }
 
 // ---- streams

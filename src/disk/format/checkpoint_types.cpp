@@ -8,8 +8,8 @@ namespace ebb::disk {
 namespace {
 
 constexpr auto root_magic = magic_of("EBBCKPT1"), page_magic = magic_of("EBBPAGE1");
-constexpr std::size_t point_bytes_min = 46, owner_bytes_min = 18, object_bytes = 28, pack_bytes = 20, page_ref_bytes = 16,
-                      run_bytes = 16;
+constexpr std::size_t point_bytes_min = 46, owner_bytes_min = 18, object_bytes = 36, pack_bytes = 20, page_ref_bytes = 16,
+                      run_bytes = 16, group_bytes_min = 16, condemned_bytes = 20;
 
 void append_epoch(Bytes& out, DiskEpoch e) {
   append_le(out, e.placement);
@@ -67,12 +67,20 @@ Status check_root(const CheckpointRoot& r) {
     return fail(Code::corrupt, "a checkpoint has no valid chain");
   ObjectId next_object = 1;
   for (const auto& o : r.objects) {
+    if (o.object.kind != ObjectKind::segment && o.object.kind != ObjectKind::cleaned)
+      return fail(Code::corrupt, "a checkpoint's root has an object of an unknown kind");
     if (o.id < next_object || o.id >= r.next_object || !is_valid_name(o.object.disk.str()) || o.object.seq == 0 ||
         o.object.seq > seq_max || o.object.data_offset == 0 || o.object.data_offset % block_bytes != 0 ||
         o.blocks > segment_data_blocks_max || o.live > o.blocks) {
       return fail(Code::corrupt, "a checkpoint's root has an object out of range");
     }
     next_object = o.id + 1;
+  }
+  for (const auto& group : r.condemned) {
+    for (const auto& c : group.objects) {
+      if (c.kind > Condemned::Kind::lost_cleaned || c.number == 0)
+        return fail(Code::corrupt, "a checkpoint's root condemns something out of range");
+    }
   }
   for (const auto& pack : r.packs) {
     if (!is_valid_name(pack.disk.str()) || pack.checkpoint == 0 || pack.number == 0 || pack.bytes > pack_bytes_max)
@@ -106,6 +114,8 @@ Status check_page(const MapPage& p) {
 
 }  // namespace
 
+CheckpointId id_of(const CheckpointRoot& root) { return {root.epoch, root.number}; }
+
 Bytes encode(const CheckpointRoot& r) {
   WriterTable writers;
   Bytes objects, packs;
@@ -113,13 +123,27 @@ Bytes encode(const CheckpointRoot& r) {
     append_le(objects, o.id);
     append_le(objects, writers.index_of(o.object.disk, o.object.epoch));
     append_le(objects, o.object.seq);
-    for (auto number : {o.object.data_offset, o.blocks, o.live}) append_le(objects, number);
+    for (auto number : {o.object.data_offset, o.blocks, o.live, o.trims, static_cast<std::uint32_t>(o.object.kind)})
+      append_le(objects, number);
   }
   for (const auto& pack : r.packs) {
     append_le(packs, writers.index_of(pack.disk, pack.epoch));
     append_le(packs, pack.checkpoint);
     append_le(packs, pack.number);
     append_le(packs, pack.bytes);
+  }
+  Bytes condemned;
+  append_le(condemned, static_cast<std::uint32_t>(r.condemned.size()));
+  for (const auto& group : r.condemned) {
+    append_le(condemned, writers.index_of(r.disk, group.by.epoch));
+    append_le(condemned, group.by.number);
+    append_le(condemned, static_cast<std::uint32_t>(group.objects.size()));
+    for (const auto& c : group.objects) {
+      append_le(condemned, static_cast<std::uint32_t>(c.kind));
+      append_le(condemned, writers.index_of(r.disk, c.epoch));
+      append_le(condemned, c.number);
+      append_le(condemned, c.pack);
+    }
   }
   Bytes out = begin_object(root_magic);
   append_text(out, r.disk.str());
@@ -143,7 +167,8 @@ Bytes encode(const CheckpointRoot& r) {
   for (const auto& ref : r.pages) {
     for (auto number : {ref.page, ref.pack, ref.offset, ref.bytes}) append_le(out, number);
   }
-  append_le(out, std::uint32_t{0});  // condemned objects, for reclaim
+  append_le(out, r.cleaned);
+  append(out, condemned);
   finish_packed_object(out);
   return out;
 }
@@ -174,7 +199,8 @@ Result<CheckpointRoot> decode_checkpoint_root(ByteView object) {
     o.id = in.number<std::uint32_t>();
     read_writer(o.object.disk, o.object.epoch);
     o.object.seq = in.number<std::uint64_t>();
-    for (auto* number : {&o.object.data_offset, &o.blocks, &o.live}) *number = in.number<std::uint32_t>();
+    for (auto* number : {&o.object.data_offset, &o.blocks, &o.live, &o.trims}) *number = in.number<std::uint32_t>();
+    o.object.kind = static_cast<ObjectKind>(in.number<std::uint32_t>());
   }
   r.packs.resize(in.count(pack_bytes));
   for (auto& pack : r.packs) {
@@ -187,8 +213,20 @@ Result<CheckpointRoot> decode_checkpoint_root(ByteView object) {
   for (auto& ref : r.pages) {
     for (auto* number : {&ref.page, &ref.pack, &ref.offset, &ref.bytes}) *number = in.number<std::uint32_t>();
   }
-  if (in.number<std::uint32_t>() != 0)
-    return fail(Code::invalid, "{} condemns objects; this program does not know how", what);
+  r.cleaned = in.number<std::uint64_t>();
+  r.condemned.resize(in.count(group_bytes_min));
+  for (auto& group : r.condemned) {
+    DiskId disk;
+    read_writer(disk, group.by.epoch);
+    group.by.number = in.number<std::uint64_t>();
+    group.objects.resize(in.count(condemned_bytes));
+    for (auto& c : group.objects) {
+      c.kind = static_cast<Condemned::Kind>(in.number<std::uint32_t>());
+      read_writer(disk, c.epoch);
+      c.number = in.number<std::uint64_t>();
+      c.pack = in.number<std::uint32_t>();
+    }
+  }
   EBB_CHECKED(in.finish(what));
   if (!is_known) return fail(Code::corrupt, "{} names a writer that it does not know", what);
   EBB_CHECKED(check_root(r));

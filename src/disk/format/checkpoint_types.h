@@ -9,12 +9,15 @@
 
 namespace ebb::disk {
 
-// An object that holds data: a segment.
+enum class ObjectKind : std::uint32_t { segment = 0, cleaned = 1 };
+
+// An object that holds data: a segment, or what the cleaner gathered from several.
 struct DataObject {
   DiskId disk;
   DiskEpoch epoch;
-  std::uint64_t seq = 0;
+  std::uint64_t seq = 0;          // of a cleaned object: its number
   std::uint32_t data_offset = 0;  // 0: not known yet, its head is not made
+  ObjectKind kind = ObjectKind::segment;
   auto operator<=>(const DataObject&) const = default;
 };
 
@@ -26,6 +29,7 @@ struct MapObject {
   DataObject object;
   std::uint32_t blocks = 0;  // of data in it
   std::uint32_t live = 0;    // of them, how many this map refers to
+  std::uint32_t trims = 0;   // extents of zeroes in it: a map that is rebuilt needs them while older data lies about
   bool operator==(const MapObject&) const = default;
 };
 
@@ -46,6 +50,30 @@ struct PageRef {
   bool operator==(const PageRef&) const = default;
 };
 
+// Something of this disk that its map no longer needs. A named root may: reclaim looks.
+struct Condemned {
+  enum class Kind : std::uint32_t {
+    segment = 0,          // epoch, number: its sequence
+    cleaned = 1,          // epoch, number
+    pack = 2,             // epoch, number: of its checkpoint; pack
+    root = 3,             // epoch, number
+    lost_checkpoint = 4,  // epoch, number: if it was begun at all, HEAD never named it; all its packs and its root
+    lost_cleaned = 5,     // epoch: cleaned objects from number on, if there are any, no checkpoint names
+  };
+  Kind kind = Kind::segment;
+  DiskEpoch epoch;
+  std::uint64_t number = 0;
+  std::uint32_t pack = 0;
+  auto operator<=>(const Condemned&) const = default;
+};
+
+// What one checkpoint condemned.
+struct CondemnedGroup {
+  CheckpointId by;
+  std::vector<Condemned> objects;
+  bool operator==(const CondemnedGroup&) const = default;
+};
+
 struct CheckpointRoot {
   DiskId disk;
   DiskEpoch epoch;
@@ -57,6 +85,8 @@ struct CheckpointRoot {
   std::vector<MapObject> objects;  // by id, rising
   std::vector<PagePack> packs;
   std::vector<PageRef> pages;  // by page, rising; what is not here reads as zeroes
+  std::uint64_t cleaned = 0;   // the last cleaned object of this epoch so far
+  std::vector<CondemnedGroup> condemned;  // oldest first; a group goes once HEAD says that it was reclaimed
   bool operator==(const CheckpointRoot&) const = default;
 };
 
@@ -76,6 +106,7 @@ struct MapPage {
   bool operator==(const MapPage&) const = default;
 };
 
+CheckpointId id_of(const CheckpointRoot& root);
 Bytes encode(const CheckpointRoot& root);
 Result<CheckpointRoot> decode_checkpoint_root(ByteView object);
 Bytes encode(const MapPage& page);

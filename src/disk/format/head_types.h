@@ -41,6 +41,13 @@ struct CheckpointRef {
 };
 BOOST_DESCRIBE_STRUCT(CheckpointRef, (), (disk, epoch, number, bytes, crc32c, position))
 
+struct CheckpointId {
+  DiskEpoch epoch;
+  std::uint64_t number = 0;
+  auto operator<=>(const CheckpointId&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(CheckpointId, (), (epoch, number))
+
 struct RootsRef {
   std::string nonce;
   std::uint64_t bytes = 0;
@@ -77,12 +84,13 @@ struct Head {
   std::vector<LogPoint> unsealed;
   std::optional<RootsRef> roots;
   std::optional<ParentRef> parent;
+  std::optional<CheckpointId> reclaimed;  // what was condemned up to this checkpoint is gone, or held by a named root
   std::uint32_t key_id = 0;
   bool operator==(const Head&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Head, (),
                       (disk, size_bytes, disk_class, state, epoch, owner, opener, nonce, checkpoint, lineage,
-                       unsealed, roots, parent, key_id))
+                       unsealed, roots, parent, reclaimed, key_id))
 
 struct NamedRoot {
   std::string name;

@@ -1,5 +1,6 @@
 #include "disk/format/wal_types.h"
 
+#include "base/check.h"
 #include "base/checksum.h"
 #include "disk/block_device.h"
 #include "disk/format/limits.h"
@@ -42,10 +43,10 @@ Result<WalFileHeader> decode_wal_file_header(ByteView bytes) {
   return h;
 }
 
-void append_record(Bytes& to, const WalRecord& r, ByteView data, std::uint32_t& seed) {
-  auto at = to.size();
-  to.resize(at + wal_record_bytes);
-  auto fields = MutableBytes(to).subspan(at, wal_record_bytes);
+MutableBytes write_record(MutableBytes to, const WalRecord& r, ByteView data, std::uint32_t& seed) {
+  CHECK(data.empty() || data.size() == r.data_bytes);
+  auto fields = to.first(wal_record_bytes);
+  auto body = to.subspan(wal_record_bytes, r.data_bytes);
   store_le(fields, 0, record_magic);
   store_le(fields, 8, seed);
   store_le(fields, 12, static_cast<std::uint32_t>(r.kind));
@@ -54,10 +55,21 @@ void append_record(Bytes& to, const WalRecord& r, ByteView data, std::uint32_t& 
   store_le(fields, 32, r.write_seq);
   store_le(fields, 40, r.block);
   store_le(fields, 48, r.count);
-  store_le(fields, 52, static_cast<std::uint32_t>(data.size()));
-  seed = record_crc(fields, data);
+  store_le(fields, 52, r.data_bytes);
+  store_le(fields, 56, std::uint64_t{0});
+  if (!data.empty()) {
+    std::memcpy(body.data(), data.data(), body.size());
+  } else if (!body.empty()) {
+    std::memset(body.data(), 0, body.size());
+  }
+  seed = record_crc(fields, body);
   store_le(fields, 4, seed);
-  append(to, data);
+  return to.subspan(wal_record_bytes + r.data_bytes);
+}
+
+bool may_lie_at(ByteView bytes, std::uint64_t position) {
+  return bytes.size() >= wal_record_bytes && load_le<std::uint32_t>(bytes) == record_magic &&
+         load_le<std::uint64_t>(bytes, 16) == position;
 }
 
 std::optional<FoundRecord> find_record(ByteView bytes) {

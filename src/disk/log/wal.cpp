@@ -5,8 +5,12 @@
 namespace ebb::disk {
 namespace {
 
-std::string file_path(const std::string& folder, std::uint64_t number) {
-  return fmt::format("{}/{:06}.wal", folder, number);
+constexpr std::size_t kept_buffer_bytes_max = 256 * KiB;
+
+std::size_t padded_bytes(const std::vector<Wal::Entry>& entries) {
+  std::size_t bytes = 0;
+  for (const auto& entry : entries) bytes += wal_record_bytes + entry.data.size();
+  return BlockBuffer::round_up(bytes);
 }
 
 }  // namespace
@@ -18,47 +22,62 @@ Wal::Wal(Loop& loop, Files& files, Trouble& trouble, std::string folder, LogChai
       trouble_(trouble),
       folder_(std::move(folder)),
       chain_(std::move(chain)),
+      log_files_(loop, files, folder_, file_bytes_max),
       file_bytes_max_(file_bytes_max),
       synced_changed_(loop) {}
 
 Task<Status> Wal::start(LogScan scan) {
-  // What an earlier process left in the kernel was acknowledged to the guest; a later file may only follow
+  // What an earlier process left in the device was acknowledged to the guest; a later file may only follow
   // synced bytes.
   for (const auto& old : scan.files) {
-    EBB_CO_TRY(file, co_await files_.open(file_path(folder_, old.number), OpenMode::read_write));
+    EBB_CO_TRY(file, co_await files_.open(log_files_.path(old.number), OpenMode::read_write));
     EBB_CO_CHECKED(co_await file->sync());
+    live_.push_back({old, 0});
   }
-  live_.assign(scan.files.begin(), scan.files.end());
   end_ = synced_ = scan.end;
+  EBB_CO_CHECKED(co_await log_files_.start());
   co_return co_await begin_file();
 }
 
 Task<Status> Wal::begin_file() {
-  WalFileHeader header{chain_.disk, chain_.log_id, live_.empty() ? 1 : live_.back().number + 1, end_, 0};
-  header.seed = static_cast<std::uint32_t>(loop_.random().next());
-  EBB_CO_TRY(file, co_await files_.open(file_path(folder_, header.number), OpenMode::create));
-  EBB_CO_CHECKED(co_await file->resize(0));
-  EBB_CO_CHECKED(co_await file->write(0, encode(header)));
-  EBB_CO_CHECKED(co_await file->sync());
-  file_ = std::move(file);
+  auto number = live_.empty() ? 1 : live_.back().file.number + 1;
+  auto seed = static_cast<std::uint32_t>(loop_.random().next());
+  EBB_CO_TRY(begun, co_await log_files_.begin({chain_.disk, chain_.log_id, number, end_, seed}));
+  file_ = std::move(begun.file);
   file_bytes_ = wal_file_header_bytes;
-  seed_ = header.seed;
-  live_.push_back({header.number, header.position});
+  seed_ = seed;
+  live_.push_back({{number, end_}, begun.bytes});
   co_return Status{};
 }
 
-Task<Status> Wal::append(std::vector<Entry>* entries) {
-  for (Backoff backoff(loop_); file_bytes_ > file_bytes_max_;) {
+// A file is left when it is full; one that would grow, as soon as there is one that was written ahead.
+bool Wal::leaves_file(std::size_t bytes) const {
+  if (file_bytes_ == wal_file_header_bytes) return false;  // an append that is larger than any file
+  auto end = file_bytes_ + bytes;
+  return end > file_bytes_max_ || (end > live_.back().bytes && log_files_.has_spare());
+}
+
+Task<Status> Wal::make_room(std::size_t bytes) {
+  if (leaves_file(bytes)) {
     EBB_CO_CHECKED(co_await sync_through(end_));
-    auto begun = co_await begin_file();
-    if (begun) break;
-    trouble_.failed("the log", begun.error());
-    co_await backoff.wait();
+    for (Backoff backoff(loop_);;) {
+      auto begun = co_await begin_file();
+      if (begun) break;
+      trouble_.failed("the log", begun.error());
+      co_await backoff.wait();
+    }
   }
-  Bytes bytes;
-  auto seed = seed_;
-  auto position = end_;
-  for (auto& entry : *entries) {
+  log_files_.make_ahead();
+  co_return Status{};
+}
+
+std::size_t Wal::encode_records(std::vector<Entry>& entries, std::uint64_t& position, std::uint32_t& seed) {
+  auto bytes = padded_bytes(entries);
+  // An append whose task was destroyed still has it.
+  if (!buffer_ || buffer_.use_count() > 1 || buffer_->capacity() < bytes)
+    buffer_ = std::make_shared<BlockBuffer>(bytes);
+  auto room = buffer_->first(bytes);
+  for (auto& entry : entries) {
     WalRecord record{entry.kind,
                      position,
                      synced_,
@@ -66,20 +85,42 @@ Task<Status> Wal::append(std::vector<Entry>* entries) {
                      entry.block,
                      entry.count,
                      static_cast<std::uint32_t>(entry.data.size())};
-    append_record(bytes, record, entry.data, seed);
+    room = write_record(room, record, entry.data, seed);
     position = entry.end = record.end();
   }
+  if (!room.empty()) {
+    WalRecord padding{WalKind::padding,
+                      position,
+                      synced_,
+                      0,
+                      0,
+                      0,
+                      static_cast<std::uint32_t>(room.size() - wal_record_bytes)};
+    write_record(room, padding, {}, seed);
+    position = entries.back().end = padding.end();
+  }
+  return bytes;
+}
+
+Task<Status> Wal::append(std::vector<Entry>* entries) {
+  if (entries->empty()) co_return Status{};
+  EBB_CO_CHECKED(co_await make_room(padded_bytes(*entries)));
+  auto seed = seed_;
+  auto position = end_;
+  auto bytes = encode_records(*entries, position, seed);
   for (Backoff backoff(loop_);;) {
     if (broken_) co_return fail(*broken_);
     auto file = file_;
-    auto written = co_await file->write(file_bytes_, bytes);
+    auto written = co_await file->write(file_bytes_, buffer_, bytes);
     if (written) break;
     trouble_.failed("the log", written.error());  // the same bytes in the same place, until it takes them
     co_await backoff.wait();
   }
   trouble_.ended();
+  if (buffer_->capacity() > kept_buffer_bytes_max) buffer_.reset();
   seed_ = seed;
-  file_bytes_ += bytes.size();
+  file_bytes_ += bytes;
+  live_.back().bytes = std::max(live_.back().bytes, file_bytes_);
   end_ = position;
   co_return Status{};
 }
@@ -119,11 +160,10 @@ Task<void> Wal::trim(std::uint64_t position) {
   if (is_trimming_) co_return;
   is_trimming_ = true;
   // One after the other, oldest first: what is left must have no gap.
-  while (live_.size() > 1 && live_[1].position <= trim_to_) {
-    auto number = live_.front().number;
+  while (live_.size() > 1 && live_[1].file.position <= trim_to_) {
+    auto old = live_.front();
     live_.pop_front();
-    // A file that stays is only read once more.
-    (void)co_await files_.remove(file_path(folder_, number));
+    co_await log_files_.retire(old.file.number, old.bytes);
   }
   is_trimming_ = false;
 }

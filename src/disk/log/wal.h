@@ -1,10 +1,13 @@
-// The write-ahead log of one disk on this worker. A write is acknowledged when its record was handed to the
-// kernel; the tail of this log is the upload queue, and it is trimmed only at what the store has committed.
+// The write-ahead log of one disk on this worker. A write is acknowledged when its record is with the device;
+// the tail of this log is the upload queue, and it is trimmed only at what the store has committed. Each
+// append is a whole number of blocks, so that no block is written twice: a torn one cannot take synced bytes
+// along.
 #pragma once
 #include <deque>
 
 #include "disk/format/head_types.h"
 #include "disk/format/wal_types.h"
+#include "disk/log/wal_files.h"
 #include "disk/store_access.h"
 #include "env/files.h"
 #include "env/sync.h"
@@ -58,10 +61,10 @@ class Wal {
     std::uint64_t block = 0;
     std::uint32_t count = 0;
     ByteView data;          // outlives append
-    std::uint64_t end = 0;  // out: the position after it
+    std::uint64_t end = 0;  // out: the position after it, and after what pads the append
   };
 
-  // A new file is begun above `file_bytes_max`.
+  // A file has at most `file_bytes_max` bytes, or one append.
   Wal(Loop& loop, Files& files, Trouble& trouble, std::string folder, LogChain chain,
       std::uint64_t file_bytes_max);
   // Goes on after what `scan` found, in a new file; everything found is synced first.
@@ -70,16 +73,26 @@ class Wal {
   const std::string& folder() const { return folder_; }
   std::uint64_t end() const { return end_; }
 
-  // Hands the records to the kernel, in order. Waits, visibly, while the file system refuses. One call at a
+  // Hands the records to the device, in order. Waits, visibly, while the file system refuses. One call at a
   // time. internal: a sync has failed, nothing may be believed of this log any more.
   Task<Status> append(std::vector<Entry>* entries);
   // Everything below `position` survives a power cut; concurrent callers share a sync.
   Task<Status> sync_through(std::uint64_t position);
   // The store has everything below `position`: files that lie wholly below it go.
   Task<void> trim(std::uint64_t position);
+  // Nothing more will be appended.
+  void finish() { log_files_.finish(); }
 
  private:
+  struct LiveFile {
+    WalFile file;
+    std::uint64_t bytes = 0;  // written ahead; 0: not known
+  };
   Task<Status> begin_file();
+  Task<Status> make_room(std::size_t bytes);
+  bool leaves_file(std::size_t bytes) const;
+  // The records, padded, in `buffer_`; moves `position` and `seed` to their ends.
+  std::size_t encode_records(std::vector<Entry>& entries, std::uint64_t& position, std::uint32_t& seed);
   Task<Status> sync_now();
 
   Loop& loop_;
@@ -87,8 +100,10 @@ class Wal {
   Trouble& trouble_;
   std::string folder_;
   LogChain chain_;
-  std::deque<WalFile> live_;
-  std::shared_ptr<File> file_;
+  WalFiles log_files_;
+  std::deque<LiveFile> live_;  // the last one is written
+  std::shared_ptr<DirectFile> file_;
+  std::shared_ptr<BlockBuffer> buffer_;
   std::uint64_t file_bytes_max_, file_bytes_ = 0;
   std::uint32_t seed_ = 0;
   std::uint64_t end_ = 0, synced_ = 0;

@@ -15,12 +15,14 @@ std::optional<std::uint64_t> number_of(std::string_view name) {
   return std::stoull(std::string(digits));
 }
 
-// Whether a record that is right in itself, anywhere above a break, says that more than the break had been
-// synced.
+// Whether a record that is right in itself, anywhere above a break at `position`, says that more than the
+// break had been synced. Only one that says that it lies where it lies counts: others are of the file's
+// earlier lives, or in the data of a guest.
 bool has_synced_beyond(ByteView rest, std::uint64_t position) {
-  for (std::size_t at = 0; at + wal_record_bytes <= rest.size(); at += 4) {
+  for (std::size_t at = 0; at + wal_record_bytes <= rest.size(); at += wal_record_bytes) {
+    if (!may_lie_at(rest.subspan(at), position + at)) continue;
     auto found = find_record(rest.subspan(at));
-    if (found && found->record.position > position && found->record.synced > position) return true;
+    if (found && found->record.synced > position) return true;
   }
   return false;
 }

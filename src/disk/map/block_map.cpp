@@ -17,7 +17,9 @@ void BlockMap::start_from(CheckpointRoot root) {
 
 void BlockMap::use_root(CheckpointRoot root) {
   root_ = std::move(root);
-  stored_bytes_ = 0;
+  counted_next_object_ = root_.next_object;
+  stored_bytes_ = live_blocks_ = 0;
+  for (const auto& object : root_.objects) live_blocks_ += object.live;
   for (const auto& ref : root_.pages) stored_bytes_ += ref.bytes;
 }
 
@@ -51,15 +53,15 @@ void BlockMap::change_pages(std::uint64_t block, std::uint64_t count, Change cha
 }
 
 ObjectId BlockMap::add_object(const DataObject& object) {
-  root_.objects.push_back({root_.next_object, object, 0, 0});
+  root_.objects.push_back({root_.next_object, object, 0, 0, 0});
   return root_.next_object++;
 }
 
-void BlockMap::complete_object(ObjectId id, std::uint32_t data_offset, std::uint32_t blocks) {
+void BlockMap::complete_object(ObjectId id, ObjectSize size) {
   auto it = std::ranges::lower_bound(root_.objects, id, {}, &MapObject::id);
   CHECK(it != root_.objects.end() && it->id == id);
-  it->object.data_offset = data_offset;
-  it->blocks = blocks;
+  it->object.data_offset = size.data_offset;
+  it->blocks = size.blocks, it->trims = size.trims;
 }
 
 void BlockMap::set(std::uint64_t block, std::span<const std::uint32_t> crcs, ObjectId object,
@@ -82,7 +84,8 @@ Status BlockMap::apply(const ReadSegment& segment) {
     return fail(Code::corrupt, "segment {}/{}/{} writes beyond the end of the disk", h.disk, h.epoch.text(), h.seq);
   }
   auto id = add_object({h.disk, h.epoch, h.seq, segment.data_offset});
-  complete_object(id, segment.data_offset, static_cast<std::uint32_t>(h.crcs.size()));
+  auto trims = std::ranges::count(h.extents, ExtentKind::zeroes, &SegmentExtent::kind);
+  complete_object(id, {segment.data_offset, static_cast<std::uint32_t>(h.crcs.size()), static_cast<std::uint32_t>(trims)});
   for (const auto& e : h.extents) {
     if (e.kind == ExtentKind::zeroes)
       clear(e.block, e.count);
@@ -90,6 +93,74 @@ Status BlockMap::apply(const ReadSegment& segment) {
       set(e.block, std::span(h.crcs).subspan(e.data_block, e.count), id, e.data_block);
   }
   return {};
+}
+
+// ---- cleaning
+
+std::span<const MapObject> BlockMap::counted_objects() const {
+  auto end = std::ranges::lower_bound(root_.objects, counted_next_object_, {}, &MapObject::id);
+  return {root_.objects.begin(), end};
+}
+
+Task<Result<std::uint64_t>> BlockMap::repoint(DataObject cleaned, ObjectSize size, std::vector<Move> moves,
+                                              std::vector<ObjectId> released) {
+  auto id = add_object(cleaned);
+  complete_object(id, size);
+  CHECK(cleaned.seq == cleaned_ + 1);
+  cleaned_ = cleaned.seq;
+  for (auto victim : released) released_[victim] = id;
+  being_filled_.insert(id);
+  std::uint64_t repointed = 0;
+  Status failed;
+  for (std::size_t at = 0; at < moves.size() && failed;) {
+    auto page = static_cast<std::uint32_t>(moves[at].block / blocks_per_page);
+    auto end = at;
+    while (end < moves.size() && moves[end].block / blocks_per_page == page) ++end;
+    auto done = co_await repoint_page(page, id, std::span(moves).subspan(at, end - at));
+    if (done)
+      repointed += *done;
+    else
+      failed = fail(std::move(done).error());
+    at = end;
+  }
+  being_filled_.erase(id);
+  if (!failed) co_return fail(std::move(failed).error());
+  co_return repointed;
+}
+
+// Looking and changing happen between two suspensions.
+Task<Result<std::uint64_t>> BlockMap::repoint_page(std::uint32_t page, ObjectId to, std::span<const Move> moves) {
+  for (;;) {
+    auto place = place_of(page);
+    PageHandle stored;
+    if (place) {
+      stored = cache_->find(place->key);
+      if (!stored) {
+        auto fetched = co_await fetch(*place);
+        if (place_of(page) != place) continue;
+        if (!fetched) co_return fail(std::move(fetched).error());
+        stored = std::move(*fetched);
+      }
+    }
+    std::uint64_t repointed = 0;
+    for (const auto& move : moves) repointed += repoint_now(move, to, stored.get());
+    co_return repointed;
+  }
+}
+
+std::uint64_t BlockMap::repoint_now(const Move& move, ObjectId to, const LoadedPage* stored) {
+  CHECK(move.block / blocks_per_page == (move.block + move.count - 1) / blocks_per_page);
+  std::uint64_t repointed = 0;
+  std::vector<MapPiece> pieces;
+  for (const auto& span : spans(move.block, move.count)) append_pieces(span, stored, pieces);
+  for (const auto& piece : pieces) {
+    auto skip = static_cast<std::uint32_t>(piece.block - move.block);
+    bool is_still_there = piece.object == move.from && piece.data_block == move.from_block + skip;
+    if (!is_still_there) continue;
+    set(piece.block, std::span(move.crcs).subspan(skip, piece.count), to, move.to_block + skip);
+    repointed += piece.count;
+  }
+  return repointed;
 }
 
 // ---- looking
@@ -102,7 +173,8 @@ const MapObject* BlockMap::entry(ObjectId id) const {
 std::optional<DataObject> BlockMap::object(const DataObject& incomplete) const {
   for (auto it = root_.objects.rbegin(); it != root_.objects.rend(); ++it) {
     const auto& object = it->object;
-    if (object.seq == incomplete.seq && object.epoch == incomplete.epoch && object.disk == incomplete.disk)
+    if (object.seq == incomplete.seq && object.kind == incomplete.kind && object.epoch == incomplete.epoch &&
+        object.disk == incomplete.disk)
       return object;
   }
   return std::nullopt;
@@ -135,6 +207,8 @@ Task<Result<std::vector<MapPiece>>> BlockMap::find(std::uint64_t block, std::uin
     for (const auto& place : missing) fetches.push_back(fetch(place));
     auto fetched = co_await when_all(*access_.loop, std::move(fetches));
     for (std::size_t i = 0; i < missing.size(); ++i) {
+      // A checkpoint may have moved the page meanwhile, and its old place may be gone.
+      if (!fetched[i] && place_of(missing[i].page) != missing[i]) continue;
       EBB_CO_TRY(page, std::move(fetched[i]));
       pages[missing[i].page] = {missing[i], std::move(page)};
     }
@@ -250,7 +324,7 @@ Task<Result<PageHandle>> BlockMap::fetch_from_store(PagePlace place) {
   const auto& pack = place.key.pack;
   auto key = map_pack_key(pack.disk, pack.epoch, pack.checkpoint, pack.number);
   auto got = co_await access_.get_range(key, place.key.offset, place.bytes);
-  if (!got) co_return fail(Code::corrupt, "map page {} in {}: {}", place.page, key, got.error().message);
+  if (!got) co_return fail(std::move(got).error().within(fmt::format("map page {}", place.page)));
   auto page = decode_map_page(*got);
   if (!page) co_return fail(std::move(page).error().within(fmt::format("map page {} in {}", place.page, key)));
   if (page->page != place.page || page->disk != pack.disk)

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <unordered_map>
 
 #include "disk/format/segment_types.h"
@@ -35,16 +36,43 @@ class BlockMap final {
 
   // ---- changes; all at once, none suspends ----
   ObjectId add_object(const DataObject& object);
-  // What is known only once the segment's head is made.
-  void complete_object(ObjectId id, std::uint32_t data_offset, std::uint32_t blocks);
+  // What is known only once the object's head is made.
+  struct ObjectSize {
+    std::uint32_t data_offset = 0, blocks = 0, trims = 0;
+  };
+  void complete_object(ObjectId id, ObjectSize size);
   void set(std::uint64_t block, std::span<const std::uint32_t> crcs, ObjectId object, std::uint32_t data_block);
   void clear(std::uint64_t block, std::uint64_t count);
   // Applies what a segment says. corrupt if it lies outside the disk.
   Status apply(const ReadSegment& segment);
+  // Of data, by the last checkpoint's counts.
+  std::uint64_t live_blocks() const { return live_blocks_; }
   // Of all pages of the last checkpoint.
   std::uint64_t stored_bytes() const { return stored_bytes_; }
   // What is held in memory because no checkpoint has it.
   std::size_t changed_bytes() const { return changed_.bytes + (frozen_ ? frozen_->bytes : 0); }
+
+  // ---- cleaning ----
+  // What the last checkpoint counted, of everything that data lies in.
+  std::span<const MapObject> counted_objects() const;
+  const MapObject* entry(ObjectId id) const;
+  // Blocks that are said to lie in `from`, and lie in the new object as well.
+  struct Move {
+    std::uint64_t block = 0;
+    std::uint32_t count = 0;
+    DataObject from;
+    std::uint32_t from_block = 0, to_block = 0;
+    std::vector<std::uint32_t> crcs;
+  };
+  // `cleaned` is in the store and holds what `moves` (by block) say, and the trims of `released`. From here on blocks that the
+  // map still names at their source are named there. Returns how many they were.
+  Task<Result<std::uint64_t>> repoint(DataObject cleaned, ObjectSize size, std::vector<Move> moves,
+                                      std::vector<ObjectId> released);
+  // The trims of these say nothing that newer, committed data does not say.
+  void release(std::span<const ObjectId> ids) {
+    for (auto id : ids) released_[id] = root_.next_object;
+  }
+  bool is_released(ObjectId id) const { return released_.contains(id); }
 
   // ---- looking ----
   // Everything in the range, in order, without gaps, as it is when this ends. corrupt: a page is damaged or gone.
@@ -60,6 +88,7 @@ class BlockMap final {
     std::uint64_t size_bytes = 0;
     LogPoint position;              // the map as it is now holds every write up to it, and none after
     std::vector<LogPoint> lineage;  // all sealed epochs before it
+    std::optional<CheckpointId> reclaimed;  // as HEAD says
   };
   // From here on changes are the next checkpoint's. Only one at a time.
   void freeze();
@@ -101,16 +130,21 @@ class BlockMap final {
   std::optional<PagePlace> place_of(std::uint32_t page) const;
   Task<Result<PageHandle>> fetch(PagePlace place);
   Task<Result<PageHandle>> fetch_from_store(PagePlace place);
-  const MapObject* entry(ObjectId id) const;
+  Task<Result<std::uint64_t>> repoint_page(std::uint32_t page, ObjectId to, std::span<const Move> moves);
+  std::uint64_t repoint_now(const Move& move, ObjectId to, const LoadedPage* stored);
 
   StoreAccess access_;
   std::shared_ptr<PageCache> cache_;
   std::uint64_t blocks_;
   CheckpointRoot root_;  // as HEAD names it, and the objects added since
-  std::uint64_t stored_bytes_ = 0;
+  ObjectId counted_next_object_ = 1;  // what is below stood in the checkpoint
+  std::uint64_t stored_bytes_ = 0, live_blocks_ = 0;
   Changes changed_;
   std::shared_ptr<const Changes> frozen_;
   ObjectId frozen_next_object_ = 0;
+  std::uint64_t cleaned_ = 0, frozen_cleaned_ = 0;        // the last cleaned object of this epoch in the table
+  std::set<ObjectId> being_filled_, frozen_being_filled_;  // cleaned objects that repoint() is at: none is live yet, perhaps
+  std::map<ObjectId, ObjectId> released_;                  // whose trims another object holds now
   std::optional<CheckpointRoot> stored_;  // by store_checkpoint(), not yet adopted
   std::map<PageCache::Key, std::shared_ptr<AsyncMutex>> fetching_;
 };

@@ -60,13 +60,13 @@ struct MapWorld {
       for (std::uint64_t b = 0; b < count; ++b) plain[block + b] = {seq, static_cast<std::uint32_t>(data_block + b), crcs[b]};
       data_block += static_cast<std::uint32_t>(count);
     }
-    map->complete_object(id, 4096, data_block);
+    map->complete_object(id, {4096, data_block, 0});
   }
 
   testing::AssertionResult begin_checkpoint() {
     at_freeze = plain;
     map->freeze();
-    auto stored = *sim::run_in(process, map->store_checkpoint({disk, {1, 1}, ++number, blocks_max * block_bytes, LogPoint{}, {}}));
+    auto stored = *sim::run_in(process, map->store_checkpoint({disk, {1, 1}, ++number, blocks_max * block_bytes, LogPoint{}, {}, {}}));
     if (!stored) return testing::AssertionFailure() << stored.error().message;
     next_checkpoint = *stored;
     return testing::AssertionSuccess();
@@ -130,6 +130,48 @@ TEST(BlockMapTest, IsThatOfAPlainArrayThroughCheckpointsAndRestarts) {
       w.expect_same_everywhere();
       if (::testing::Test::HasFailure()) return;
     }
+  }
+}
+
+// It has no live block yet that this checkpoint counts; the next one will count them.
+TEST(BlockMapTest, ACheckpointFrozenWhileAnObjectIsFilledKeepsTheObject) {
+  MapWorld w(7, 2 * blocks_per_page, 1);
+  w.change(60);
+  ASSERT_TRUE(w.begin_checkpoint());
+  w.adopt();
+  auto pieces = *sim::run_in(w.process, w.map->find(0, 2 * blocks_per_page));
+  ASSERT_TRUE(pieces);
+  std::vector<BlockMap::Move> moves;
+  DataObject cleaned{disk, {1, 1}, 1, 4096, ObjectKind::cleaned};
+  std::uint32_t at = 0;
+  for (auto& piece : *pieces) {
+    if (!piece.object || piece.block / blocks_per_page != (piece.block + piece.count - 1) / blocks_per_page) continue;
+    auto count = static_cast<std::uint32_t>(piece.count);
+    moves.push_back({piece.block, count, *piece.object, piece.data_block, at, piece.crcs});
+    at += count;
+  }
+  ASSERT_FALSE(moves.empty());
+  w.expect_same(blocks_per_page, 100);  // the cache has room for one page: not the first any more
+  std::optional<Result<std::uint64_t>> moved;
+  auto& scope = w.process.make<Scope>(w.process.loop());
+  scope.spawn([](BlockMap* map, DataObject object, std::uint32_t blocks, std::vector<BlockMap::Move> what,
+                 std::optional<Result<std::uint64_t>>* out) -> Task<void> {
+    *out = co_await map->repoint(object, {4096, blocks, 0}, std::move(what), {});
+  }(w.map.get(), cleaned, at, std::move(moves), &moved));
+  ASSERT_TRUE(w.world.loop().run_until([&] { return w.map->object(cleaned).has_value(); }, 1min));
+  ASSERT_FALSE(moved) << "it fetches a page";
+  EXPECT_EQ(w.map->changed_bytes(), 0u) << "the first one";
+  ASSERT_TRUE(w.begin_checkpoint());
+  w.adopt();
+  ASSERT_TRUE(w.world.loop().run_until([&] { return moved.has_value(); }, 1min));
+  ASSERT_TRUE(*moved) << moved->error().message;
+  EXPECT_EQ(**moved, at);
+  for (int round = 0; round < 2; ++round) {
+    auto now = *sim::run_in(w.process, w.map->find(0, 2 * blocks_per_page));
+    ASSERT_TRUE(now) << now.error().message;
+    EXPECT_TRUE(std::ranges::any_of(*now, [&](auto& piece) { return piece.object == cleaned; }));
+    ASSERT_TRUE(w.begin_checkpoint());
+    w.adopt();
   }
 }
 

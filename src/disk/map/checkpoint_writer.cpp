@@ -121,12 +121,17 @@ class BlockMap::CheckpointWriter {
   CheckpointRoot make_root() const {
     const auto& old = map_.root_;
     CheckpointRoot root{plan_.disk, plan_.epoch, plan_.number, plan_.size_bytes, plan_.position, plan_.lineage,
-                        map_.frozen_next_object_, {}, {}, {}};
+                        map_.frozen_next_object_, {}, {}, {}, 0, {}};
+    root.cleaned = map_.frozen_cleaned_;
+    std::vector<Condemned> condemned;
     for (auto object : old.objects) {
       if (object.id >= map_.frozen_next_object_) break;
       auto change = live_change_.find(object.id);
       if (change != live_change_.end()) object.live = static_cast<std::uint32_t>(object.live + change->second);
-      if (object.live > 0) root.objects.push_back(object);
+      if (is_needed(object))
+        root.objects.push_back(object);
+      else if (object.object.disk == plan_.disk)
+        condemned.push_back({kind_of(object.object), object.object.epoch, object.object.seq, 0});
     }
     std::map<PagePack, std::uint32_t> index;
     auto add = [&](std::uint32_t page, const PagePack& pack, std::uint32_t offset, std::uint32_t bytes) {
@@ -144,7 +149,48 @@ class BlockMap::CheckpointWriter {
       if (!pages_.contains(ref.page)) add(ref.page, old.packs[ref.pack], ref.offset, ref.bytes);
     }
     add_made_below(~std::uint64_t{0});
+    condemn_old_map(index, condemned);
+    condemn_what_was_lost(condemned);
+    if (old.disk == plan_.disk) root.condemned = old.condemned;
+    std::erase_if(root.condemned, [&](const auto& group) { return plan_.reclaimed && group.by <= *plan_.reclaimed; });
+    if (!condemned.empty()) root.condemned.push_back({id_of(root), std::move(condemned)});
     return root;
+  }
+
+  static Condemned::Kind kind_of(const DataObject& object) {
+    return object.kind == ObjectKind::cleaned ? Condemned::Kind::cleaned : Condemned::Kind::segment;
+  }
+
+  // By the map, or to make a map again from objects alone: then its trims keep older data from coming back.
+  bool is_needed(const MapObject& object) const {
+    if (object.live > 0 || map_.frozen_being_filled_.contains(object.id)) return true;
+    if (object.trims == 0) return false;
+    auto carrier = map_.released_.find(object.id);
+    return carrier == map_.released_.end() || carrier->second >= map_.frozen_next_object_;
+  }
+
+  // The packs and the root that this checkpoint replaces.
+  void condemn_old_map(const std::map<PagePack, std::uint32_t>& used, std::vector<Condemned>& condemned) const {
+    const auto& old = map_.root_;
+    for (const auto& pack : old.packs)
+      if (pack.disk == plan_.disk && !used.contains(pack))
+        condemned.push_back({Condemned::Kind::pack, pack.epoch, pack.checkpoint, pack.number});
+    if (old.disk == plan_.disk && old.number > 0)
+      condemned.push_back({Condemned::Kind::root, old.epoch, old.number, 0});
+  }
+
+  // The first checkpoint of an epoch: its predecessors may have died over one, or over cleaned objects.
+  void condemn_what_was_lost(std::vector<Condemned>& condemned) const {
+    const auto& old = map_.root_;
+    const bool has_old = old.disk == plan_.disk && old.number > 0;
+    if (has_old && old.epoch == plan_.epoch) return;
+    auto add = [&](DiskEpoch epoch, std::uint64_t checkpoint, std::uint64_t cleaned) {
+      condemned.push_back({Condemned::Kind::lost_checkpoint, epoch, checkpoint, 0});
+      condemned.push_back({Condemned::Kind::lost_cleaned, epoch, cleaned, 0});
+    };
+    if (has_old) add(old.epoch, old.number + 1, old.cleaned + 1);
+    for (const auto& sealed : plan_.lineage)
+      if (!has_old || sealed.epoch > old.epoch) add(sealed.epoch, 1, 1);
   }
 
   BlockMap& map_;
@@ -166,6 +212,8 @@ void BlockMap::freeze() {
   CHECK(!frozen_);
   frozen_ = std::make_shared<const Changes>(std::exchange(changed_, {}));
   frozen_next_object_ = root_.next_object;
+  frozen_cleaned_ = cleaned_;
+  frozen_being_filled_ = being_filled_;
 }
 
 Task<Result<CheckpointRef>> BlockMap::store_checkpoint(CheckpointPlan plan) {
@@ -187,6 +235,7 @@ void BlockMap::adopt() {
   auto added = std::ranges::lower_bound(old.objects, frozen_next_object_, {}, &MapObject::id);
   root_.objects.insert(root_.objects.end(), added, old.objects.end());
   root_.next_object = old.next_object;
+  std::erase_if(released_, [&](const auto& item) { return !entry(item.first); });
   frozen_.reset();
 }
 

@@ -5,7 +5,7 @@
 
 namespace ebb {
 
-Task<Result<std::unique_ptr<ObjectStore>>> open_pool_store(AsioLoop& loop, std::string url) {
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_pool_store(AsioLoop& loop, std::string url) {
   if (url.starts_with("dir:")) co_return co_await open_object_store(loop, std::move(url));
   if (!url.starts_with("s3:"))
     co_return fail_field(

@@ -9,6 +9,6 @@
 namespace ebb {
 
 // Sends nothing to an S3 store yet.
-Task<Result<std::unique_ptr<ObjectStore>>> open_pool_store(AsioLoop& loop, std::string url);
+Task<Result<std::unique_ptr<ReclaimableStore>>> open_pool_store(AsioLoop& loop, std::string url);
 
 }  // namespace ebb

@@ -45,7 +45,7 @@ Error error_of_404(const S3Asked& asked, const S3ErrorBody& body, const std::str
   if (body.code == "NoSuchBucket")
     return {Code::invalid, fmt::format("{}: there is no bucket '{}'", what, asked.bucket), "bucket"};
   bool is_key = body.code == "NoSuchKey";
-  if (is_key && asked.verb == S3Asked::Verb::get) return {Code::not_found, what + ": no such object", {}};
+  if (is_key && asked.verb != S3Asked::Verb::put) return {Code::not_found, what + ": no such object", {}};
   if (is_key && asked.condition == PutCondition::Kind::match)
     return {Code::conflict, what + ": the object does not exist", {}};
   // A proxy or a wrong endpoint may say 404 of anything: that is no word of the store about this object.
@@ -64,7 +64,7 @@ S3ErrorBody read_error_body(std::string_view xml) {
 
 Error error_of(const CurlReply& reply, const S3Asked& asked) {
   auto body = read_error_body(as_text(reply.body));
-  auto what = fmt::format("{} {}", asked.verb == S3Asked::Verb::get ? "get" : "put", asked.key);
+  auto what = fmt::format("{} {}", asked.verb_name(), asked.key);
   auto said = [&] {
     std::string text = fmt::format("{}: status {}", what, reply.status);
     if (!body.code.empty()) text += ", " + body.code;

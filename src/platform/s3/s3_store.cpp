@@ -63,6 +63,7 @@ struct S3Store::Core {
                                         TagQuoting quoting);
   static Task<Result<StoredObject>> get(Self self, std::string key);
   static Task<Result<Bytes>> get_range(Self self, std::string key, std::uint64_t offset, std::size_t length);
+  static Task<Status> remove(Self self, std::string key);
   static Task<Result<TagQuoting>> find_out(Self self);
 
   AsioLoop& loop;
@@ -76,10 +77,24 @@ struct S3Store::Core {
   bool is_closed = false;
 };
 
+namespace {
+std::string_view method_of(S3Asked::Verb verb) {
+  switch (verb) {
+    case S3Asked::Verb::get:
+      return "GET";
+    case S3Asked::Verb::put:
+      return "PUT";
+    case S3Asked::Verb::remove:
+      return "DELETE";
+  }
+  return "";
+}
+}  // namespace
+
 CurlRequest S3Store::Core::sign(const S3Request& request, const S3Keys& keys, std::string hash) {
   auto now = loop.wall_now();
   RequestToSign to_sign;
-  to_sign.method = request.asked.verb == S3Asked::Verb::get ? "GET" : "PUT";
+  to_sign.method = method_of(request.asked.verb);
   to_sign.path = url.path_of(request.asked.key);
   to_sign.headers = request.headers;  // conditions and ranges are signed too: nobody on the way may drop them
   to_sign.headers.emplace_back("host", url.request_host());
@@ -211,6 +226,17 @@ Task<Result<Bytes>> S3Store::Core::get_range(Self self, std::string key, std::ui
   co_return std::move(body);
 }
 
+// May be repeated: keys of what is removed are never used again.
+Task<Status> S3Store::Core::remove(Self self, std::string key) {
+  EBB_CO_CHECKED(check_object_key(key));
+  auto request = self->request_of(S3Asked::Verb::remove, key);
+  EBB_CO_TRY(reply, co_await with_retries(self, request));
+  if (reply.status == 204 || reply.status == 200) co_return Status{};
+  auto failed = error_of(reply, request.asked);
+  if (failed.code == Code::not_found) co_return Status{};
+  co_return fail(std::move(failed));
+}
+
 Task<Result<TagQuoting>> S3Store::Core::find_out(Self self) {
   auto guard = co_await self->finding_out.lock();
   if (self->quoting != TagQuoting::unknown) co_return self->quoting;  // somebody found out meanwhile
@@ -262,6 +288,7 @@ Task<Result<StoredObject>> S3Store::get(std::string key) { return Core::get(core
 Task<Result<Bytes>> S3Store::get_range(std::string key, std::uint64_t offset, std::size_t length) {
   return Core::get_range(core_, std::move(key), offset, length);
 }
+Task<Status> S3Store::remove(std::string key) { return Core::remove(core_, std::move(key)); }
 Task<Result<TagQuoting>> S3Store::find_out_quoting() { return Core::find_out(core_); }
 TagQuoting S3Store::quoting() const { return core_->quoting; }
 void S3Store::set_quoting(TagQuoting quoting) { core_->quoting = quoting; }

@@ -22,7 +22,7 @@ struct S3Limits {
 // one).
 enum class TagQuoting { unknown, quoted, bare };
 
-class S3Store final : public ObjectStore {
+class S3Store final : public ReclaimableStore {
  public:
   S3Store(AsioLoop& loop, S3Url url, Variables variables, S3Limits limits = {});
   S3Store(const S3Store&) = delete;
@@ -33,6 +33,8 @@ class S3Store final : public ObjectStore {
   Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override;
   Task<Result<StoredObject>> get(std::string key) override;
   Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) override;
+
+  Task<Status> remove(std::string key) override;
 
   // Tries it with a key of its own, probe/<nonce>/quoting. invalid: the store takes neither form.
   Task<Result<TagQuoting>> find_out_quoting();

@@ -1,0 +1,289 @@
+#include "disk/cleaning/cleaner.h"
+#include "disk/cleaning/reclaim.h"
+#include "disk/keys.h"
+#include "disk/scrub.h"
+#include "disk/testing/disk_world.h"
+
+namespace ebb::disk {
+namespace {
+using namespace testing;
+
+class CleaningTest : public ::testing::Test {
+ protected:
+  void start(std::uint64_t seed = 1, std::uint64_t size = 1500) {
+    random_ = Random(seed), blocks_ = size;
+    ASSERT_TRUE(w_.create_disk(DiskClass::remote, disk_id, blocks_));
+    ASSERT_TRUE(w_.boot(a_));
+    ASSERT_TRUE(w_.open(a_, 1));
+    model_.assign(blocks_, 0);
+  }
+  void TearDown() override {
+    for (const auto& violation : w_.world.violations()) ADD_FAILURE() << violation;
+  }
+  void write(std::uint64_t block, std::uint64_t count, Stamp stamp) {
+    Bytes data;
+    for (auto b = block; b < block + count; ++b) append(data, stamped(stamp, b)), model_[b] = stamp;
+    ASSERT_TRUE(w_.io(a_, [&](BlockDevice& d) { return d.write(block * block_bytes, data); }));
+  }
+  void trim(std::uint64_t block, std::uint64_t count) {
+    for (auto b = block; b < block + count; ++b) model_[b] = 0;
+    ASSERT_TRUE(w_.io(a_, [=](BlockDevice& d) { return d.trim(block * block_bytes, count * block_bytes); }));
+  }
+  void write_all() {
+    for (std::uint64_t b = 0; b < blocks_; b += 12) write(b, std::min<std::uint64_t>(12, blocks_ - b), ++stamp_);
+  }
+  void overwrite(int times) {
+    for (int i = 0; i < times; ++i) write(random_.below(blocks_), 1, ++stamp_);
+  }
+  // In a process of its own, as the control plane does it.
+  Result<Reclaimed> reclaim_now(DiskId id = disk_id) {
+    return apart<Reclaimed>([&](StoreAccess access, ObjectRemover* remover) { return reclaim(access, remover, id); });
+  }
+  Result<ScrubReport> scrub_now() {
+    return apart<ScrubReport>([](StoreAccess access, ObjectRemover*) { return scrub(access, disk_id); });
+  }
+  template <class T>
+  Result<T> apart(std::function<Task<Result<T>>(StoreAccess, ObjectRemover*)> task) {
+    auto& process = w_.world.start_process("control", "apart");
+    auto& client = process.make<sim::SimStoreClient>(process, w_.store);
+    auto& trouble = process.make<Trouble>(process.loop());
+    auto done = sim::run_in(process, task({&process.loop(), &client, &trouble}, &client));
+    process.kill();
+    return done ? std::move(*done) : fail(Code::internal, "did not end");
+  }
+  // Of data: with segments as small as here, heads would count for too much.
+  std::size_t stored_bytes() const {
+    std::size_t bytes = 0;
+    for (const auto& key : w_.store.keys("s/")) bytes += w_.store.peek(key)->body.size() - *log_object_head_bytes(w_.store.peek(key)->body);
+    for (const auto& key : w_.store.keys("g/")) bytes += w_.store.peek(key)->body.size() - *cleaned_head_bytes(w_.store.peek(key)->body);
+    return bytes;
+  }
+  std::size_t live_bytes() const {
+    return static_cast<std::size_t>(std::ranges::count_if(model_, [](Stamp s) { return s != 0; })) * block_bytes;
+  }
+  Head head() { return decode_head(w_.store.peek(head_key(disk_id))->body, disk_id).value(); }
+  CheckpointRoot root() {
+    auto c = *head().checkpoint;
+    return decode_checkpoint_root(w_.store.peek(checkpoint_root_key(c.disk, c.epoch, c.number))->body).value();
+  }
+  void expect_content() {
+    auto content = w_.read_offline();
+    ASSERT_TRUE(content) << content.error().message;
+    EXPECT_EQ(*content, model_);
+    auto scrubbed = scrub_now();
+    ASSERT_TRUE(scrubbed) << scrubbed.error().message;
+    EXPECT_TRUE(scrubbed->bad.empty()) << scrubbed->bad[0].block << ": " << scrubbed->bad[0].what;
+    EXPECT_EQ(scrubbed->live_bytes, live_bytes());
+  }
+
+  DiskWorld w_;
+  SimWorker a_{"worker-a"};
+  Random random_{1};
+  std::uint64_t blocks_ = 0;
+  Content model_;
+  Stamp stamp_ = 0;
+};
+
+TEST_F(CleaningTest, SpaceIsAtMost135PercentOfLiveDataUnderRandomOverwrite) {
+  start(1, 6000);
+  write_all();
+  std::size_t worst = 0;
+  for (int round = 0; round < 400; ++round) {
+    overwrite(60);
+    ASSERT_TRUE(w_.flush(a_));
+    w_.run_for(1s);
+    ASSERT_TRUE(reclaim_now());
+    if (round >= 100) worst = std::max(worst, stored_bytes());
+  }
+  EXPECT_GT(w_.store.keys("g/").size(), 0u);
+  EXPECT_LE(static_cast<double>(worst) / static_cast<double>(live_bytes()), 1.35);
+  expect_content();
+}
+
+TEST_F(CleaningTest, TrimsAreKeptWhileOlderDataLiesAbout) {
+  for (std::uint64_t seed : {1, 2, 3, 4, 5}) {
+    SCOPED_TRACE(seed);
+    w_.~DiskWorld();
+    new (&w_) DiskWorld(seed);
+    a_ = SimWorker{"worker-a"};
+    start(seed);
+    write_all();
+    for (int round = 0; round < 40; ++round) {
+      overwrite(40);
+      auto block = random_.below(blocks_ - 40);
+      trim(block, 1 + random_.below(40));
+      if (round % 4 == 0) ASSERT_TRUE(reclaim_now());
+      if (round % 10 != 9) continue;
+      ASSERT_TRUE(w_.flush(a_));
+      expect_content();
+    }
+    w_.run_for(20s);
+    ASSERT_TRUE(w_.seal(a_, 1));
+    ASSERT_TRUE(reclaim_now());
+    expect_content();
+  }
+}
+
+TEST_F(CleaningTest, ASegmentOfNothingButTrimsStays) {
+  start();
+  write_all();
+  ASSERT_TRUE(w_.flush(a_));
+  trim(30, 3);  // within a write whose other blocks live on
+  ASSERT_TRUE(w_.flush(a_));
+  for (std::uint64_t b = 600; b < 1200; ++b) write(b, 1, ++stamp_);  // and a checkpoint, or several
+  ASSERT_TRUE(w_.flush(a_));
+  w_.run_for(20s);
+  ASSERT_TRUE(reclaim_now());
+  ASSERT_GT(head().checkpoint->position.seq, 50u);
+  expect_content();
+}
+
+TEST_F(CleaningTest, AnIdleDiskGivesBackWhatCleaningGained) {
+  start();
+  write_all();
+  overwrite(900);
+  ASSERT_TRUE(w_.flush(a_));
+  w_.run_for(60s);
+  ASSERT_TRUE(reclaim_now());
+  w_.run_for(60s);
+  EXPECT_LE(static_cast<double>(stored_bytes()) / static_cast<double>(live_bytes()), 1.6);
+  expect_content();
+}
+
+TEST_F(CleaningTest, WhatANamedRootHoldsIsNotReclaimed) {
+  start();
+  write_all();
+  ASSERT_TRUE(w_.flush(a_));
+  w_.run_for(10s);
+  auto before = root();
+  NamedRoot named{"kept", before.size_bytes, *head().checkpoint};
+  ASSERT_TRUE(apart<HeadAt>([&](StoreAccess access, ObjectRemover*) -> Task<Result<HeadAt>> {
+    return [](StoreAccess store, NamedRoot kept) -> Task<Result<HeadAt>> {
+      EBB_CO_TRY(at, co_await read_head(store, disk_id));
+      auto page = co_await store_roots(store, disk_id, {{kept}, {}});
+      co_return co_await change_head(store, at, [page](const Head& h) -> Result<Head> {
+        Head next = h;
+        next.roots = page;
+        return next;
+      });
+    }(access, named);
+  }));
+  for (int i = 0; i < 10; ++i) {
+    overwrite(600);
+    ASSERT_TRUE(w_.flush(a_));
+    w_.run_for(2s);
+    ASSERT_TRUE(reclaim_now());
+  }
+  for (const auto& o : before.objects) EXPECT_TRUE(w_.store.peek(data_object_key(o.object))) << text_of(o.object);
+  for (const auto& p : before.packs) EXPECT_TRUE(w_.store.peek(map_pack_key(p.disk, p.epoch, p.checkpoint, p.number)));
+  EXPECT_TRUE(w_.store.peek(checkpoint_root_key(disk_id, before.epoch, before.number)));
+  expect_content();
+}
+
+TEST_F(CleaningTest, ReclaimRemovesNothingWhenARootCannotBeRead) {
+  start();
+  write_all();
+  overwrite(900);
+  ASSERT_TRUE(w_.flush(a_));
+  w_.run_for(10s);
+  auto damaged = head();
+  damaged.roots = RootsRef{"nowhere", 10, 1};
+  ASSERT_TRUE(apart<HeadAt>([&](StoreAccess access, ObjectRemover*) -> Task<Result<HeadAt>> {
+    return [](StoreAccess store, Head head) -> Task<Result<HeadAt>> {
+      EBB_CO_TRY(at, co_await read_head(store, disk_id));
+      co_return co_await change_head(store, at, [head](const Head& h) -> Result<Head> {
+        Head next = h;
+        next.roots = head.roots;
+        return next;
+      });
+    }(access, damaged);
+  }));
+  auto removed = w_.store.removals_applied();
+  EXPECT_FALSE(reclaim_now());
+  EXPECT_EQ(w_.store.removals_applied(), removed);
+}
+
+TEST_F(CleaningTest, OfADeletedDiskOnlyTombstoneAndFencesStay) {
+  start();
+  write_all();
+  overwrite(300);
+  ASSERT_TRUE(w_.flush(a_));
+  ASSERT_TRUE(w_.admin<Status>([](PoolAdmin& p) { return p.delete_disk(disk_id); }));
+  auto ends = head().lineage;
+  auto done = reclaim_now();
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_TRUE(done->is_disk_gone);
+  ASSERT_FALSE(ends.empty());
+  for (const auto& end : ends) EXPECT_TRUE(w_.store.peek(segment_key(disk_id, end.epoch, end.seq + 1))) << "the fence that decides";
+  EXPECT_GT(done->objects, 0u);
+  for (auto kind : {"g/", "m/"}) EXPECT_TRUE(w_.store.keys(kind).empty()) << w_.store.keys(kind)[0];
+  for (const auto& key : w_.store.keys("s/")) EXPECT_TRUE(as_text(w_.store.peek(key)->body).starts_with("EBBFENC")) << key;
+  EXPECT_EQ(head().state, HeadState::deleted);
+  EXPECT_TRUE(reclaim_now()) << "again";
+}
+
+TEST_F(CleaningTest, WhatACrashLeftIsReclaimedUnderTheNextEpoch) {
+  start();
+  write_all();
+  ASSERT_TRUE(w_.flush(a_));
+  w_.run_for(5s);
+  // Dies between the objects of a checkpoint and HEAD, several times.
+  for (Epoch epoch = 2; epoch < 6; ++epoch) {
+    w_.world.crash_points().arm(
+        [](const sim::CrashPoint& at) { return at.process.host() == "worker-a" && at.subject.ends_with("/root"); }, 0);
+    for (int i = 0; i < 600 && a_.process->is_alive(); ++i) {
+      auto block = random_.below(blocks_);
+      auto data = stamped(++stamp_, block);
+      if (w_.io(a_, [&](BlockDevice& d) { return d.write(block * block_bytes, data); })) model_[block] = stamp_;
+    }
+    w_.world.crash_points().disarm();
+    ASSERT_FALSE(a_.process->is_alive());
+    ASSERT_TRUE(w_.boot(a_));
+    ASSERT_TRUE(w_.open(a_, epoch, true));
+    overwrite(200);
+    ASSERT_TRUE(w_.flush(a_));
+    w_.run_for(5s);
+    ASSERT_TRUE(reclaim_now());
+  }
+  ASSERT_TRUE(w_.seal(a_, 5));
+  ASSERT_TRUE(reclaim_now());
+  std::set<std::string> needed;
+  auto last = root();
+  for (const auto& p : last.packs) needed.insert(map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));
+  needed.insert(checkpoint_root_key(disk_id, last.epoch, last.number));
+  for (const auto& key : w_.store.keys("m/")) EXPECT_TRUE(needed.contains(key)) << "left behind: " << key;
+  auto content = w_.read_offline();
+  ASSERT_TRUE(content) << content.error().message;
+}
+
+TEST_F(CleaningTest, ScrubNamesEachBadExtent) {
+  start();
+  write_all();
+  overwrite(300);
+  ASSERT_TRUE(w_.seal(a_, 1));
+  auto good = scrub_now();
+  ASSERT_TRUE(good && good->bad.empty());
+  EXPECT_EQ(good->live_bytes, blocks_ * block_bytes);
+  // One byte of one live block.
+  auto& process = w_.world.start_process("vandal", "vandal");
+  auto& client = process.make<sim::SimStoreClient>(process, w_.store);
+  auto victim = root().objects.back().object;
+  auto key = data_object_key(victim);
+  Bytes body = w_.store.peek(key)->body;
+  body[victim.data_offset + 10] ^= std::byte{1};
+  ASSERT_TRUE(*sim::run_in(process, client.remove(key)));
+  ASSERT_TRUE(*sim::run_in(process, client.put(key, std::make_shared<const Bytes>(body), PutCondition::always())));
+  auto damaged = scrub_now();
+  ASSERT_TRUE(damaged) << damaged.error().message;
+  ASSERT_EQ(damaged->bad.size(), 1u);
+  EXPECT_EQ(damaged->bad[0].count, 1u);
+  EXPECT_TRUE(damaged->bad[0].what.contains(text_of(victim))) << damaged->bad[0].what;
+  ASSERT_TRUE(*sim::run_in(process, client.remove(key)));
+  auto lost = scrub_now();
+  ASSERT_TRUE(lost) << lost.error().message;
+  ASSERT_GE(lost->bad_extents, 1u);
+  EXPECT_TRUE(lost->bad[0].what.contains("is not there")) << lost->bad[0].what;
+}
+
+}  // namespace
+}  // namespace ebb::disk

@@ -1,0 +1,189 @@
+#include "disk/cleaning/reclaim.h"
+
+#include <set>
+
+#include "disk/attach/load_map.h"
+#include "disk/keys.h"
+#include "disk/log_objects.h"
+#include "env/scope.h"
+
+namespace ebb::disk {
+namespace {
+
+constexpr std::size_t parallel_max = 16;
+// What a crash has left is looked for until so many in a row are not there: more than any writer puts out of order.
+constexpr std::uint64_t misses_max = 16;
+
+class Reclaim {
+ public:
+  Reclaim(StoreAccess access, ObjectRemover& remover, HeadAt head) : access_(access), remover_(remover), head_(std::move(head)) {}
+
+  Task<Result<Reclaimed>> run() {
+    const auto& head = head_.head;
+    const bool is_ending = head.state == HeadState::deleted && !head.roots;
+    if (!is_ending && has_been_done(head)) co_return result_;
+    EBB_CO_CHECKED(co_await read_roots_of_head());
+    if (is_ending) EBB_CO_CHECKED(co_await end_disk());
+    if (checkpoint_ && checkpoint_->disk == head.disk) co_await condemn(*checkpoint_, head.reclaimed);
+    EBB_CO_CHECKED(co_await remove_all());
+    EBB_CO_CHECKED(co_await say_so(is_ending));
+    result_.is_disk_gone = is_ending;
+    co_return result_;
+  }
+
+ private:
+  static bool has_been_done(const Head& head) {
+    if (!head.checkpoint || head.checkpoint->disk != head.disk) return true;
+    return head.reclaimed && *head.reclaimed >= CheckpointId{head.checkpoint->epoch, head.checkpoint->number};
+  }
+  const DiskId& disk() const { return head_.head.disk; }
+
+  Task<Status> read_roots_of_head() {
+    const auto& head = head_.head;
+    if (head.checkpoint) {
+      EBB_CO_TRY(root, co_await read_checkpoint_root(access_, *head.checkpoint, nullptr));
+      checkpoint_ = std::move(root);
+    }
+    if (checkpoint_ && head.state != HeadState::deleted) keep(*checkpoint_);
+    EBB_CO_TRY(page, co_await read_roots(access_, head));
+    for (const auto& named : page.roots) {
+      EBB_CO_TRY(root, co_await read_checkpoint_root(access_, named.checkpoint, nullptr));
+      keep(root);
+    }
+    co_return Status{};
+  }
+
+  void keep(const CheckpointRoot& root) {
+    for (const auto& key : keys_of(root)) kept_.insert(key);
+  }
+
+  // Of what belongs to this disk, everything that the root names, and itself.
+  std::vector<std::string> keys_of(const CheckpointRoot& root) const {
+    std::vector<std::string> keys;
+    for (const auto& o : root.objects)
+      if (o.object.disk == disk()) keys.push_back(data_object_key(o.object));
+    for (const auto& pack : root.packs)
+      if (pack.disk == disk()) keys.push_back(map_pack_key(pack.disk, pack.epoch, pack.checkpoint, pack.number));
+    if (root.disk == disk()) keys.push_back(checkpoint_root_key(disk(), root.epoch, root.number));
+    return keys;
+  }
+
+  Task<void> condemn(CheckpointRoot root, std::optional<CheckpointId> reclaimed) {
+    for (const auto& group : root.condemned) {
+      if (reclaimed && group.by <= *reclaimed) continue;
+      for (const auto& condemned : group.objects) co_await condemn(condemned);
+    }
+  }
+
+  Task<void> condemn(Condemned c) {
+    switch (c.kind) {
+      case Condemned::Kind::segment:
+        doom(segment_key(disk(), c.epoch, c.number));
+        break;
+      case Condemned::Kind::cleaned:
+        doom(cleaned_key(disk(), c.epoch, c.number));
+        break;
+      case Condemned::Kind::pack:
+        doom(map_pack_key(disk(), c.epoch, c.number, c.pack));
+        break;
+      case Condemned::Kind::root:
+        doom(checkpoint_root_key(disk(), c.epoch, c.number));
+        break;
+      case Condemned::Kind::lost_checkpoint:
+        doom(checkpoint_root_key(disk(), c.epoch, c.number));
+        co_await doom_run(1, [this, c](std::uint64_t n) {
+          return map_pack_key(disk(), c.epoch, c.number, static_cast<std::uint32_t>(n));
+        });
+        break;
+      case Condemned::Kind::lost_cleaned:
+        co_await doom_run(c.number, [this, c](std::uint64_t n) { return cleaned_key(disk(), c.epoch, n); });
+        break;
+    }
+  }
+
+  // Keys that follow each other, until none is there any more.
+  Task<void> doom_run(std::uint64_t from, std::function<std::string(std::uint64_t)> key_of) {
+    for (std::uint64_t n = from, misses = 0; misses < misses_max; ++n) {
+      auto there = co_await access_.get_range(key_of(n), 0, 1);
+      misses = there ? 0 : misses + 1;
+      if (there) doom(key_of(n));
+    }
+  }
+
+  void doom(std::string key) {
+    if (kept_.contains(key))
+      ++result_.held;
+    else
+      doomed_.insert(std::move(key));
+  }
+
+  // A tombstone that no named root leans on: all of it. Its fences stay for ever: they hold off late writers.
+  Task<Status> end_disk() {
+    const auto& head = head_.head;
+    LogPoint from;
+    if (checkpoint_) {
+      for (auto& key : keys_of(*checkpoint_)) doom(std::move(key));
+      if (checkpoint_->disk == disk()) {
+        from = checkpoint_->position;
+        co_await condemn({Condemned::Kind::lost_checkpoint, checkpoint_->epoch, checkpoint_->number + 1, 0});
+        co_await condemn({Condemned::Kind::lost_cleaned, checkpoint_->epoch, checkpoint_->cleaned + 1, 0});
+      }
+    }
+    for (const auto& end : head.lineage) {
+      for (auto seq = end.epoch == from.epoch ? from.seq + 1 : 1; seq <= end.seq; ++seq)
+        doom(segment_key(disk(), end.epoch, seq));
+      if (checkpoint_ && checkpoint_->disk == disk() && end.epoch <= checkpoint_->epoch) continue;
+      co_await condemn({Condemned::Kind::lost_checkpoint, end.epoch, 1, 0});
+      co_await condemn({Condemned::Kind::lost_cleaned, end.epoch, 1, 0});
+    }
+    co_return Status{};
+  }
+
+  Task<Status> remove_all() {
+    std::vector<std::string> keys(doomed_.begin(), doomed_.end());
+    for (std::size_t at = 0; at < keys.size(); at += parallel_max) {
+      std::vector<Task<Status>> removals;
+      for (auto i = at; i < std::min(keys.size(), at + parallel_max); ++i) removals.push_back(remover_.remove(keys[i]));
+      for (auto& removed : co_await when_all(*access_.loop, std::move(removals))) EBB_CO_CHECKED(std::move(removed));
+      result_.objects += std::min(keys.size() - at, parallel_max);
+    }
+    co_return Status{};
+  }
+
+  // The next checkpoint need not name them again.
+  Task<Status> say_so(bool is_ending) {
+    std::optional<CheckpointId> upto;
+    if (checkpoint_ && checkpoint_->disk == disk()) upto = id_of(*checkpoint_);
+    bool is_news = is_ending ? checkpoint_ || !head_.head.lineage.empty() : upto.has_value();
+    if (!is_news) co_return Status{};
+    auto changed = co_await change_head(access_, head_, [upto, is_ending](const Head& head) -> Result<Head> {
+      Head next = head;
+      if (is_ending) {
+        if (head.state != HeadState::deleted || head.roots) return fail(Code::conflict, "changed by somebody else");
+        next.checkpoint.reset(), next.lineage.clear(), next.reclaimed.reset();
+        return next;
+      }
+      if (upto && (!head.reclaimed || *head.reclaimed < *upto)) next.reclaimed = upto;
+      return next;
+    });
+    if (!changed) co_return fail(std::move(changed).error());
+    co_return Status{};
+  }
+
+  StoreAccess access_;
+  ObjectRemover& remover_;
+  HeadAt head_;
+  std::optional<CheckpointRoot> checkpoint_;
+  std::set<std::string> kept_, doomed_;
+  Reclaimed result_;
+};
+
+}  // namespace
+
+Task<Result<Reclaimed>> reclaim(StoreAccess access, ObjectRemover* remover, DiskId disk) {
+  EBB_CO_TRY(head, co_await read_head(access, std::move(disk)));
+  Reclaim work(access, *remover, std::move(head));
+  co_return co_await work.run();
+}
+
+}  // namespace ebb::disk
