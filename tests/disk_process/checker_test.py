@@ -64,12 +64,13 @@ def promises_follow_class_and_bound():
 
 
 def records_of(data, magic=b"EWR1"):
-    """(where it is, its synced position, its end as a position of the log, its bytes)"""
+    """(where it is, its synced position, its end as a position of the log, its bytes) of each that holds data: not of padding"""
     at, found = BLOCK, []
     while data[at:at + 4] == magic:
         position, synced = (int.from_bytes(data[at + i:at + i + 8], "little") for i in (16, 24))
         length = 64 + int.from_bytes(data[at + 52:at + 56], "little")
-        found.append((at, synced, position + length, length))
+        if data[at + 12:at + 16] == bytes(4):
+            found.append((at, synced, position + length, length))
         at += length
     return found
 

@@ -11,8 +11,8 @@ import time
 from mounted_disk import BlockDevice, require, run
 from rig import MIB, Rig, arguments, check
 
-args = arguments(__doc__, rounds=1, only="")
 require("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "mkfs.btrfs", "btrfs")
+args = arguments(__doc__, rounds=1, only="")
 
 MAKE = {"ext4": ["mkfs.ext4", "-q", "-F", "-b", "4096"], "xfs": ["mkfs.xfs", "-q", "-f", "-s", "size=4096"], "btrfs": ["mkfs.btrfs", "-q", "-f"]}
 CHECK = {"ext4": ["e2fsck", "-fn"], "xfs": ["xfs_repair", "-n"], "btrfs": ["btrfs", "check", "--readonly"]}

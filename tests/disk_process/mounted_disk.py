@@ -4,6 +4,7 @@ that come at once: it reads the next request into the buffer of the one that it 
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -19,6 +20,19 @@ def require(*tools):
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse") or not os.path.exists("/dev/loop-control"):
         print("skipped: mounting needs root, /dev/fuse and /dev/loop-control", flush=True)
         sys.exit(SKIPPED)
+    mount_by_ourselves()
+
+
+def mount_by_ourselves():
+    """In a mount namespace of our own: what we mount goes with us, even if we are killed, and what somebody else left behind, a
+    mount whose server is dead for example, at which mkfs.btrfs gives up, is taken out of our sight, not of theirs."""
+    if "EBB_OWN_MOUNTS" not in os.environ:
+        words = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
+        os.execvpe(words[0], words, os.environ | {"EBB_OWN_MOUNTS": "1"})
+    with open("/proc/self/mounts") as mounts:
+        left = [folder for _, folder, *_ in map(str.split, mounts) if os.path.basename(os.path.dirname(folder)).startswith("ebb-disk-")]
+    for folder in reversed(left):
+        run("umount", "--lazy", folder)
 
 
 def run(*words, codes=(0,), limit_s=120):
@@ -27,10 +41,20 @@ def run(*words, codes=(0,), limit_s=120):
     return done.stdout
 
 
+def accepts(path):
+    """A socket file is there before anybody listens on it."""
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.connect(str(path))
+            return True
+        except OSError:
+            return False
+
+
 class BlockDevice:
     """A loop device whose blocks are the disk's."""
 
-    def __init__(self, rig, disk, socket, reconnect_s=120):
+    def __init__(self, rig, disk, socket_path, reconnect_s=120):
         self.rig, self.file = rig, rig.root / f"{disk.name}.fuse"
         self.file.touch()
         self.loop, self.mounted, self.fuse = None, None, None
@@ -38,9 +62,9 @@ class BlockDevice:
         socket_here.unlink(missing_ok=True)
         self.client = rig.run(
             ["qemu-nbd", "--persistent", "--shared=8", "--cache=none", "--discard=unmap", "--socket", socket_here, "--image-opts",
-             f"driver=nbd,server.type=unix,server.path={socket},export={disk.name},reconnect-delay={reconnect_s}"], "client.log")
+             f"driver=nbd,server.type=unix,server.path={socket_path},export={disk.name},reconnect-delay={reconnect_s}"], "client.log")
         rig.at_end(self.pull)
-        wait_until(lambda: socket_here.exists() or self.client.poll() is not None, 20, "qemu-nbd listens")
+        wait_until(lambda: accepts(socket_here) or self.client.poll() is not None, 20, "qemu-nbd listens")
         self.fuse = rig.run(["nbdfuse", self.file, f"nbd+unix:///?socket={socket_here}"], "client.log")
         wait_until(lambda: os.stat(self.file).st_size == disk.size or self.fuse.poll() is not None, 20, "the disk is a file")
         check(self.fuse.poll() is None, f"nbdfuse: {(rig.root / 'client.log').read_text()}")

@@ -12,8 +12,8 @@ import zlib
 from mounted_disk import BlockDevice, require, run
 from rig import MIB, Rig, arguments, check, wait_until
 
-args = arguments(__doc__, kills=8, disk_class="local")
 require("mkfs.ext4", "e2fsck")
+args = arguments(__doc__, kills=8, disk_class="local")
 
 # A rollback journal is gone for certain only when its folder is synced: EXTRA.
 MODES = {"wal": "FULL", "delete": "EXTRA"}
