@@ -73,7 +73,7 @@ class Diskd:
         self.config = self.root / "diskd.toml"
         self.config.write_text(
             f'worker = "{name}"\nstate_dir = "{self.state}"\nrun_dir = "{self.root}/run"\nlisten = "unix:{self.root}/sock"\n'
-            f'vm_user = "root"\nsettle = "{settle}"\nlog_level = "info"\n[pools.main]\nurl = "{rig.pool}"\n')
+            f'vm_user = "root"\nsettle = "{settle}"\nlog_level = "info"\ncache_memory = "8MiB"\ncache_disk = "64MiB"\n[pools.main]\nurl = "{rig.pool}"\n')
         self.log = self.root / "diskd.log"
         self.program = Program([rig.bin / "ebb-diskd", "--config", self.config], self.log)
 

@@ -41,22 +41,77 @@ TEST(PieceCache, WhenTheOneWhoFetchesIsGoneAnotherGoesOn) {
   EXPECT_EQ(w.store->gets, 2u);
 }
 
-TEST(PieceCache, AnObjectThatIsGoneIsDamageToAllWhoWait) {
+TEST(PieceCache, WhenTheOneWhoReadsOurDiskIsGoneAnotherGoesOn) {
+  CacheWorld w;
+  w.boot(256 * KiB, 8 * MiB);
+  for (std::uint32_t piece = 0; piece < 40; ++piece) ASSERT_TRUE(w.is_right(1, piece));
+  w.run_for(1s);
+  auto gets = w.store->gets;
+  for (std::uint32_t piece = 0; piece < 20; ++piece) {
+    Scope first(w.process->loop()), second(w.process->loop());
+    auto read = [](CacheWorld* world, std::uint32_t at, bool* ok) -> Task<void> {
+      auto got = co_await world->cache->read(world->access(), {object_at(1), at, at + 1}, ReadFor::use);
+      *ok = got && *got->at(0) == piece_of(1, at);
+    };
+    bool a = false, b = false;
+    first.spawn(read(&w, piece, &a));
+    second.spawn(read(&w, piece, &b));
+    w.run_for(10us * piece);
+    first.cancel();
+    w.run_for(1s);
+    EXPECT_TRUE(b);
+  }
+  EXPECT_EQ(w.store->gets, gets);
+}
+
+TEST(PieceCache, AnErrorIsToldToAllWhoWaitAndIsNotKept) {
   CacheWorld w;
   w.boot(8 * MiB, 0);
   w.store->is_gone = true;
   Scope readers(w.process->loop());
-  int corrupt = 0;
+  int gone = 0;
   for (int i = 0; i < 5; ++i) {
     readers.spawn([](CacheWorld* world, int* count) -> Task<void> {
       auto got = co_await world->cache->read(world->access(), {object_at(1), 0, 1}, ReadFor::use);
-      *count += !got && got.error().code == Code::corrupt;
-    }(&w, &corrupt));
+      *count += !got && got.error().code == Code::not_found;  // the map may know another place by now
+    }(&w, &gone));
   }
   w.run_for(1s);
-  EXPECT_EQ(corrupt, 5);
+  EXPECT_EQ(gone, 5);
   w.store->is_gone = false;
-  EXPECT_TRUE(w.is_right(1, 0)) << "an error is not kept";
+  EXPECT_TRUE(w.is_right(1, 0));
+}
+
+// Its object was reclaimed: no map names it any more, but whoever looked before may come.
+TEST(PieceCache, WhatWasReclaimedIsRightWhereItIsCachedAndElseGone) {
+  CacheWorld w;
+  w.boot(256 * KiB, 8 * MiB);
+  for (std::uint32_t piece = 0; piece < 40; ++piece) ASSERT_TRUE(w.is_right(1, piece));
+  w.run_for(1s);
+  w.store->is_gone = true;
+  for (std::uint32_t piece = 0; piece < 40; ++piece) EXPECT_TRUE(w.is_right(1, piece));
+  auto half = w.read(1, 30, 50);
+  ASSERT_FALSE(half);
+  EXPECT_EQ(half.error().code, Code::not_found);
+  auto refreshed = w.read(1, 5, 6, ReadFor::refresh);
+  ASSERT_FALSE(refreshed);
+  EXPECT_EQ(refreshed.error().code, Code::not_found);
+  EXPECT_FALSE(w.read(1, 5, 6)) << "what was refused is not kept";
+  EXPECT_TRUE(w.is_right(1, 6));
+}
+
+// Slots of what was reclaimed are taken by what is in use.
+TEST(PieceCache, WhatWasReclaimedTakesNoRoomForLong) {
+  CacheWorld w;
+  w.boot(256 * KiB, 8 * MiB);
+  for (int round = 0; round < 3; ++round)
+    for (std::uint32_t piece = 0; piece < 100; ++piece) ASSERT_TRUE(w.is_right(1, piece));
+  for (int round = 0; round < 4; ++round)
+    for (std::uint32_t piece = 0; piece < 100; ++piece) ASSERT_TRUE(w.is_right(2, piece));
+  w.run_for(1s);
+  auto gets = w.store->gets;
+  for (std::uint32_t piece = 0; piece < 100; ++piece) ASSERT_TRUE(w.is_right(2, piece));
+  EXPECT_LT(w.store->gets - gets, 10u);
 }
 
 TEST(PieceCache, MemoryStaysWithinItsBoundWhateverIsRead) {
@@ -150,14 +205,16 @@ class CachedDisk : public ::testing::Test {
     Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) override {
       bool is_data = key.starts_with("s/");  // and no page of the map
       gets += is_data;
-      most = std::max(most, ++now);
+      most = std::max(most, ++now), bytes_now += is_data ? length : 0;
+      most_bytes = std::max(most_bytes, bytes_now);
       auto got = co_await store.get_range(std::move(key), offset, length);
-      --now;
+      --now, bytes_now -= is_data ? length : 0;
       if (got && is_data && wrong_left > 0 && --wrong_left >= 0) got->front() ^= std::byte{1};
       co_return got;
     }
     ObjectStore& store;
     std::uint64_t gets = 0;
+    std::uint64_t bytes_now = 0, most_bytes = 0;
     int wrong_left = 0, now = 0, most = 0;
   };
 
@@ -198,6 +255,28 @@ TEST_F(CachedDisk, ARandomReaderIsNotReadAheadOf) {
   };
   ASSERT_TRUE(sim::run_in(*reader_, read(device_)).value_or(false));
   EXPECT_LT(counted_->gets, 320u);
+}
+
+// Eight readers of one disk, over a store that takes seconds: each of them would have 16 MiB read ahead.
+TEST_F(CachedDisk, WhatIsReadAheadStaysWithinHalfOfTheMemory) {
+  start(256 * MiB, 3s);
+  struct Reader {
+    static Task<void> run(ImageDevice* device, std::uint64_t from, int* wrong) {
+      for (std::uint64_t at = from; at < from + 24 * MiB; at += 128 * KiB) {
+        auto got = co_await device->read(at, 128 * KiB);
+        *wrong += !got || load_le<std::uint64_t>(*got) != at + 1;
+      }
+    }
+  };
+  int wrong = 0;
+  Scope readers(reader_->loop());
+  constexpr std::uint64_t count = 8;
+  for (std::uint64_t i = 0; i < count; ++i) readers.spawn(Reader::run(device_, i * 32 * MiB, &wrong));
+  ASSERT_TRUE(w_->world.loop().run_until([&] { return readers.size() == 0; }, 1h));
+  EXPECT_EQ(wrong, 0);
+  constexpr auto memory = 64 * MiB;
+  EXPECT_LE(counted_->most_bytes, memory / 2 + count * 1 * MiB) << "and what the readers wait for themselves";
+  EXPECT_GT(counted_->most_bytes, memory / 4) << "it is read ahead";
 }
 
 TEST_F(CachedDisk, WrongBytesInTheCacheAreFoundByTheMapAndReadAgain) {

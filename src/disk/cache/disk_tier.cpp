@@ -17,6 +17,7 @@ DiskTier::DiskTier(Loop& loop, Files& files, Options options, Logger log)
       options_(std::move(options)),
       log_(std::move(log)),
       items_(cache_slots(options_.bytes_max), cache_slots(options_.bytes_max)),
+      read_ended_(loop),
       poke_(loop),
       scope_(loop) {
   layout_.slots = cache_slots(options_.bytes_max);
@@ -75,7 +76,7 @@ Task<Status> DiskTier::begin_anew() {
 
 // What was kept when it ended counts as proven: a scan right after a restart pushes nothing out.
 Task<Status> DiskTier::read_index() {
-  constexpr std::uint32_t slots_at_once = 1 * MiB / cache_entry_bytes;
+  constexpr std::uint32_t slots_at_once = 256 * KiB / cache_entry_bytes;
   auto file = file_;
   std::vector<std::uint32_t> empty;
   for (std::uint32_t first = 0; first < layout_.slots; first += slots_at_once) {
@@ -188,13 +189,33 @@ void DiskTier::drop(const PieceKey& key) {
 
 // ---- reading
 
+// One call of the disk. It lasts until the disk has answered, whoever still waits for it.
+struct DiskTier::Turn {
+  explicit Turn(DiskTier* tier) : tier_(*tier) { ++tier_.reading_; }
+  Turn(const Turn&) = delete;
+  ~Turn() {
+    --tier_.reading_;
+    tier_.read_ended_.notify_all();
+  }
+
+ private:
+  DiskTier& tier_;
+};
+
+// After a read that was too slow; and on, while all calls hang.
+bool DiskTier::is_resting() {
+  if (rests_until_ && loop_.now() >= *rests_until_ && reading_ < options_.reads_at_once) rests_until_.reset();
+  return rests_until_.has_value();
+}
+
 Task<std::vector<SharedBytes>> DiskTier::read(std::vector<PieceKey> keys) {
   std::vector<SharedBytes> out(keys.size());
   std::vector<Task<std::optional<std::vector<SharedBytes>>>> reads;
   std::vector<std::size_t> read_at;
+  if (!file_ || is_resting()) co_return out;
   for (std::size_t from = 0; from < keys.size();) {
     const auto* first = items_.find(keys[from]);
-    if (!first || !file_ || reads_ + reads.size() >= options_.reads_max) {
+    if (!first || reads_ + reads.size() >= options_.reads_max) {
       ++from;
       continue;
     }
@@ -207,9 +228,7 @@ Task<std::vector<SharedBytes>> DiskTier::read(std::vector<PieceKey> keys) {
     }
     for (auto i = from; i < to; ++i) items_.use(keys[i]);
     std::vector<PieceKey> run(keys.begin() + static_cast<std::ptrdiff_t>(from), keys.begin() + static_cast<std::ptrdiff_t>(to));
-    // It goes on when nobody waits for it any more: what hangs must be counted until it ends.
-    auto read = run_in(loop_, scope_, read_slots(std::move(run), std::move(kept)));
-    reads.push_back(with_timeout(loop_, std::move(read), options_.read_within));
+    reads.push_back(with_timeout(loop_, read_in_turn(std::move(run), std::move(kept)), options_.read_within));
     read_at.push_back(from);
     from = to;
   }
@@ -218,6 +237,7 @@ Task<std::vector<SharedBytes>> DiskTier::read(std::vector<PieceKey> keys) {
   for (std::size_t i = 0; i < results.size(); ++i) {
     if (!results[i]) {
       ++stats_.too_slow;
+      rests_until_ = loop_.now() + options_.rest_after_slow;
       continue;
     }
     std::move(results[i]->begin(), results[i]->end(), out.begin() + static_cast<std::ptrdiff_t>(read_at[i]));
@@ -226,12 +246,20 @@ Task<std::vector<SharedBytes>> DiskTier::read(std::vector<PieceKey> keys) {
   co_return out;
 }
 
-Task<std::vector<SharedBytes>> DiskTier::read_slots(std::vector<PieceKey> keys, std::vector<Kept> kept) {
+Task<std::vector<SharedBytes>> DiskTier::read_in_turn(std::vector<PieceKey> keys, std::vector<Kept> kept) {
   struct Count {
     std::size_t& reads;
     explicit Count(std::size_t& r) : reads(r) { ++reads; }
+    Count(const Count&) = delete;
     ~Count() { --reads; }
   } count(reads_);
+  while (reading_ >= options_.reads_at_once) co_await read_ended_.wait();
+  // The call goes on when nobody waits for it any more: what hangs must be counted until it ends.
+  co_return co_await run_in(loop_, scope_, read_slots(std::move(keys), std::move(kept), std::make_unique<Turn>(this)));
+}
+
+Task<std::vector<SharedBytes>> DiskTier::read_slots(std::vector<PieceKey> keys, std::vector<Kept> kept, std::unique_ptr<Turn> turn) {
+  const auto standing = std::move(turn);  // ends with the body, not with the frame
   auto file = file_;
   std::vector<SharedBytes> out(keys.size());
   if (!file) co_return out;

@@ -17,8 +17,10 @@ class DiskTier final {
     std::string path;
     std::uint64_t bytes_max;                   // of the file
     std::size_t queue_bytes_max = 8 * MiB;     // waiting to be written, in memory; beyond it pieces are not kept
-    std::size_t reads_max = 32;                // at a time: a disk that hangs holds so many, and all others are misses
-    Duration read_within = 250ms;              // else the store is asked
+    std::size_t reads_at_once = 4;             // a disk that hangs keeps so many threads, and one that writes: not all there are
+    std::size_t reads_max = 64;                // with those that wait for their turn; the rest are misses
+    Duration read_within = 250ms;              // with the wait for its turn; else the store is asked
+    Duration rest_after_slow = 5s;             // a disk that was too slow is not asked for so long
     Duration again_after = 30s;                // after a fault
   };
   struct Stats {
@@ -64,7 +66,10 @@ class DiskTier final {
   std::vector<Placed> place_batch();
   Task<Status> write_batch(std::vector<Placed>* batch);
   Task<Status> write_span(Span span);
-  Task<std::vector<SharedBytes>> read_slots(std::vector<PieceKey> keys, std::vector<Kept> kept);
+  struct Turn;
+  bool is_resting();
+  Task<std::vector<SharedBytes>> read_in_turn(std::vector<PieceKey> keys, std::vector<Kept> kept);
+  Task<std::vector<SharedBytes>> read_slots(std::vector<PieceKey> keys, std::vector<Kept> kept, std::unique_ptr<Turn> turn);
   SharedBytes checked(const PieceKey& key, const Kept& kept, ByteView bytes);
   void fault(std::string_view doing, const Error& error);
 
@@ -77,7 +82,10 @@ class DiskTier final {
   Fifo items_;
   std::vector<std::uint32_t> free_;  // slots, the last is taken next
   std::deque<Waiting> queue_;
-  std::size_t queue_bytes_ = 0, reads_ = 0, unsynced_bytes_ = 0;
+  std::size_t queue_bytes_ = 0, unsynced_bytes_ = 0;
+  std::size_t reads_ = 0, reading_ = 0;  // reads_: with those that wait for their turn
+  Notify read_ended_;
+  std::optional<Instant> rests_until_;
   Stats stats_;
   bool is_paused_ = false;  // a write failed a short time ago
   std::optional<Instant> fault_said_at_;

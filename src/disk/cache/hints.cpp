@@ -72,8 +72,7 @@ Task<std::optional<Hints>> find_hints(StoreAccess access, Head head) {
   for (auto it = head.unsealed.rbegin(); it != head.unsealed.rend(); ++it) epochs.push_back(it->epoch);
   for (auto it = head.lineage.rbegin(); it != head.lineage.rend(); ++it) epochs.push_back(it->epoch);
   epochs.erase(std::unique(epochs.begin(), epochs.end()), epochs.end());
-  constexpr std::size_t epochs_max = 3;
-  for (std::size_t i = 0; i < std::min(epochs.size(), epochs_max); ++i) {
+  for (std::size_t i = 0; i < std::min(epochs.size(), hints_epochs_max); ++i) {
     if (auto hints = co_await newest_hints(access, head.disk, epochs[i])) co_return hints;
   }
   co_return std::nullopt;
@@ -86,24 +85,24 @@ Task<std::uint64_t> warm_up(StoreAccess access, BlockMap* map, PieceCache* cache
   std::uint64_t warmed = 0;
   const auto began = access.loop->now();
   std::vector<Task<Result<PieceCache::Pieces>>> reads;
-  for (std::size_t i = 0; i < hints.runs.size() && warmed < bytes_max; ++i) {
-    const auto& run = hints.runs[i];
+  for (const auto& run : hints.runs) {
     for (std::uint64_t done = 0; done < run.count && warmed < bytes_max; done += regions_at_once) {
       auto block = (run.first + done) * region_blocks;
       auto count = std::min<std::uint64_t>(run.count - done, regions_at_once) * region_blocks;
       if (block >= map->size_blocks()) break;
       auto found = co_await map->find(block, std::min(count, map->size_blocks() - block));
       if (!found) co_return warmed;
-      for (auto& range : piece_ranges(*found, {})) {
+      auto ranges = piece_ranges(*found, {});
+      for (auto& range : ranges) {
         warmed += range.bytes();
         reads.push_back(cache->read(access, std::move(range), ReadFor::warming));
+        if (reads.size() < limits.requests) continue;
+        (void)co_await when_all(*access.loop, std::exchange(reads, {}));
+        co_await sleep_until(*access.loop, began + std::chrono::microseconds(warmed * 1000000 / limits.bytes_each_second));
       }
     }
-    bool is_full = reads.size() >= limits.requests || i + 1 == hints.runs.size() || warmed >= bytes_max;
-    if (!is_full) continue;
-    (void)co_await when_all(*access.loop, std::exchange(reads, {}));
-    co_await sleep_until(*access.loop, began + std::chrono::microseconds(warmed * 1000000 / limits.bytes_each_second));
   }
+  (void)co_await when_all(*access.loop, std::move(reads));
   co_return warmed;
 }
 

@@ -15,13 +15,14 @@ struct Hints {
   bool operator==(const Hints&) const = default;
 };
 inline constexpr std::uint32_t hints_number_max = 9;  // of one epoch
+inline constexpr std::size_t hints_epochs_max = 3;    // the newest that left any is of use, and the two before it are looked at
 
 Bytes encode(const Hints& hints);
 Result<Hints> decode_hints(ByteView object);
 
 // Tried once.
 Task<Status> store_hints(StoreAccess access, Hints hints);
-// The newest of the epoch that HEAD names, else of the one before it.
+// The newest of the epoch that HEAD names, else of the two before it.
 Task<std::optional<Hints>> find_hints(StoreAccess access, Head head);
 
 struct WarmingLimits {

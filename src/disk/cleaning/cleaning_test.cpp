@@ -1,3 +1,4 @@
+#include "disk/cache/hints.h"
 #include "disk/cleaning/cleaner.h"
 #include "disk/cleaning/reclaim.h"
 #include "disk/keys.h"
@@ -50,6 +51,11 @@ class CleaningTest : public ::testing::Test {
     auto done = sim::run_in(process, task({&process.loop(), &client, &trouble}, &client));
     process.kill();
     return done ? std::move(*done) : fail(Code::internal, "did not end");
+  }
+  static Task<Result<Hints>> newest_hints_of(StoreAccess access) {
+    EBB_CO_TRY(at, co_await read_head(access, disk_id));
+    auto found = co_await find_hints(access, at.head);
+    co_return found ? Result<Hints>(std::move(*found)) : fail(Code::not_found, "no hints");
   }
   // Of data: with segments as small as here, heads would count for too much.
   std::size_t stored_bytes() const {
@@ -222,6 +228,47 @@ TEST_F(CleaningTest, OfADeletedDiskOnlyTombstoneAndFencesStay) {
   EXPECT_TRUE(reclaim_now()) << "again";
 }
 
+TEST_F(CleaningTest, HintsGoWithTheirEpochsAndTheNewestOfThemStay) {
+  start();
+  write_all();
+  auto epochs_with_hints = [&] {
+    std::set<std::string> epochs;
+    for (const auto& key : w_.store.keys("m/"))
+      if (auto at = key.find("/hints/"); at != std::string::npos) epochs.insert(key.substr(0, at));
+    return epochs.size();
+  };
+  std::uint64_t removed_for_hints = 0;
+  w_.store.on_removed([&](const std::string& key, const Bytes&) { removed_for_hints += key.contains("/hints/"); });
+  for (Epoch epoch = 1; epoch <= 8; ++epoch) {
+    SCOPED_TRACE(epoch);
+    if (epoch > 1) {
+      ASSERT_TRUE(w_.boot(a_));
+      ASSERT_TRUE(w_.open(a_, epoch));
+    }
+    ASSERT_TRUE(w_.io(a_, [&](BlockDevice& d) -> Task<Status> {
+      auto got = co_await d.read(random_.below(blocks_) * block_bytes, block_bytes);
+      co_return got ? Status{} : fail(got.error());
+    }));
+    overwrite(200);
+    ASSERT_TRUE(w_.flush(a_));
+    w_.run_for(70s);  // the first hints, and checkpoints
+    ASSERT_TRUE(reclaim_now());
+    EXPECT_LE(epochs_with_hints(), hints_epochs_max);
+    EXPECT_GE(epochs_with_hints(), std::min<std::size_t>(epoch, hints_epochs_max));
+    ASSERT_TRUE(w_.seal(a_, epoch));
+    auto newest = apart<Hints>([](StoreAccess access, ObjectRemover*) { return newest_hints_of(access); });
+    ASSERT_TRUE(newest) << newest.error().message;
+    EXPECT_EQ(newest->epoch, head().epoch);
+  }
+  EXPECT_GT(removed_for_hints, 4u);
+  // Reclaimed again under the same epoch, nothing is asked to be removed.
+  ASSERT_TRUE(reclaim_now());
+  ASSERT_TRUE(w_.admin<Status>([](PoolAdmin& p) { return p.delete_disk(disk_id); }));
+  auto done = reclaim_now();
+  ASSERT_TRUE(done && done->is_disk_gone);
+  EXPECT_EQ(epochs_with_hints(), 0u);
+}
+
 TEST_F(CleaningTest, WhatACrashLeftIsReclaimedUnderTheNextEpoch) {
   start();
   write_all();
@@ -251,7 +298,7 @@ TEST_F(CleaningTest, WhatACrashLeftIsReclaimedUnderTheNextEpoch) {
   auto last = root();
   for (const auto& p : last.packs) needed.insert(map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));
   needed.insert(checkpoint_root_key(disk_id, last.epoch, last.number));
-  for (const auto& key : w_.store.keys("m/")) EXPECT_TRUE(needed.contains(key)) << "left behind: " << key;
+  for (const auto& key : w_.store.keys("m/")) EXPECT_TRUE(needed.contains(key) || key.contains("/hints/")) << "left behind: " << key;
   auto content = w_.read_offline();
   ASSERT_TRUE(content) << content.error().message;
 }

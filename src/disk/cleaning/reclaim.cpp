@@ -3,6 +3,7 @@
 #include <set>
 
 #include "disk/attach/load_map.h"
+#include "disk/cache/hints.h"
 #include "disk/keys.h"
 #include "disk/log_objects.h"
 #include "env/scope.h"
@@ -24,8 +25,12 @@ class Reclaim {
     if (!is_ending && has_been_done(head)) co_return result_;
     EBB_CO_CHECKED(co_await read_roots_of_head());
     if (is_ending) EBB_CO_CHECKED(co_await end_disk());
-    if (checkpoint_ && checkpoint_->disk == head.disk) co_await condemn(*checkpoint_, head.reclaimed);
+    if (checkpoint_ && checkpoint_->disk == head.disk) {
+      co_await condemn(*checkpoint_, head.reclaimed);
+      if (!is_ending) find_old_hints(checkpoint_->epoch);
+    }
     EBB_CO_CHECKED(co_await remove_all());
+    EBB_CO_CHECKED(co_await remove_hints());
     EBB_CO_CHECKED(co_await say_so(is_ending));
     result_.is_disk_gone = is_ending;
     co_return result_;
@@ -127,9 +132,11 @@ class Reclaim {
         from = checkpoint_->position;
         co_await condemn({Condemned::Kind::lost_checkpoint, checkpoint_->epoch, checkpoint_->number + 1, 0});
         co_await condemn({Condemned::Kind::lost_cleaned, checkpoint_->epoch, checkpoint_->cleaned + 1, 0});
+        for (const auto& end : checkpoint_->lineage) old_hints_.push_back(end.epoch);
       }
     }
     for (const auto& end : head.lineage) {
+      old_hints_.push_back(end.epoch);
       for (auto seq = end.epoch == from.epoch ? from.seq + 1 : 1; seq <= end.seq; ++seq)
         doom(segment_key(disk(), end.epoch, seq));
       if (checkpoint_ && checkpoint_->disk == disk() && end.epoch <= checkpoint_->epoch) continue;
@@ -139,13 +146,36 @@ class Reclaim {
     co_return Status{};
   }
 
+  // What guests read under epochs that are over. Nine keys for each of those, so once for each: when a checkpoint of a newer epoch is
+  // carried out for the first time, for what had not yet been over when the last one was.
+  void find_old_hints(DiskEpoch now) {
+    const auto& ended = checkpoint_->lineage;
+    auto over_before = [&](DiskEpoch epoch) {
+      auto count = static_cast<std::size_t>(std::ranges::count_if(ended, [&](const LogPoint& end) { return end.epoch < epoch; }));
+      return count - std::min(count, hints_epochs_max - 1);
+    };
+    const auto& reclaimed = head_.head.reclaimed;
+    for (auto i = reclaimed ? over_before(reclaimed->epoch) : 0; i < over_before(now); ++i) old_hints_.push_back(ended[i].epoch);
+  }
+
+  Task<Status> remove_hints() {
+    std::vector<std::string> keys;
+    for (auto epoch : old_hints_)
+      for (std::uint32_t n = 1; n <= hints_number_max; ++n) keys.push_back(hints_key(disk(), epoch, n));
+    co_return co_await remove(std::move(keys));
+  }
+
   Task<Status> remove_all() {
-    std::vector<std::string> keys(doomed_.begin(), doomed_.end());
+    EBB_CO_CHECKED(co_await remove({doomed_.begin(), doomed_.end()}));
+    result_.objects = doomed_.size();
+    co_return Status{};
+  }
+
+  Task<Status> remove(std::vector<std::string> keys) {
     for (std::size_t at = 0; at < keys.size(); at += parallel_max) {
       std::vector<Task<Status>> removals;
       for (auto i = at; i < std::min(keys.size(), at + parallel_max); ++i) removals.push_back(remover_.remove(keys[i]));
       for (auto& removed : co_await when_all(*access_.loop, std::move(removals))) EBB_CO_CHECKED(std::move(removed));
-      result_.objects += std::min(keys.size() - at, parallel_max);
     }
     co_return Status{};
   }
@@ -175,6 +205,7 @@ class Reclaim {
   HeadAt head_;
   std::optional<CheckpointRoot> checkpoint_;
   std::set<std::string> kept_, doomed_;
+  std::vector<DiskEpoch> old_hints_;
   Reclaimed result_;
 };
 
