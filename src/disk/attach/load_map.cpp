@@ -140,6 +140,23 @@ Task<void> prefetch_log(StoreAccess access, Head head, LogCache* cache) {
   co_await scope.join();
 }
 
+namespace {
+
+// Where a log seems to end, it may have been reclaimed: its owner writes on, and a newer checkpoint has taken it over.
+Task<Status> check_not_overtaken(StoreAccess access, Head head, std::vector<LogPoint> ends) {
+  EBB_CO_TRY(now, co_await read_head(access, head.disk));
+  const auto& newer = now.head.checkpoint;
+  bool is_newer = newer && newer != head.checkpoint && newer->disk == head.disk;
+  for (const auto& end : ends) {
+    bool is_behind = is_newer && std::tie(end.epoch, end.seq) < std::tie(newer->position.epoch, newer->position.seq);
+    if (is_behind || now.head.state == HeadState::deleted)
+      co_return fail(Code::not_found, "the log of {} was reclaimed while it was read", head.disk);
+  }
+  co_return Status{};
+}
+
+}  // namespace
+
 Task<Result<Head>> follow_unsealed(StoreAccess access, Head head, LogCache* cache) {
   std::vector<LogPoint> ends;
   for (auto last : head.unsealed) {
@@ -156,6 +173,7 @@ Task<Result<Head>> follow_unsealed(StoreAccess access, Head head, LogCache* cach
     }
     ends.push_back(last);
   }
+  if (!ends.empty()) EBB_CO_CHECKED(co_await check_not_overtaken(access, head, ends));
   record_seals(head, ends);
   co_return head;
 }

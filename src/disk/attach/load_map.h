@@ -24,7 +24,8 @@ Task<Result<LoadedMap>> load_map(StoreAccess access, Head head, LogCache* cache,
 // is left to whoever needs it.
 Task<void> prefetch_log(StoreAccess access, Head head, LogCache* cache);
 
-// For reading without owning: the unsealed epochs too, as far as their segments stand in the store now.
+// For reading without owning: the unsealed epochs too, as far as their segments stand in the store now. not_found: some were
+// reclaimed meanwhile; HEAD says more.
 Task<Result<Head>> follow_unsealed(StoreAccess access, Head head, LogCache* cache);
 
 }  // namespace ebb::disk

@@ -303,6 +303,64 @@ TEST_F(CleaningTest, WhatACrashLeftIsReclaimedUnderTheNextEpoch) {
   ASSERT_TRUE(content) << content.error().message;
 }
 
+// Whoever reads without a lease has read HEAD, and then comes late: the log that HEAD named is in a checkpoint by now, and gone.
+TEST_F(CleaningTest, AReaderOfALogThatIsReclaimedMeanwhileReadsNoOlderState) {
+  struct LateStore final : ObjectStore {
+    LateStore(ObjectStore& s, Loop& l, const bool& late) : store(s), loop(l), is_late(late) {}
+    Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override {
+      return store.put(std::move(key), std::move(body), std::move(condition));
+    }
+    Task<Result<StoredObject>> get(std::string key) override { return store.get(std::move(key)); }
+    Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) override {
+      while (is_late && key.starts_with("s/")) co_await sleep_for(loop, 10ms);
+      co_return co_await store.get_range(std::move(key), offset, length);
+    }
+    ObjectStore& store;
+    Loop& loop;
+    const bool& is_late;
+  };
+  for (bool is_in_the_lineage : {false, true}) {
+    SCOPED_TRACE(is_in_the_lineage);
+    w_.~DiskWorld();
+    new (&w_) DiskWorld(1);
+    a_ = SimWorker{"worker-a"};
+    start(1, 400);
+    write(7, 5, ++stamp_);
+    ASSERT_TRUE(w_.flush(a_));
+    if (is_in_the_lineage) {
+      ASSERT_TRUE(w_.seal(a_, 1));
+      ASSERT_TRUE(w_.boot(a_));
+      ASSERT_TRUE(w_.open(a_, 2));
+    }
+    ASSERT_FALSE(head().checkpoint);
+    ASSERT_EQ(head().lineage.size(), is_in_the_lineage ? 1u : 0u);
+    auto first = segment_key(disk_id, is_in_the_lineage ? head().lineage[0].epoch : head().epoch, 1);
+    ASSERT_TRUE(w_.store.peek(first));
+
+    auto& process = w_.world.start_process("reader", "reader");
+    auto& client = process.make<sim::SimStoreClient>(process, w_.store);
+    bool is_late = true;
+    auto& late = process.make<LateStore>(client, process.loop(), is_late);
+    auto& trouble = process.make<Trouble>(process.loop());
+    std::optional<Result<Content>> found;
+    Scope reading(process.loop());
+    reading.spawn([](StoreAccess access, std::optional<Result<Content>>* out) -> Task<void> {
+      out->emplace(co_await DiskWorld::offline_stamps(access, disk_id));
+    }({&process.loop(), &late, &trouble}, &found));
+    w_.run_for(100ms);
+    write_all();
+    ASSERT_TRUE(w_.flush(a_));
+    w_.run_for(5s);
+    ASSERT_TRUE(reclaim_now());
+    ASSERT_FALSE(w_.store.peek(first)) << "nothing was reclaimed";
+    is_late = false;
+    w_.run_for(5s);
+    ASSERT_TRUE(found);
+    ASSERT_TRUE(*found) << found->error().message;
+    EXPECT_EQ(**found, model_);
+  }
+}
+
 TEST_F(CleaningTest, ScrubNamesEachBadExtent) {
   start();
   write_all();
