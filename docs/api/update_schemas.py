@@ -14,6 +14,8 @@ HEADERS = [HERE.parent.parent / "src" / "model" / name for name in ("fleet_types
 # What a request must name; all else has a default. Types not listed here are answers: all but optional fields are there.
 REQUESTS = {
     "CreateVm": ["id", "spec"], "VmSpec": ["image"], "Port": ["name", "guest"],
+    "DiskOrigin": ["disk", "snapshot"], "CreateSnapshot": ["name"], "RestoreDisk": ["snapshot"],
+    "SeenSnapshot": ["disk", "request"],
     "CreateImage": ["id", "kernel_bytes", "kernel_sha256"],
     "CreateDrain": ["worker"], "DrainOptions": [], "MigrateVm": [], "CordonWorker": ["reason"],
     "Registration": ["worker", "boot_id"], "AgentReport": ["worker", "boot_id", "agent_run"], "SeenVm": ["vm", "state"],
@@ -73,10 +75,10 @@ def members_of(body):
     for line in body.splitlines():
         code, _, comment = line.partition("//")
         match = re.match(r"\s*((?:std::\w+|[A-Z]\w*|bool|double)(?:<.*>)?)\s+(\w.*);\s*$", code)
-        if not match or "(" in match.group(2).split("=")[0]:
+        if not match or "(" in re.split(r"[={]", match.group(2))[0]:
             continue
         for declarator in split_arguments(match.group(2)):
-            members[declarator.split("=")[0].strip()] = (match.group(1), comment.strip())
+            members[re.split(r"[={]", declarator)[0].strip()] = (match.group(1), comment.strip())
     return members
 
 

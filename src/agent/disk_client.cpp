@@ -96,6 +96,14 @@ Task<Status> DiskClient::close(DiskRef ref) {
   co_return Status{};
 }
 
+Task<Result<SnapshotMade>> DiskClient::snapshot(MakeSnapshot wish) {
+  EBB_CO_TRY(response, co_await request({"POST", "/snapshot", {{"content-type", "application/json"}}, json::write_text(wish)}));
+  if (response.status != 200) co_return fail(error_of(response, fmt::format("disk '{}'", wish.disk)));
+  auto made = json::read_text<SnapshotMade>(response.body);
+  if (!made) co_return fail(Code::unavailable, "the disk daemon's answer: {}", made.error().message);
+  co_return made;
+}
+
 Task<Status> DiskClient::refresh() {
   auto verbs = verbs_;
   auto asked_at = loop_.now();

@@ -1,4 +1,4 @@
-// The disk daemon's five verbs over its unix socket, and what it was last heard to say about each disk.
+// The disk daemon's verbs over its unix socket, and what it was last heard to say about each disk.
 #pragma once
 #include "env/http.h"
 #include "env/sync.h"
@@ -18,6 +18,8 @@ class DiskClient final {
   Task<Result<DiskStatus>> standby(DiskRef ref) { return ask("/standby", json::write_text(ref), ref.disk); }
   Task<Result<DiskStatus>> seal(DiskRef ref) { return ask("/seal", json::write_text(ref), ref.disk); }
   Task<Status> close(DiskRef ref);
+  // conflict, invalid: it will not be made. Everything else: ask again.
+  Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);
   Task<Status> refresh();
 
   // As of the last answer; everything here is a memory.

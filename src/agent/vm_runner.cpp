@@ -25,9 +25,6 @@ VmSeen first_guess(Wanted wanted) {
   return VmSeen::stopping;
 }
 
-// An image's disk is read by many VMs of different epochs: it is opened under none.
-Epoch disk_epoch(const WantedVm& wish, const WantedDisk& disk) { return disk.read_only ? 0 : wish.epoch; }
-
 bool is_reached(DiskSeen state, bool open, bool standby) {
   switch (state) {
     case DiskSeen::open:
@@ -51,7 +48,12 @@ bool may_pass(Code code) { return code == Code::unavailable || code == Code::bus
 }  // namespace
 
 VmRunner::VmRunner(Tools tools, WantedVm wish, Origin origin)
-    : t_(std::move(tools)), wish_(std::move(wish)), origin_(origin), poke_(*t_.loop), scope_(*t_.loop) {
+    : t_(std::move(tools)),
+      wish_(std::move(wish)),
+      origin_(origin),
+      poke_(*t_.loop),
+      snapshots_(*t_.loop, *t_.disks, [this] { t_.changed(); }),
+      scope_(*t_.loop) {
   seen_.vm = wish_.vm;
   seen_.epoch = wish_.epoch;
   seen_.state = first_guess(wish_.wanted);
@@ -94,6 +96,7 @@ Task<Duration> VmRunner::step() {
 
 SeenVm VmRunner::seen() const {
   auto seen = seen_;
+  seen.snapshots = snapshots_.seen(wish_);
   for (const auto& disk : wish_.disks) {
     const auto* status = t_.disks->find(disk.id);
     // A sealed disk is still served (reads and FLUSH) until it is closed, but nobody owns it through us any
@@ -257,6 +260,7 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
   seen_.ports = machine.ports, seen_.accel = machine.accel;
   auto disks = co_await keep_disks_open(wish);
   if (!is_current(version) || fenced_epoch_ == wish.epoch) co_return 0s;
+  snapshots_.look_at(wish);
   auto trouble = !machine.error.empty() ? machine.error : disks ? disk_waits_ : disks.error().message;
   switch (machine.state) {
     case MachineState::booting:

@@ -6,6 +6,7 @@
 #pragma once
 #include "agent/blob_cache.h"
 #include "agent/isolation.h"
+#include "agent/snapshot_taker.h"
 #include "env/hypervisor.h"
 #include "env/scope.h"
 #include "model/agent_types.h"
@@ -104,6 +105,7 @@ class VmRunner final {
   Instant retry_at_{};
   std::optional<Instant> boot_began_, ready_since_;
   Poke poke_;
+  SnapshotTaker snapshots_;
   Scope scope_;
 };
 

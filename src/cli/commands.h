@@ -24,6 +24,7 @@ Task<Result<Exit>> show_events(Context& c, EventsOptions options);
 
 // ---- vm_commands.cpp ----
 struct RunOptions {
+  std::string disk_from;  // DISK@SNAPSHOT or VM@SNAPSHOT; empty: the image
   std::string name;
   std::uint32_t count = 1;  // more than one: NAME-1, NAME-2 ...
   VmSpec spec;
@@ -41,6 +42,34 @@ Task<Result<Exit>> run_vms(Context& c, RunOptions options);
 Task<Result<Exit>> start_vm(Context& c, ChangeVmOptions options);
 Task<Result<Exit>> stop_vm(Context& c, ChangeVmOptions options);
 Task<Result<Exit>> remove_vm(Context& c, ChangeVmOptions options);
+
+// ---- disk_commands.cpp ----
+// `subject` is a VM, whose disk is meant, or a disk.
+struct SnapshotOptions {
+  std::string subject, name;
+  bool wait = false;
+  Duration wait_limit = 10min;
+};
+Task<Result<Exit>> take_snapshot(Context& c, SnapshotOptions options);
+Task<Result<Exit>> list_snapshots(Context& c, std::string subject);
+Task<Result<Exit>> remove_snapshot(Context& c, SnapshotOptions options);
+struct ForkOptions {
+  std::string origin;  // DISK@SNAPSHOT or VM@SNAPSHOT
+  std::vector<std::string> names;
+  bool wait = false;
+  Duration wait_limit = 10min;
+};
+Task<Result<Exit>> fork_vm(Context& c, ForkOptions options);
+struct RestoreOptions {
+  std::string subject, snapshot;
+  bool plan_only = false;
+  bool wait = false;
+  Duration wait_limit = 10min;
+};
+Task<Result<Exit>> restore_disk(Context& c, RestoreOptions options);
+Task<Result<Exit>> show_disk_log(Context& c, std::string subject);
+// The disk that DISK@SNAPSHOT or VM@SNAPSHOT names.
+Task<Result<DiskOrigin>> find_origin(Context& c, std::string text);
 
 // ---- image_commands.cpp ----
 struct ImportOptions {

@@ -79,7 +79,8 @@ Task<Result<WhyAnswer>> find_why(Context& c, std::string subject) {
     if (kind == "workers") co_return co_await c.client.why_worker(WorkerId(name));
     if (kind == "vms") co_return co_await c.client.why_vm(VmId(name));
     if (kind == "drains") co_return co_await why_of_drain(c, DrainId(name));
-    co_return fail(Code::invalid, "'{}' has no why: give workers/NAME, vms/NAME or drains/ID", subject);
+    if (kind == "disks") co_return co_await c.client.why_disk(DiskId(name));
+    co_return fail(Code::invalid, "'{}' has no why: give workers/NAME, vms/NAME, drains/ID or disks/ID", subject);
   }
   auto answer = co_await c.client.why_worker(WorkerId(subject));
   if (answer || answer.error().code != Code::not_found) co_return answer;
@@ -87,7 +88,9 @@ Task<Result<WhyAnswer>> find_why(Context& c, std::string subject) {
   if (answer || answer.error().code != Code::not_found) co_return answer;
   answer = co_await why_of_drain(c, DrainId(subject));
   if (answer || answer.error().code != Code::not_found) co_return answer;
-  co_return fail(Code::not_found, "there is no worker, VM or drain '{}'", subject);
+  answer = co_await c.client.why_disk(DiskId(subject));
+  if (answer || answer.error().code != Code::not_found) co_return answer;
+  co_return fail(Code::not_found, "there is no worker, VM, drain or disk '{}'", subject);
 }
 
 }  // namespace

@@ -160,7 +160,7 @@ std::string disks_table(const std::vector<Disk>& disks, WallMs now) {
   for (const auto& disk : disks) {
     table.add({disk.id.value, std::string(json::name_of(disk.state)), text_of(disk.vm),
                format_size(disk.size_bytes), std::string(json::name_of(disk.disk_class)), disk.pool.value,
-               text_of(disk.image), ago(disk.created_at, now)});
+               disk.origin ? fmt::format("{}@{}", disk.origin->disk, disk.origin->snapshot) : text_of(disk.image), ago(disk.created_at, now)});
   }
   return table.text();
 }

@@ -85,6 +85,10 @@ Task<Result<Exit>> show_vm(Context& c, VmId id) {
 
 Task<Result<Exit>> run_vms(Context& c, RunOptions options) {
   std::vector<VmView> made;
+  if (!options.disk_from.empty()) {
+    EBB_CO_TRY(origin, co_await find_origin(c, options.disk_from));
+    options.spec.disk_from = std::move(origin);
+  }
   for (std::uint32_t i = 1; i <= options.count; ++i) {
     VmId id(options.count == 1 ? options.name : fmt::format("{}-{}", options.name, i));
     auto view = co_await c.client.create_vm(CreateVm{id, options.spec});

@@ -65,6 +65,14 @@ class ApiClient final {
 
   Task<Result<std::vector<Disk>>> disks();
   Task<Result<Disk>> disk(DiskId id);
+  Task<Result<WhyAnswer>> why_disk(DiskId id);
+  Task<Result<Disk>> create_snapshot(DiskId id, CreateSnapshot request);
+  // It is gone when disk(id) does not list it any more.
+  Task<Result<Disk>> remove_snapshot(DiskId id, std::string name);
+  Task<Result<RestorePlanView>> plan_restore(DiskId id, std::string snapshot);
+  // It has ended when disk(id) has no `restore` any more.
+  Task<Result<Disk>> restore_disk(DiskId id, std::string snapshot);
+  Task<Result<DiskLogView>> disk_log(DiskId id);
 
   Task<Result<std::vector<Image>>> images();
   Task<Result<Image>> image(ImageId id);

@@ -43,6 +43,7 @@ class ControlPlane {
   Router router_;
   WorkersService workers_;
   VmsService vms_;
+  DisksService disks_;
   DrainsService drains_;
   AgentService agents_;
   EventsService events_;

@@ -57,7 +57,8 @@ Task<Status> Pools::carry_out(Effect effect) {
   switch (effect.kind) {
     case EffectKind::create_disk:
       co_return co_await within(loop_, admin,
-                                effect.parent ? admin.create_fork(*effect.parent, effect.disk, effect.size_bytes, effect.disk_class)
+                                effect.parent ? admin.create_fork(*effect.parent, effect.disk, effect.size_bytes, effect.disk_class,
+                                                                  effect.snapshot.empty() ? std::string(disk::image_root) : effect.snapshot)
                                               : admin.create_empty_disk(effect.disk, effect.size_bytes, effect.disk_class),
                                 patience);
     case EffectKind::delete_disk: co_return co_await within(loop_, admin, admin.delete_disk(effect.disk), patience);
@@ -65,6 +66,16 @@ Task<Status> Pools::carry_out(Effect effect) {
       auto removed = co_await reclaim(effect.pool, effect.disk);
       if (!removed && removed.error().code != Code::not_found) co_return fail(std::move(removed).error());
       co_return Status{};
+    }
+    case EffectKind::snapshot_disk: {
+      auto made = co_await within(loop_, admin, admin.snapshot(effect.disk, {effect.snapshot, effect.request}), patience);
+      co_return made ? Status{} : Status(fail(std::move(made).error()));
+    }
+    case EffectKind::remove_snapshot: co_return co_await within(loop_, admin, admin.remove_root(effect.disk, {effect.snapshot, effect.request}), patience);
+    case EffectKind::restore_disk: {
+      disk::RestoreRequest request{effect.snapshot, effect.request, effect.keep_as};
+      auto done = co_await within(loop_, admin, admin.restore(effect.disk, std::move(request)), patience);
+      co_return done ? Status{} : Status(fail(std::move(done).error()));
     }
   }
   co_return fail(Code::internal, "unknown effect {}", effect.key);
@@ -89,6 +100,24 @@ Task<Result<std::uint64_t>> Pools::reclaim(PoolId pool, DiskId disk) {
   if (!done) co_return fail(Code::unavailable, "not finished within {} s{}", static_cast<int>(to_seconds(patience_of_reclaim)), ": " + trouble.text());
   if (!*done) co_return fail(std::move(*done).error());
   co_return (*done)->objects;
+}
+
+Task<Result<RestorePlanView>> Pools::plan_restore(PoolId pool, DiskId disk, std::string snapshot) {
+  auto found = pools_.find(pool);
+  if (found == pools_.end()) co_return fail(Code::unavailable, "pool {} is not configured here", pool);
+  disk::PoolAdmin admin(loop_, *found->second.store);
+  EBB_CO_TRY(plan, co_await within(loop_, admin, admin.plan_restore(disk, snapshot), patience_of_readers));
+  RestorePlanView view;
+  view.disk = disk, view.snapshot = snapshot, view.snapshot_at = plan.root.created_at;
+  view.writes_undone = plan.writes_undone, view.segments_undone = plan.segments_undone, view.writes_back = plan.writes_back;
+  co_return view;
+}
+
+Task<Result<DiskLogView>> Pools::read_log(PoolId pool, DiskId disk) {
+  auto found = pools_.find(pool);
+  if (found == pools_.end()) co_return fail(Code::unavailable, "pool {} is not configured here", pool);
+  disk::PoolAdmin admin(loop_, *found->second.store);
+  co_return co_await within(loop_, admin, admin.read_log(disk), patience_of_readers);
 }
 
 Task<Status> Pools::write_blob_chunk(PoolId pool, std::string blob, std::uint64_t n, Bytes body) {

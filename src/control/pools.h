@@ -4,6 +4,7 @@
 #include "control/effects/effect_types.h"
 #include "env/loop.h"
 #include "env/object_store.h"
+#include "model/api_types.h"
 
 namespace ebb::control {
 
@@ -41,6 +42,9 @@ class Pools {
   // Carries out an effect; safe to repeat.
   Task<Status> carry_out(Effect effect);
   Task<Result<DiskOwner>> owner_of(PoolId pool, DiskId disk);
+  // What a restore would undo, and who wrote what: read from the disk's objects.
+  Task<Result<RestorePlanView>> plan_restore(PoolId pool, DiskId disk, std::string snapshot);
+  Task<Result<DiskLogView>> read_log(PoolId pool, DiskId disk);
   // Removes what the disk no longer needs; returns how many objects. 0 in a pool where nothing is ever removed.
   Task<Result<std::uint64_t>> reclaim(PoolId pool, DiskId disk);
   // One chunk of a blob; `body` is blob_chunk_bytes long, the last one shorter.

@@ -17,10 +17,14 @@ WantedVm entry_for(const Fleet& fleet, const Vm& vm, Epoch epoch, Wanted wanted,
   if (vm.disk) {
     const auto* disk = fleet.find(*vm.disk);
     CHECK(disk);
-    entry.disks.push_back({disk->id, disk->pool, disk->size_bytes, disk->disk_class, false, take_over});
+    WantedDisk wish{disk->id, disk->pool, disk->size_bytes, disk->disk_class, false, take_over};
+    for (const auto& snapshot : disk->snapshots) {
+      if (wanted == Wanted::running && snapshot.state == SnapshotState::wanted) wish.snapshots.push_back({snapshot.name, snapshot.request});
+    }
+    entry.disks.push_back(std::move(wish));
   } else if (image->disk) {
     const auto size = image->disk_blob ? image->disk_blob->size_bytes : 0;
-    entry.disks.push_back({*image->disk, image->pool, size, DiskClass::remote, true, false});
+    entry.disks.push_back({*image->disk, image->pool, size, DiskClass::remote, true, false, {}});
   }
   return entry;
 }

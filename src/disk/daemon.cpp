@@ -112,6 +112,11 @@ Task<Result<DiskStatus>> DiskDaemon::close(DiskRef ref) {
   co_return co_await disk->close();
 }
 
+Task<Result<SnapshotMade>> DiskDaemon::snapshot(MakeSnapshot request) {
+  EBB_CO_TRY(disk, disk_of(request.disk, request.pool));
+  co_return co_await disk->snapshot(std::move(request));
+}
+
 // Disks stay in the table once known: a verb may be under way in any of them.
 Task<void> DiskDaemon::watch_heads() {
   for (;;) {
@@ -188,12 +193,19 @@ Task<HttpResponse> DiskDaemon::answer(HttpRequest request) {
   if (request.target == "/metrics" && request.method == "GET")
     co_return HttpResponse{200, {{"content-type", "text/plain; version=0.0.4"}}, metrics_text(status(), options_.memory), {}};
   if (request.target != "/open" && request.target != "/standby" && request.target != "/seal" &&
-      request.target != "/close") {
+      request.target != "/close" && request.target != "/snapshot") {
     co_return json_reply(404, json::write_text(ErrorBody{
-                                  "not_found", "there are /open, /standby, /seal, /close, /status and /metrics", {}}));
+                                  "not_found", "there are /open, /standby, /seal, /close, /snapshot, /status and /metrics", {}}));
   }
   if (request.method != "POST")
     co_return json_reply(405, json::write_text(ErrorBody{"invalid", "use POST", {}}));
+  if (request.target == "/snapshot") {
+    auto wish = json::read_text<MakeSnapshot>(request.body);
+    if (!wish) co_return error_reply(wish.error());
+    auto made = co_await snapshot(std::move(*wish));
+    if (!made) co_return error_reply(made.error());
+    co_return json_reply(200, json::write_text(*made));
+  }
   auto done = co_await carry_out(request.target, std::move(request.body));
   if (!done) co_return error_reply(done.error());
   co_return json_reply(200, json::write_text(*done));

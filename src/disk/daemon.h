@@ -1,4 +1,4 @@
-// The disk daemon: every disk of one worker, asked for by five verbs (model/disk_daemon_types.h).
+// The disk daemon: every disk of one worker, asked for by its verbs (model/disk_daemon_types.h).
 #pragma once
 #include "disk/served_disk.h"
 #include "env/http.h"
@@ -19,6 +19,7 @@ class DiskDaemon {
   Task<Result<DiskStatus>> standby(DiskRef ref);
   Task<Result<DiskStatus>> seal(DiskRef ref);
   Task<Result<DiskStatus>> close(DiskRef ref);
+  Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);
   DaemonStatus status() const;
   const DiskMemory& memory() const { return options_.memory; }
   // Null unless the disk is served here now.

@@ -129,7 +129,12 @@ TEST(Formats, ANewerVersionIsSaidToBeNewerAndNotDamaged) {
 }
 
 TEST(Formats, RootsReadBackAndNoDamageIsAccepted) {
-  RootsPage page{{{"image", 1 * MiB, *sample_head().checkpoint}}, {{DiskId("fork-1"), "image"}}};
+  RootsPage page{{{"image", 1 * MiB, *sample_head().checkpoint, "r1", 1'700'000'000'000, "worker-1"}},
+                 {{DiskId("fork-1"), "image"}},
+                 {{"monday", "before-restore-1", "r2", 1'700'000'000'001, {7, 3}, point(7, 5), point(5, 3)}},
+                 {*sample_head().checkpoint},
+                 {"r0"},
+                 {"nonce1"}};
   auto bytes = encode(page);
   EXPECT_EQ(decode_roots(bytes), page);
   expect_damage_is_refused(bytes, [](ByteView b) { return decode_roots(b).has_value(); });

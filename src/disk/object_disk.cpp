@@ -34,6 +34,7 @@ ObjectDisk::ObjectDisk(Parts parts)
       segments_since_checkpoint_(parts.loaded.segments_since_checkpoint),
       cleaner_(access_, head_.head.disk, opener_.epoch, map_.get(), parts.cleaning,
                [this](const DataObject& object) { return is_committed(object); }),
+      snapshot_lock_(*access_.loop),
       checkpoint_ended_(*access_.loop),
       ownership_changed_(*access_.loop),
       scope_(*access_.loop) {}
@@ -142,9 +143,15 @@ bool ObjectDisk::checkpoint_is_due() const {
 void ObjectDisk::after_cut(const LogPoint& point, std::size_t data_bytes) {
   bytes_since_checkpoint_ += data_bytes;
   ++segments_since_checkpoint_;
-  if (is_checkpointing_ || !checkpoint_is_due()) return;
-  is_checkpointing_ = true;
-  scope_.spawn(write_checkpoint(begin_checkpoint(point)));
+  if (is_checkpointing_ || is_ending_) return;
+  if (is_snapshot_waiting_) {
+    is_snapshot_waiting_ = false, is_checkpointing_ = true;
+    snapshot_plan_ = begin_checkpoint(point);
+    checkpoint_ended_.notify_all();
+  } else if (checkpoint_is_due()) {
+    is_checkpointing_ = true;
+    scope_.spawn(write_checkpoint(begin_checkpoint(point)));
+  }
 }
 
 BlockMap::CheckpointPlan ObjectDisk::begin_checkpoint(const LogPoint& point) {
@@ -156,13 +163,17 @@ BlockMap::CheckpointPlan ObjectDisk::begin_checkpoint(const LogPoint& point) {
 
 Task<void> ObjectDisk::write_checkpoint(BlockMap::CheckpointPlan plan) {
   auto published = co_await publish_checkpoint(std::move(plan));
+  end_checkpoint();
+  if (!published)
+    co_await lose(published.error());
+  else
+    begin_cleaning();
+}
+
+void ObjectDisk::end_checkpoint() {
   is_checkpointing_ = false;
   checkpoint_ended_.notify_all();
   pipeline_.go_on();
-  if (!published)
-    co_await lose(published.error());
-  else if (!is_cleaning_)
-    scope_.spawn(clean());
 }
 
 Task<Status> ObjectDisk::publish_checkpoint(BlockMap::CheckpointPlan plan) {
@@ -188,6 +199,10 @@ Task<Status> ObjectDisk::publish_checkpoint(BlockMap::CheckpointPlan plan) {
 bool ObjectDisk::is_committed(const DataObject& object) const {
   bool is_in_our_run = object.kind == ObjectKind::segment && object.disk == head_.head.disk && object.epoch == opener_.epoch;
   return !is_in_our_run || object.seq <= pipeline_.committed().seq;
+}
+
+void ObjectDisk::begin_cleaning() {
+  if (!is_cleaning_) scope_.spawn(clean());
 }
 
 Task<void> ObjectDisk::clean() {
@@ -224,10 +239,12 @@ Task<Status> ObjectDisk::close_and_checkpoint(std::uint64_t segments_min) {
   EBB_CO_CHECKED(co_await pipeline_.close());
   while (is_checkpointing_ && !stopped()) co_await checkpoint_ended_.wait();
   if (stopped()) co_return fail(*stopped());
+  is_ending_ = true;  // a snapshot that waits gives up
+  checkpoint_ended_.notify_all();
   if (segments_since_checkpoint_ > segments_min) {
     is_checkpointing_ = true;
     auto published = co_await publish_checkpoint(begin_checkpoint(pipeline_.committed()));
-    is_checkpointing_ = false;
+    end_checkpoint();
     if (!published) co_return fail(std::move(published).error());
   }
   co_return co_await fence_own_next(access_, head_.head.disk, pipeline_.committed(), opener_);
@@ -247,8 +264,10 @@ Task<Status> ObjectDisk::seal_as_image(std::string root_name) {
   ++segments_since_checkpoint_;  // an image always has a checkpoint, also an empty one
   EBB_CO_CHECKED(co_await close_and_checkpoint(0));
   auto disk = head_.head.disk;
-  NamedRoot root{root_name, head_.head.size_bytes, *head_.head.checkpoint};
-  auto page = co_await store_roots(access_, disk, {{root}, {}});
+  NamedRoot root{root_name, head_.head.size_bytes, *head_.head.checkpoint, root_name, access_.loop->wall_now(), opener_.owner};
+  RootsPage roots;
+  roots.roots = {root};
+  auto page = co_await store_roots(access_, disk, std::move(roots));
   co_return co_await change_own_head([page](Head head) -> Result<Head> {
     if (head.state == HeadState::sealed) return head;  // by us; forks may have been pinned since
     head.state = HeadState::sealed;

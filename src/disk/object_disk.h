@@ -2,6 +2,7 @@
 #pragma once
 #include "disk/attach/attach.h"
 #include "disk/attach/load_map.h"
+#include "disk/attach/root_set.h"
 #include "disk/block_device.h"
 #include "disk/cleaning/cleaner.h"
 #include "disk/disk_memory.h"
@@ -9,6 +10,12 @@
 #include "disk/write_pipeline.h"
 
 namespace ebb::disk {
+
+struct RestoreRequest {
+  std::string root;     // to go back to
+  std::string request;  // fresh for each wish
+  std::string keep_as;  // the present state's name; empty: before-restore-<time>
+};
 
 class ObjectDisk final : public BlockDevice {
  public:
@@ -42,6 +49,12 @@ class ObjectDisk final : public BlockDevice {
   Task<Status> seal();
   // As seal, but HEAD becomes `sealed` for good, with the present state as a named root: an image.
   Task<Status> seal_as_image(std::string root_name);
+  // A named root with every write that had been acknowledged before the call, and a prefix of the later ones; the guest
+  // writes on meanwhile. The same request finds what it made; conflict: the name is another's.
+  Task<Result<NamedRoot>> snapshot(SnapshotRequest request);
+  // As seal, but what is left is the disk as it was at that root; what it is now is kept as a root of its own. One
+  // compare-and-set does all of it. not_found: no such root.
+  Task<Result<RestoreRecord>> restore(RestoreRequest request);
   // HEAD named us when it was asked at `asked_at`. Once called, class `local` acknowledges a FLUSH only while that is recent:
   // a process that was paused, or is cut off from the store, may have a successor that it has not heard of.
   void confirm_ownership(Instant asked_at);
@@ -68,11 +81,19 @@ class ObjectDisk final : public BlockDevice {
   Task<void> write_checkpoint(BlockMap::CheckpointPlan plan);
   Task<Status> publish_checkpoint(BlockMap::CheckpointPlan plan);
   bool is_committed(const DataObject& object) const;
+  void begin_cleaning();
   Task<void> clean();
   Task<void> checkpoint_when_quiet();
   Task<Result<Bytes>> explain_missing(Error missing);
   Task<Status> change_own_head(std::function<Result<Head>(Head)> change);
   Task<Status> close_and_checkpoint(std::uint64_t segments_min);
+  Task<void> run_snapshot(SnapshotRequest request, std::function<void(Result<NamedRoot>)> done);
+  Task<Result<NamedRoot>> make_snapshot(SnapshotRequest request);
+  Task<Result<bool>> begin_snapshot();
+  Task<Result<NamedRoot>> add_root(SnapshotRequest request);
+  void end_checkpoint();
+  bool has_checkpoint_at(const LogPoint& point) const;
+  Status check_still_attached(const Head& head) const;
   Task<void> lose(Error why);
   Task<Status> wait_until_surely_owner();
 
@@ -89,7 +110,12 @@ class ObjectDisk final : public BlockDevice {
   AsyncMutex head_lock_;
   std::uint64_t segments_since_checkpoint_, bytes_since_checkpoint_ = 0, checkpoints_ = 0;
   Cleaner cleaner_;
-  bool is_checkpointing_ = false, is_cleaning_ = false, is_closing_ = false;
+  bool is_checkpointing_ = false, is_cleaning_ = false;
+  bool is_closing_ = false;  // no more writes
+  bool is_ending_ = false;   // no more snapshots either
+  AsyncMutex snapshot_lock_;
+  bool is_snapshot_waiting_ = false;                       // for the next cut
+  std::optional<BlockMap::CheckpointPlan> snapshot_plan_;  // made at a cut, for the snapshot that waits
   Notify checkpoint_ended_;
   std::optional<Instant> owned_at_;  // absent: nobody watches HEAD for us
   Notify ownership_changed_;

@@ -48,6 +48,22 @@ Task<Result<std::vector<LogPoint>>> read_history(StoreAccess access, Head head, 
   co_return history;
 }
 
+Task<Result<std::vector<LogPoint>>> read_left_history(StoreAccess access, Head head) {
+  std::vector<LogPoint> history;
+  EBB_CO_TRY(page, co_await read_roots(access, head));
+  if (page.restores.empty()) co_return history;
+  for (const auto& restore : page.restores) history.push_back(restore.from);
+  for (const auto& root : page.roots) {
+    history.push_back(root.checkpoint.position);
+    if (root.checkpoint.disk != head.disk) continue;
+    auto checkpoint = co_await read_checkpoint_root(access, root.checkpoint, nullptr);
+    if (!checkpoint && checkpoint.error().code == Code::not_found) continue;  // removed meanwhile: a log more is kept
+    if (!checkpoint) co_return fail(std::move(checkpoint).error());
+    history.insert(history.end(), checkpoint->lineage.begin(), checkpoint->lineage.end());
+  }
+  co_return history;
+}
+
 Task<Result<std::vector<std::string>>> sweep_logs(Files* files, std::string disk_folder,
                                                   std::vector<LogPoint> history, std::string current) {
   std::vector<std::string> kept;
@@ -84,6 +100,7 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
   EBB_CO_TRY(history, co_await read_history(access, head, tools.cache));
   EBB_CO_TRY(chosen, co_await choose_log(&tools, &request, &claim, history));
   EBB_CO_TRY(attached, co_await publish_attached(access, claim, std::move(sealed)));
+  const auto with_roots = attached.head;
 
   auto wal = std::make_unique<Wal>(*access.loop, *tools.files, *tools.log_trouble, chosen.log.folder,
                                    chosen.log.chain, request.tuning.log_file_bytes);
@@ -96,8 +113,13 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
                                                                std::move(loaded), std::move(wal),
                                                                tools.memory, request.tuning});
   EBB_CO_CHECKED(co_await opened.disk->replay(std::move(records)));
-  EBB_CO_TRY(kept,
-             co_await sweep_logs(tools.files, request.disk_folder, std::move(history), chosen.log.folder));
+  EBB_CO_TRY(kept, co_await sweep_logs(tools.files, request.disk_folder, history, chosen.log.folder));
+  if (!kept.empty()) {
+    EBB_CO_TRY(left, co_await read_left_history(access, with_roots));
+    history.insert(history.end(), left.begin(), left.end());
+    EBB_CO_TRY(kept_still, co_await sweep_logs(tools.files, request.disk_folder, std::move(history), chosen.log.folder));
+    kept = std::move(kept_still);
+  }
   opened.kept_logs = std::move(kept);
   co_return opened;
 }

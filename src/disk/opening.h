@@ -41,5 +41,7 @@ Task<Result<std::vector<std::string>>> sweep_logs(Files* files, std::string disk
                                                   std::vector<LogPoint> history, std::string current);
 // All that is known of where a disk's epochs ended, from HEAD and its checkpoint.
 Task<Result<std::vector<LogPoint>>> read_history(StoreAccess access, Head head, LogCache* cache);
+// The same of what restores left behind: it is in the store too, and no longer on the disk's lineage.
+Task<Result<std::vector<LogPoint>>> read_left_history(StoreAccess access, Head head);
 
 }  // namespace ebb::disk

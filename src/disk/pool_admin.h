@@ -1,7 +1,7 @@
 // What the control plane does in a pool. Everything here may be repeated after a crash or a lost reply: the
 // second time finds what the first one made.
 #pragma once
-#include "disk/object_disk.h"
+#include "disk/disk_log.h"
 
 namespace ebb::disk {
 
@@ -28,12 +28,30 @@ class PoolAdmin {
 
   // conflict: a disk of that id exists, or existed, and is another one.
   Task<Status> create_empty_disk(DiskId disk, std::uint64_t size_bytes, DiskClass disk_class);
-  // A disk that begins as the image; O(1) whatever its size. invalid: `parent` is no image, or is larger.
-  Task<Status> create_fork(DiskId parent, DiskId disk, std::uint64_t size_bytes, DiskClass disk_class);
+  // A disk that begins as the image, or as a snapshot of a living disk; O(1) whatever its size. invalid: `parent` is no
+  // image, or is larger. not_found: it has no such root.
+  Task<Status> create_fork(DiskId parent, DiskId disk, std::uint64_t size_bytes, DiskClass disk_class,
+                           std::string root = std::string(image_root));
   Task<Result<HeadSummary>> read_head(DiskId disk);
   // Ends every owner's epoch, then leaves a tombstone; the objects stay, reclaim is another's job. Fine if it
-  // is deleted; an id that never was is burnt. busy: forks of it live.
+  // is deleted; an id that never was is burnt. busy: forks of it live. Its own pin in its parent falls last.
   Task<Status> delete_disk(DiskId disk);
+
+  // Of a disk that no worker holds: see detached.h.
+  Task<Result<NamedRoot>> snapshot(DiskId disk, SnapshotRequest request, DiskTuning tuning = {}) {
+    return snapshot_detached(access_, std::move(disk), std::move(request), tuning);
+  }
+  Task<Result<RestorePlan>> plan_restore(DiskId disk, std::string root) {
+    return disk::plan_restore(access_, std::move(disk), std::move(root));
+  }
+  Task<Result<RestoreRecord>> restore(DiskId disk, RestoreRequest request, DiskTuning tuning = {}) {
+    return restore_detached(access_, std::move(disk), std::move(request), tuning);
+  }
+  Task<Result<DiskLogView>> read_log(DiskId disk) { return read_disk_log(access_, std::move(disk)); }
+  Task<Result<RootsPage>> read_roots(DiskId disk);
+  // Whoever holds the disk goes on. Fine if there is none of that name; then, should it still be on its way, it will not come.
+  // busy: a fork of it lives.
+  Task<Status> remove_root(DiskId disk, SnapshotRequest made_by);
 
   // Chunk `n` of a blob, at most 8 MiB. conflict: other bytes stand there.
   Task<Status> write_blob_chunk(std::string id, std::uint64_t n, Bytes content);
@@ -44,8 +62,10 @@ class PoolAdmin {
   std::string waiting_for() const { return trouble_.text(); }
 
  private:
-  Task<Status> pin_fork(HeadAt parent, ForkPin pin);
-  Task<Status> check_no_live_forks(Head head);
+  Task<Status> pin_fork(HeadAt parent, ForkPin pin, CheckpointRef checkpoint);
+  Task<Status> drop_pins(HeadAt parent, std::vector<ForkPin> pins);
+  Task<Status> let_go(DiskId child);
+  Task<Result<std::vector<ForkPin>>> dead_pins(Head head, std::optional<std::string> root);
 
   Trouble trouble_;
   StoreAccess access_;

@@ -28,6 +28,7 @@ ServedDisk::ServedDisk(DiskEnv env, DiskId disk, PoolId pool, ObjectStore& store
 void ServedDisk::reset_life() {
   life_ = std::make_shared<Life>(*env_.loop);
   device_ = nullptr;
+  snapshots_.clear();
 }
 
 void ServedDisk::become(DiskSeen state, std::string error) {
@@ -300,6 +301,47 @@ Task<Status> ServedDisk::seal_unopened(Epoch epoch) {
   co_return Status{};
 }
 
+// ---- snapshots
+
+Task<Result<SnapshotMade>> ServedDisk::snapshot(MakeSnapshot request) {
+  constexpr std::size_t at_a_time_max = 16;
+  EBB_CO_CHECKED(check_request({request.name, request.request}));
+  if (state_ && epoch_ > request.epoch)
+    co_return fail(Code::fenced, "disk '{}' is at epoch {} here; {} is older", disk_, epoch_, request.epoch);
+  if (state_ != DiskSeen::open || epoch_ != request.epoch || !life_->disk)
+    co_return fail(Code::busy, "disk '{}' is not open here under epoch {}", disk_, request.epoch);
+  if (!snapshots_.contains(request.request)) {
+    if (snapshots_.size() >= at_a_time_max) std::erase_if(snapshots_, [](const auto& made) { return made.second.has_value(); });
+    if (snapshots_.size() >= at_a_time_max) co_return fail(Code::busy, "{} snapshots of '{}' are being made", snapshots_.size(), disk_);
+    snapshots_[request.request] = std::nullopt;
+    scope_.spawn(run_snapshot(request));
+  }
+  for (auto until = env_.loop->now() + env_.options->reply_within;;) {
+    auto found = snapshots_.find(request.request);
+    if (found == snapshots_.end()) co_return fail(Code::busy, "disk '{}' was closed", disk_);
+    if (found->second) {
+      auto made = std::move(*found->second);
+      snapshots_.erase(found);  // told; asked again, it is found in the store
+      if (!made) co_return fail(std::move(made).error());
+      co_return SnapshotMade{made->name, made->request, made->created_at, made->size_bytes, made->checkpoint.position.write_seq};
+    }
+    if (env_.loop->now() >= until) {
+      auto trouble = life_->trouble.text();
+      co_return fail(Code::unavailable, "snapshot '{}' of '{}' is being made{}", request.name, disk_,
+                     trouble.empty() ? "" : ": " + trouble);
+    }
+    co_await changed_.wait_for(until - env_.loop->now());
+  }
+}
+
+Task<void> ServedDisk::run_snapshot(MakeSnapshot request) {
+  auto life = life_;
+  auto made = co_await life->disk->snapshot({request.name, request.request});
+  if (life != life_) co_return;
+  if (auto found = snapshots_.find(request.request); found != snapshots_.end()) found->second = std::move(made);
+  changed_.notify_all();
+}
+
 // ---- close, fence
 
 Task<Result<DiskStatus>> ServedDisk::close() {
@@ -386,6 +428,9 @@ Task<void> ServedDisk::examine_logs() {
   if (!followed) co_return;
   auto history = co_await read_history(store, *followed, &seen);
   if (!history) co_return;
+  auto left = co_await read_left_history(store, *followed);
+  if (!left) co_return;
+  history->insert(history->end(), left->begin(), left->end());
   auto kept = co_await sweep_logs(env_.files, folder(), std::move(*history), {});
   if (!kept) co_return;
   kept_logs_ = std::move(*kept);

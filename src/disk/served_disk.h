@@ -59,6 +59,8 @@ class ServedDisk {
   Task<Result<DiskStatus>> standby(Epoch epoch);
   Task<Result<DiskStatus>> seal(Epoch epoch);
   Task<Result<DiskStatus>> close();  // the last state, no longer served
+  // unavailable: it is under way; whoever asks, asks again.
+  Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);
 
   // Reads HEAD once; another epoch there fences us.
   Task<void> watch();
@@ -94,6 +96,7 @@ class ServedDisk {
   Task<void> warm_up_from(Head head, LoadedMap loaded);
   Task<void> leave_hints();
   Task<void> leave_hints_now_and_then();
+  Task<void> run_snapshot(MakeSnapshot request);
   Task<Result<DiskStatus>> reply();
   Task<void> wait_while(DiskSeen state);
   Status serve();
@@ -121,6 +124,7 @@ class ServedDisk {
   std::shared_ptr<BlockDevice> device_;
   std::unique_ptr<Published> published_;
   LogCache cache_;
+  std::map<std::string, std::optional<Result<NamedRoot>>> snapshots_;  // by request; under way, or made and not yet told
   std::vector<std::string> kept_logs_;
   bool has_unexamined_logs_ = false;
   std::optional<Instant> store_silent_since_;

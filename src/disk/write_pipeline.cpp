@@ -250,7 +250,8 @@ void WritePipeline::stop(Error why) {
 }
 
 ByteView WritePipeline::resident(const DataObject& object) const {
-  if (object.disk != start_.disk || object.epoch != cut_point_.epoch) return {};
+  // Cleaned objects of our epoch have numbers of their own.
+  if (object.kind != ObjectKind::segment || object.disk != start_.disk || object.epoch != cut_point_.epoch) return {};
   if (object.seq == cut_point_.seq + 1) return builder_.data();
   const auto* cut = uploader_.find(object.seq);
   return cut ? ByteView(*cut->body).subspan(cut->data_offset) : ByteView();

@@ -56,6 +56,10 @@ class WritePipeline {
   Task<Status> flush_to_log();
   // Takes no more writes; ends when everything taken before is in the store.
   Task<Status> close();
+  // Nothing is in the open segment: the map is exactly what the log says up to cut_point().
+  bool is_cut() const { return builder_.empty(); }
+  const LogPoint& cut_point() const { return cut_point_; }
+  void cut_soon() { cut_wanted_ = true, poke_.poke(); }
   // A checkpoint has ended: what waited for room in the map may go on.
   void go_on() { poke_.poke(); }
   // All that waits fails with `why`, and nothing is sent any more.

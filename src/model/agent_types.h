@@ -14,6 +14,13 @@ enum class Wanted {
 };
 BOOST_DESCRIBE_ENUM(Wanted, running, standby, sealed, stopped, absent)
 
+// Wanted until it is reported, or withdrawn.
+struct WantedSnapshot {
+  std::string name, request;
+  bool operator==(const WantedSnapshot&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(WantedSnapshot, (), (name, request))
+
 struct WantedDisk {
   DiskId id;
   PoolId pool;
@@ -21,9 +28,10 @@ struct WantedDisk {
   DiskClass disk_class = DiskClass::remote;
   bool read_only = false;    // the image's disk, for a stateless VM
   bool take_over = false;    // the previous owner has not confirmed that it stopped
+  std::vector<WantedSnapshot> snapshots{};  // taken while the disk is open; at no other time
   bool operator==(const WantedDisk&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(WantedDisk, (), (id, pool, size_bytes, disk_class, read_only, take_over))
+BOOST_DESCRIBE_STRUCT(WantedDisk, (), (id, pool, size_bytes, disk_class, read_only, take_over, snapshots))
 
 struct WantedVm {
   VmId vm;
@@ -73,6 +81,16 @@ struct VmTimings {
 };
 BOOST_DESCRIBE_STRUCT(VmTimings, (), (prepare_ms, stop_ms, seal_ms, open_ms, boot_ms))
 
+// Of a wanted snapshot: it stands in the pool, or will not (`error`); or it is waited for (`waiting_for`).
+struct SeenSnapshot {
+  DiskId disk;
+  std::string request;
+  WallMs made_at = 0;  // 0: not made
+  std::string error, waiting_for;
+  bool operator==(const SeenSnapshot&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(SeenSnapshot, (), (disk, request, made_at, error, waiting_for))
+
 struct SeenVm {
   VmId vm;
   Epoch epoch = 0;
@@ -85,9 +103,10 @@ struct SeenVm {
   std::string error;
   std::uint32_t failures = 0;  // failed starts in a row under this epoch
   VmTimings timings;
+  std::vector<SeenSnapshot> snapshots{};  // of those that are wanted now
   bool operator==(const SeenVm&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(SeenVm, (), (vm, epoch, state, machine, disk_open, guest_stopped_itself, ports, accel, error, failures, timings))
+BOOST_DESCRIBE_STRUCT(SeenVm, (), (vm, epoch, state, machine, disk_open, guest_stopped_itself, ports, accel, error, failures, timings, snapshots))
 
 // Posted at every change and at least every few seconds: it is also the heartbeat.
 struct AgentReport {
@@ -127,7 +146,9 @@ struct Registration {
 BOOST_DESCRIBE_STRUCT(Registration, (), (worker, boot_id, version, labels, capacity, pools))
 
 // ---- JSON: see model.cpp ----
+EBB_JSON_EXTERN(WantedSnapshot)
 EBB_JSON_EXTERN(WantedDisk)
+EBB_JSON_EXTERN(SeenSnapshot)
 EBB_JSON_EXTERN(WantedVm)
 EBB_JSON_EXTERN(WantedSet)
 EBB_JSON_EXTERN(VmTimings)

@@ -146,6 +146,45 @@ struct CreateImage {
 BOOST_DESCRIBE_STRUCT(CreateImage, (), (id, pool, cmdline, kernel_bytes, kernel_sha256, initrd_bytes, initrd_sha256, disk_bytes,
                                         disk_sha256, channels))
 
+struct CreateSnapshot {
+  std::string name;
+  std::optional<std::string> request_id;  // a repeated request with the same id gets the same snapshot
+};
+BOOST_DESCRIBE_STRUCT(CreateSnapshot, (), (name, request_id))
+
+struct RestoreDisk {
+  std::string snapshot;
+};
+BOOST_DESCRIBE_STRUCT(RestoreDisk, (), (snapshot))
+
+// What a restore would undo: the writes since the last one that snapshot and present have in common.
+struct RestorePlanView {
+  DiskId disk;
+  std::string snapshot, keep_as;
+  WallMs snapshot_at = 0;
+  std::uint64_t writes_undone = 0, segments_undone = 0;
+  std::uint64_t writes_back = 0;  // that the present lacks
+  std::vector<std::string> blockers;
+};
+BOOST_DESCRIBE_STRUCT(RestorePlanView, (), (disk, snapshot, keep_as, snapshot_at, writes_undone, segments_undone, writes_back, blockers))
+
+// Read from the objects of the disk alone, oldest first.
+struct DiskLogEntry {
+  std::string kind;   // "origin", "epoch", "checkpoint", "snapshot", "restore", "fork", "now"
+  std::string epoch;  // disk epoch, "7.3"
+  std::string owner;  // who wrote, if an object tells
+  std::uint64_t segments = 0, write_seq = 0;
+  WallMs at = 0;      // 0: no object tells
+  std::string text;
+};
+BOOST_DESCRIBE_STRUCT(DiskLogEntry, (), (kind, epoch, owner, segments, write_seq, at, text))
+
+struct DiskLogView {
+  DiskId disk;
+  std::vector<DiskLogEntry> entries;
+};
+BOOST_DESCRIBE_STRUCT(DiskLogView, (), (disk, entries))
+
 struct CreateDrain {
   WorkerId worker;
   std::string reason;
@@ -196,6 +235,11 @@ EBB_JSON_EXTERN(DrainView)
 EBB_JSON_EXTERN(WhyAnswer)
 EBB_JSON_EXTERN(CreateVm)
 EBB_JSON_EXTERN(CreateImage)
+EBB_JSON_EXTERN(CreateSnapshot)
+EBB_JSON_EXTERN(RestoreDisk)
+EBB_JSON_EXTERN(RestorePlanView)
+EBB_JSON_EXTERN(DiskLogEntry)
+EBB_JSON_EXTERN(DiskLogView)
 EBB_JSON_EXTERN(CreateDrain)
 EBB_JSON_EXTERN(MigrateVm)
 EBB_JSON_EXTERN(CordonWorker)

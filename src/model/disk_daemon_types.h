@@ -1,9 +1,10 @@
-// The five verbs between agent and disk daemon (HTTP/JSON on a unix socket): open, standby, seal, close, status.
+// The verbs between agent and disk daemon (HTTP/JSON on a unix socket): open, standby, seal, close, snapshot, status.
 //
 //   POST /open     OpenDisk   -> DiskStatus   idempotent for the same epoch; `fenced` if HEAD names a newer one
 //   POST /standby  DiskRef    -> DiskStatus   reads HEAD and map; owns nothing
 //   POST /seal     DiskRef    -> DiskStatus   flush, fence own next sequence, HEAD := detached-clean
 //   POST /close    DiskRef    -> DiskStatus   stops serving; keeps the log of an unsealed disk
+//   POST /snapshot MakeSnapshot -> SnapshotMade  of an open disk; the same request finds what it made; `unavailable`: ask again
 //   GET  /status              -> DaemonStatus
 //   GET  /metrics             -> Prometheus text
 #pragma once
@@ -61,6 +62,24 @@ struct DiskStatus {
 BOOST_DESCRIBE_STRUCT(DiskStatus, (), (disk, pool, epoch, incarnation, state, nbd_socket, nbd_export, size_bytes, unsent_bytes,
                                        unsent_age_ms, owner_age_ms, waiting_for, error))
 
+struct MakeSnapshot {
+  DiskId disk;
+  PoolId pool;
+  Epoch epoch = 0;  // that the disk is open under
+  std::string name, request;
+  bool operator==(const MakeSnapshot&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(MakeSnapshot, (), (disk, pool, epoch, name, request))
+
+struct SnapshotMade {
+  std::string name, request;
+  WallMs created_at = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t write_seq = 0;  // the last write that is in it
+  bool operator==(const SnapshotMade&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(SnapshotMade, (), (name, request, created_at, size_bytes, write_seq))
+
 struct DaemonStatus {
   std::string run;  // fresh at each start of the daemon
   std::vector<DiskStatus> disks;
@@ -73,6 +92,8 @@ BOOST_DESCRIBE_STRUCT(DaemonStatus, (), (run, disks, unsent_logs))
 EBB_JSON_EXTERN(OpenDisk)
 EBB_JSON_EXTERN(DiskRef)
 EBB_JSON_EXTERN(DiskStatus)
+EBB_JSON_EXTERN(MakeSnapshot)
+EBB_JSON_EXTERN(SnapshotMade)
 EBB_JSON_EXTERN(DaemonStatus)
 
 }  // namespace ebb

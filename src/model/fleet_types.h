@@ -54,6 +54,37 @@ BOOST_DESCRIBE_ENUM(DiskClass, remote, local)
 enum class DiskState { creating, ready, deleting };
 BOOST_DESCRIBE_ENUM(DiskState, creating, ready, deleting)
 
+// wanted -> ready -> removing -> (gone); failed: it will not be made, see `error`.
+enum class SnapshotState { wanted, ready, removing, failed };
+BOOST_DESCRIBE_ENUM(SnapshotState, wanted, ready, removing, failed)
+
+// A state of a disk under a name. What a restore left behind is one too.
+struct DiskSnapshot {
+  std::string name;
+  std::string request;    // the wish: whoever carries it out twice makes it once
+  SnapshotState state = SnapshotState::wanted;
+  WallMs created_at = 0;  // of the wish, then of the snapshot
+  std::string error;
+  std::optional<std::string> left_by_restore_to;
+  bool operator==(const DiskSnapshot&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(DiskSnapshot, (), (name, request, state, created_at, error, left_by_restore_to))
+
+struct DiskOrigin {
+  DiskId disk;
+  std::string snapshot;
+  bool operator==(const DiskOrigin&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(DiskOrigin, (), (disk, snapshot))
+
+// Under way: the disk goes back to `snapshot`, and what it is now becomes the snapshot `keep_as`.
+struct DiskRestore {
+  std::string snapshot, keep_as, request;
+  WallMs requested_at = 0;
+  bool operator==(const DiskRestore&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(DiskRestore, (), (snapshot, keep_as, request, requested_at))
+
 struct Disk {
   DiskId id;  // never reused, also not after deletion
   PoolId pool;
@@ -63,9 +94,17 @@ struct Disk {
   std::optional<ImageId> image;  // what it was forked from
   DiskState state = DiskState::creating;
   WallMs created_at = 0;
+  std::optional<DiskOrigin> origin{};  // the snapshot that it is a fork of; absent: of the image
+  std::vector<DiskSnapshot> snapshots{};
+  std::optional<DiskRestore> restore{};  // its VM does not start before it has ended
   bool operator==(const Disk&) const = default;
+  const DiskSnapshot* find_snapshot(const std::string& name) const {
+    for (const auto& s : snapshots)
+      if (s.name == name) return &s;
+    return nullptr;
+  }
 };
-BOOST_DESCRIBE_STRUCT(Disk, (), (id, pool, size_bytes, disk_class, vm, image, state, created_at))
+BOOST_DESCRIBE_STRUCT(Disk, (), (id, pool, size_bytes, disk_class, vm, image, state, created_at, origin, snapshots, restore))
 
 // Immutable bytes in a pool, in chunks of `chunk_bytes` under b/<id>/<n>.
 struct Blob {
@@ -117,9 +156,10 @@ struct VmSpec {
   std::vector<Port> ports;
   Labels labels;
   std::uint32_t stop_grace_ms = 10'000;
+  std::optional<DiskOrigin> disk_from{};  // its disk begins as this snapshot; absent: as the image
   bool operator==(const VmSpec&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(VmSpec, (), (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms))
+BOOST_DESCRIBE_STRUCT(VmSpec, (), (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms, disk_from))
 
 enum class VmDesired { running, stopped, absent };
 BOOST_DESCRIBE_ENUM(VmDesired, running, stopped, absent)
@@ -255,6 +295,9 @@ inline bool is_past_no_return(Phase p) {
 // ---- JSON: see model.cpp ----
 EBB_JSON_EXTERN(Resources)
 EBB_JSON_EXTERN(Worker)
+EBB_JSON_EXTERN(DiskSnapshot)
+EBB_JSON_EXTERN(DiskOrigin)
+EBB_JSON_EXTERN(DiskRestore)
 EBB_JSON_EXTERN(Disk)
 EBB_JSON_EXTERN(Blob)
 EBB_JSON_EXTERN(Image)

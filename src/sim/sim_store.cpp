@@ -17,7 +17,7 @@ std::unexpected<Error> no_answer(std::string_view verb, const std::string& key) 
 
 bool SimStore::is_immutable(std::string_view key) {
   // The shape of a pool's keys; a pool may itself stand under a prefix.
-  for (std::string_view kind : {"s/", "g/", "m/", "b/"})
+  for (std::string_view kind : {"s/", "g/", "m/", "r/", "b/"})
     if (key.starts_with(kind) || key.contains("/" + std::string(kind))) return true;
   return false;
 }

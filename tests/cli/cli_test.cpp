@@ -167,7 +167,7 @@ TEST_F(CliTest, WhyAsksForAWorkerThenAVmThenADrain) {
   EXPECT_EQ(ebb({"why", "drains/D-1", "--json"}), 0);
   EXPECT_TRUE(json::read_text<WhyAnswer>(data()));
   EXPECT_EQ(ebb({"why", "nobody"}), 4);
-  EXPECT_EQ(talk(), "ebb: there is no worker, VM or drain 'nobody'\n");
+  EXPECT_EQ(talk(), "ebb: there is no worker, VM, drain or disk 'nobody'\n");
 }
 
 TEST_F(CliTest, CancelTakesADrainOrAMigration) {

@@ -18,12 +18,14 @@ namespace {
       X(Migration) X(JournalEntry) X(Cell) X(WantedDisk) X(WantedVm) X(WantedSet) X(VmTimings) X(SeenVm) \
           X(AgentReport) X(ReportAnswer) X(Registration) X(ErrorBody) X(Reason) X(WorkerView) X(VmView) X(MigrationView) \
               X(PlanMove) X(PlanBlocker) X(DrainPlan) X(DoneCheck) X(DrainView) X(WhyAnswer) X(CreateVm) \
-                  X(CreateImage) X(CreateDrain) X(MigrateVm) X(CordonWorker)
+                  X(CreateImage) X(CreateDrain) X(DiskSnapshot) X(DiskOrigin) X(DiskRestore) X(WantedSnapshot) X(SeenSnapshot) X(CreateSnapshot) \
+                  X(RestoreDisk) X(RestorePlanView) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(CordonWorker)
 #define EBB_API_PAGES(X) \
   X(WorkerView) X(VmView) X(Disk) X(Image) X(DrainView) X(MigrationView) X(JournalEntry)
 #define EBB_API_ENUMS(X) \
   X(DiskClass)           \
   X(DiskState)           \
+  X(SnapshotState)       \
   X(ImageState) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
 
 template <class T>
@@ -200,6 +202,9 @@ std::vector<HttpRequest> all_requests() {
   go(c.remove_worker(w)), go(c.vms()), go(c.vm(v)), go(c.create_vm({})), go(c.start_vm(v)), go(c.stop_vm(v));
   go(c.remove_vm(v)), go(c.migrate_vm(v, {})), go(c.why_vm(v)), go(c.disks()), go(c.disk(DiskId("x"))),
       go(c.images());
+  const DiskId x("x");
+  go(c.why_disk(x)), go(c.create_snapshot(x, {})), go(c.remove_snapshot(x, "n")), go(c.plan_restore(x, "n"));
+  go(c.restore_disk(x, "n")), go(c.disk_log(x));
   go(c.image(i)), go(c.create_image({})), go(c.seal_image(i)), go(c.remove_image(i));
   for (auto part : {ImagePart::kernel, ImagePart::initrd, ImagePart::disk}) go(c.upload(i, part, 0, {}));
   go(c.plan_drain({})), go(c.start_drain({})), go(c.drains()), go(c.drain(d)), go(c.cancel_drain(d));

@@ -28,6 +28,7 @@ void Control::act() {
   if (order_.empty()) return;
   const auto& disk = order_[random_.below(order_.size())];
   auto& placed = placed_.at(disk);
+  if (placed.is_held) return;
   auto& worker = fleet_.workers()[placed.worker];
   const auto dice = random_.below(100);
   if (dice < 35) {  // a planned move
@@ -62,6 +63,7 @@ void Control::reconcile() {
   boot_workers();
   for (const auto& disk : order_) {
     auto& placed = placed_.at(disk);
+    if (placed.is_held) continue;
     if (placed.move)
       go_on_with_move(disk, placed);
     else
@@ -114,6 +116,12 @@ void Control::close_elsewhere(const DiskId& disk, const Placed& placed) {
     auto status = DiskFleet::status_of(worker, disk);
     if (status && status->epoch < placed.epoch) fleet_.ask_close(worker, disk);
   }
+}
+
+void Control::release(const DiskId& disk) {
+  auto& placed = placed_.at(disk);
+  placed.is_held = false;
+  place(placed, random_.chance(0.5) ? placed.worker : other_worker(placed.worker), false);
 }
 
 bool Control::is_open(const DiskId& disk) {

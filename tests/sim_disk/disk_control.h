@@ -23,6 +23,9 @@ class Control final {
   SimWorker& wanted_at(const DiskId& disk) { return fleet_.workers()[placed_.at(disk).worker]; }
   Epoch epoch_of(const DiskId& disk) const { return placed_.at(disk).epoch; }
   bool is_open(const DiskId& disk);
+  // Held: stopped and not opened again until it is released, then under a new epoch.
+  void hold(const DiskId& disk) { placed_.at(disk).is_held = true; }
+  void release(const DiskId& disk);
   // Asks for a clean seal where the disk is; true when it stands.
   bool seal(const DiskId& disk);
 
@@ -35,6 +38,7 @@ class Control final {
     Epoch epoch = 1;
     std::size_t worker = 0;
     bool take_over = false;
+    bool is_held = false;
     int refusals = 0;
     std::optional<Move> move{};
     Instant ask_at{};

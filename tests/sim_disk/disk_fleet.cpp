@@ -277,6 +277,34 @@ Result<DiskFleet::Offline> DiskFleet::offline(const DiskId& disk) {
   return std::move(*read);
 }
 
+namespace {
+
+Task<Result<DiskFleet::Root>> read_named(disk::StoreAccess access, DiskId disk, std::string name) {
+  EBB_CO_TRY(at, co_await disk::read_head(access, disk));
+  EBB_CO_TRY(page, co_await disk::read_roots(access, at.head));
+  const auto* root = page.find(name);
+  if (!root) co_return fail(Code::not_found, "there is no root '{}'", name);
+  auto head = at.head;
+  head.checkpoint = root->checkpoint, head.size_bytes = root->size_bytes;
+  head.lineage.clear();
+  disk::LogCache cache;
+  disk::DiskMemory memory;
+  EBB_CO_TRY(loaded, co_await disk::load_map(access, head, &cache, memory.pages));
+  disk::ImageDevice device(access, std::move(loaded), head.size_bytes, std::move(memory));
+  EBB_CO_TRY(bytes, co_await device.read(0, head.size_bytes));
+  EBB_CO_TRY(content, disk::testing::read_stamps(bytes));
+  co_return DiskFleet::Root{root->checkpoint.position, std::move(content)};
+}
+
+}  // namespace
+
+// At once, by a reader of its own whom no fault meets.
+Result<DiskFleet::Root> DiskFleet::read_root(const DiskId& disk, const std::string& name) {
+  auto read = sim::run_in(*reader_, read_named(reader_access_, disk, name), 3s);
+  if (!read) return fail(Code::internal, "reading a root did not end");
+  return std::move(*read);
+}
+
 void DiskFleet::begin_offline_check(const DiskId& disk) {
   if (reading_->size() < 4) reading_->spawn(check_in_background(disk));
 }

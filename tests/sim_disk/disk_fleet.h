@@ -75,6 +75,13 @@ class DiskFleet final {
   // In the background; what is found is held against the oracle.
   void begin_offline_check(const DiskId& disk);
   Result<Offline> offline(const DiskId& disk);
+  bool is_reading() const { return reading_->size() > 0; }
+  // What a named root holds.
+  struct Root {
+    disk::LogPoint position;
+    Content content;
+  };
+  Result<Root> read_root(const DiskId& disk, const std::string& name);
   std::size_t offline_checks() const { return offline_checks_; }
   // No worker reports a log that the store has in full, and each reports those with writes that the store
   // lacks.

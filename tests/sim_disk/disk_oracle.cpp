@@ -205,6 +205,46 @@ void Oracle::read_offline(const DiskId& id, DiskEpoch head_epoch, const Content&
     tenure->kept_anywhere = std::max(tenure->kept_anywhere, matched->shortest);
 }
 
+// ---- snapshots and restores
+
+void Oracle::check_root(const DiskId& id, const std::string& name, const disk::LogPoint& position, const Content& found,
+                        DiskEpoch asked, std::size_t least) {
+  auto& disk = disks_.at(id);
+  auto* tenure = before(disk, {position.epoch.placement, position.epoch.incarnation + 1});
+  // The only checkpoint in a restore's own epoch is that of what it left.
+  if (tenure && tenure->epoch == position.epoch && tenure->worker == restorer) tenure = before(disk, position.epoch);
+  if (!tenure) {
+    if (found != disk.initial) violation("snapshot {} of {} is not as the disk was made", name, id);
+    return;
+  }
+  const auto at_least = tenure->epoch == asked ? least : 0;
+  if (!match(*tenure, found, at_least))
+    violation("snapshot {} of {} at epoch {} holds no prefix of epoch {} of at least {} of {} writes", name, id,
+              position.epoch.text(), tenure->epoch.text(), at_least, tenure->ops.size());
+}
+
+void Oracle::expect_restore(const DiskId& disk, Content content) { disks_.at(disk).restored_content = std::move(content); }
+
+// The disk begins anew: as if an owner had opened it, found this, and sealed it.
+void Oracle::begin_restored(Disk& disk, const disk::Head& head) {
+  if (!disk.restored_content) return violation("{} was restored, and nobody had asked for it", head.disk);
+  auto& slot = disk.tenures[head.epoch];
+  slot = std::make_unique<Tenure>();
+  slot->disk = head.disk, slot->worker = head.owner, slot->epoch = head.epoch;
+  slot->has_begun = true, slot->base = *disk.restored_content;
+}
+
+void Oracle::check_left(const DiskId& id, DiskEpoch epoch, const Content& found) {
+  auto& disk = disks_.at(id);
+  const auto* last = before(disk, epoch);
+  if (!last) {
+    if (found != disk.initial) violation("what the restore of {} left is not as the disk was made", id);
+  } else if (!match(*last, found, last->acknowledged)) {
+    violation("what the restore of {} in epoch {} left lacks some of the {} writes of epoch {}", id, epoch.text(),
+              last->acknowledged, last->epoch.text());
+  }
+}
+
 void Oracle::check_final(const DiskId& id, const Content& found) {
   auto& disk = disks_.at(id);
   const auto* last = newest(id);

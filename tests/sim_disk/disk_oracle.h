@@ -40,6 +40,8 @@ struct Tenure {
   std::size_t cost(std::size_t op) const;
 };
 
+inline constexpr std::string_view restorer = "ebb:restore";  // the owner in HEAD
+
 class Oracle final {
  public:
   Oracle(sim::SimWorld& world, sim::SimStore& store, disk::DiskTuning tuning);
@@ -48,7 +50,7 @@ class Oracle final {
   void add_disk(const DiskId& disk, DiskClass disk_class, Content initial);
   // Before anything lands in the pool under another name: HEAD of every disk is watched.
   void on_put(const std::string& key, const Bytes& body);
-  // Nothing that HEAD's checkpoint needs may go, and no fence that ends an epoch.
+  // Nothing that HEAD's checkpoint or a named root needs may go, and no fence that ends an epoch.
   void on_removed(const std::string& key, const Bytes& body);
 
   // ---- what happens to workers ----
@@ -69,6 +71,14 @@ class Oracle final {
   // The disk was read offline under this HEAD epoch; asked for when `least` held.
   void read_offline(const DiskId& disk, DiskEpoch head_epoch, const Content& found,
                     const std::map<DiskEpoch, std::size_t>& least);
+  // ---- snapshots and restores ----
+  // The root of that name holds a prefix; of the tenure `asked` it holds `least` writes at least, if it wrote last.
+  void check_root(const DiskId& disk, const std::string& name, const disk::LogPoint& position, const Content& found,
+                  DiskEpoch asked, std::size_t least);
+  // The next restore of the disk makes it this.
+  void expect_restore(const DiskId& disk, Content content);
+  // What the restore in that epoch left: all that the disk was.
+  void check_left(const DiskId& disk, DiskEpoch epoch, const Content& found);
   // Sealed cleanly, with nothing running: all that was acknowledged is in the store, and what was issued
   // beyond is a prefix.
   void check_final(const DiskId& disk, const Content& found);
@@ -100,7 +110,9 @@ class Oracle final {
     std::optional<disk::Head> head;
     std::map<DiskEpoch, Attached> attached;  // every epoch that reached step 3
     std::map<DiskEpoch, disk::LogPoint> seals;
+    std::map<DiskEpoch, disk::LogPoint> cuts;  // where a restore has the present lineage end an epoch
     std::map<DiskEpoch, std::unique_ptr<Tenure>> tenures;
+    std::optional<Content> restored_content;
   };
   struct Promise {
     std::size_t least = 0;
@@ -112,6 +124,9 @@ class Oracle final {
 
   void check_head_step(Disk& disk, const disk::Head& from, const disk::Head& to);
   void check_seals(Disk& disk, const disk::Head& head);
+  const std::set<std::string>& needed_by(const disk::CheckpointRef& checkpoint);
+  static bool is_restore(const disk::Head& from, const disk::Head& to);
+  void begin_restored(Disk& disk, const disk::Head& head);
   Tenure* before(Disk& disk, DiskEpoch epoch) const;
   Promise promised(const Disk& disk, const Tenure& last, const Tenure& next) const;
   static std::optional<Match> match(const Tenure& tenure, const Content& found, std::size_t least);
@@ -126,6 +141,7 @@ class Oracle final {
   disk::DiskTuning tuning_;
   std::map<DiskId, Disk> disks_;
   std::map<std::string, std::uint64_t> drives_;
+  std::map<std::string, std::set<std::string>> needed_;  // keys that a checkpoint's root names, by its own key
   std::size_t tenures_ = 0, writes_ = 0, lost_writes_ = 0;
 };
 

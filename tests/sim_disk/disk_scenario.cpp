@@ -2,6 +2,7 @@
 
 #include "disk_client.h"
 #include "disk_control.h"
+#include "disk_snapshots.h"
 #include "disk_troubles.h"
 
 namespace ebb::disk_sim {
@@ -15,7 +16,8 @@ class Scenario final {
   explicit Scenario(const FleetOptions& options)
       : random_(sim::fnv1a("disk scenario", options.seed)),
         fleet_(with_workers(options, random_)),
-        control_(fleet_, random_.next()) {
+        control_(fleet_, random_.next()),
+        snapshots_(fleet_, control_, random_.next()) {
     guests_.oracle = &fleet_.oracle(), guests_.world = &fleet_.world();
     guests_.status = [this](const Tenure& tenure) -> std::optional<DiskStatus> {
       for (auto& worker : fleet_.workers()) {
@@ -64,16 +66,20 @@ class Scenario final {
   GuestHouse guests_;
   DiskFleet fleet_;
   Control control_;
+  Snapshots snapshots_;
   Content image_;
   std::string names_;
   struct Fork {
     DiskId disk;
     DiskClass disk_class;
+    DiskId parent = image_id;
+    std::string root = std::string(disk::image_root);
     std::shared_ptr<bool> is_made = std::make_shared<bool>(false);
     sim::SimProcess* process = nullptr;
   };
   std::vector<Fork> forks_;  // being made
   std::size_t forks_begun_ = 0;
+  double snapshot_chance_ = 0.03;
 };
 
 Status Scenario::set_up() {
@@ -90,11 +96,14 @@ Status Scenario::set_up() {
 
 // A fork is made in the background, by a control plane that may die on the way and then tries again.
 void Scenario::begin_fork() {
-  constexpr std::size_t forks_max = 3;
-  if (image_.empty() || forks_begun_ >= forks_max) return;
+  constexpr std::size_t forks_max = 4;
+  if (forks_begun_ >= forks_max) return;
+  auto origin = random_.chance(0.5) ? snapshots_.draw_origin() : std::nullopt;
+  if (!origin && image_.empty()) return;
   Fork fork{DiskId(fmt::format("fork-{}", ++forks_begun_)), draw_class()};
   auto initial = image_;
-  initial.resize(image_.size() + random_.below(64), 0);
+  if (origin) fork.parent = origin->disk, fork.root = origin->root, initial = origin->content;
+  initial.resize(initial.size() + random_.below(64), 0);
   fleet_.oracle().add_disk(fork.disk, fork.disk_class, initial);
   forks_.push_back(fork);
 }
@@ -103,6 +112,7 @@ void Scenario::end_forks() {
   for (auto& fork : forks_) {
     if (*fork.is_made) {
       control_.add(fork.disk);
+      snapshots_.fork_is_made(fork.parent, fork.root);
       continue;
     }
     if (fork.process && fork.process->is_alive()) {
@@ -113,11 +123,11 @@ void Scenario::end_forks() {
     auto& client = fork.process->make<sim::SimStoreClient>(*fork.process, fleet_.store());
     auto& admin = fork.process->make<disk::PoolAdmin>(fork.process->loop(), client);
     auto make = [](DiskFleet* fleet, disk::PoolAdmin* pool, Fork made, std::uint64_t bytes) -> Task<void> {
-      auto status = co_await pool->create_fork(image_id, made.disk, bytes, made.disk_class);
+      auto status = co_await pool->create_fork(made.parent, made.disk, bytes, made.disk_class, made.root);
       if (status)
         *made.is_made = true;
       else
-        fleet->world().violation(fmt::format("{} cannot be forked: {}", image_id, status.error()));
+        fleet->world().violation(fmt::format("{}@{} cannot be forked: {}", made.parent, made.root, status.error()));
     };
     auto bytes = fleet_.oracle().initial(fork.disk).size() * disk::block_bytes;
     fork.process->make<Scope>(fork.process->loop()).spawn(make(&fleet_, &admin, fork, bytes));
@@ -127,6 +137,7 @@ void Scenario::end_forks() {
 
 bool Scenario::tick() {
   control_.reconcile();
+  snapshots_.tick();
   end_forks();
   if (auto status = fleet_.run_for(between(random_, 10ms, 60ms)); !status)
     fleet_.world().violation(status.error().message);
@@ -149,11 +160,14 @@ void Scenario::play_act_one() {
       troubles[random_.below(troubles.size())]->strike(fleet_, random_);
     if (random_.chance(acts)) control_.act();
     if (random_.chance(0.005)) begin_fork();
+    if (random_.chance(snapshot_chance_)) snapshots_.act();
     if (random_.chance(reclaims) && !control_.disks().empty())
       fleet_.begin_reclaim(control_.disks()[random_.below(control_.disks().size())]);
     if (random_.chance(0.01)) fleet_.begin_reclaim(image_.empty() ? control_.disks()[0] : image_id);
-    if (random_.chance(0.02) && !control_.disks().empty())
-      fleet_.begin_offline_check(control_.disks()[random_.below(control_.disks().size())]);
+    if (random_.chance(0.02) && !control_.disks().empty()) {
+      const auto& disk = control_.disks()[random_.below(control_.disks().size())];
+      if (!snapshots_.is_restoring(disk)) fleet_.begin_offline_check(disk);
+    }
     if (!tick()) return;
   }
 }
@@ -162,7 +176,7 @@ bool Scenario::wait_for(std::string_view what, Duration limit, const std::functi
   for (const auto end = fleet_.now() + limit; !done();) {
     if (!tick()) return false;
     if (fleet_.now() < end) continue;
-    fleet_.world().violation(fmt::format("no progress although all is healed: {}", what));
+    fleet_.world().violation(fmt::format("no progress although all is healed: {}; {}", what, snapshots_.waits_for()));
     for (const auto& disk : control_.disks()) fleet_.world().violation("  " + why_not_open(disk));
     return false;
   }
@@ -195,6 +209,8 @@ void Scenario::play_act_two() {
   fleet_.pause_reclaim(false);
   control_.settle();
   guests_.is_calm = true;
+  if (!wait_for("snapshots and restores that were asked for end", act_two_limit, [&] { return snapshots_.is_idle(); }))
+    return;
   const auto healed = fleet_.now();
   const auto& disks = control_.disks();
   auto all = [&](const std::function<bool(const DiskId&)>& holds) {
@@ -225,6 +241,7 @@ void Scenario::check_end() {
     if (!stored) return fleet_.world().violation(fmt::format("the scrub of {}: {}", disk, stored.error()));
     fleet_.oracle().check_final(disk, stored->content);
   }
+  snapshots_.check_end();
   if (!image_.empty()) {
     auto stored = fleet_.offline(image_id);
     if (!stored)
@@ -245,9 +262,10 @@ RunResult Scenario::result() {
   result.cache_disk_hits = fleet_.cache_disk_hits();
   result.tenures = oracle.tenures(), result.writes = oracle.writes();
   result.summary = fmt::format(
-      "{}; {} disks, {} tenures, {} writes, {} lost with their worker, {} read offline, {} objects cleaned, {} reclaimed, {} found in caches, {} virtual",
-      names_.empty() ? "no troubles" : names_, control_.disks().size(), oracle.tenures(), oracle.writes(),
-      oracle.lost_writes(), fleet_.offline_checks(), fleet_.cleaned(), fleet_.reclaimed(), result.cache_disk_hits,
+      "{}; {} disks, {} tenures, {} writes, {} lost with their worker, {} read offline, {} snapshots, {} removed, {} restores, {} objects cleaned, {} reclaimed, "
+      "{} found in caches, {} virtual",
+      names_.empty() ? "no troubles" : names_, control_.disks().size(), oracle.tenures(), oracle.writes(), oracle.lost_writes(), fleet_.offline_checks(),
+      snapshots_.taken(), snapshots_.removed(), snapshots_.restores(), fleet_.cleaned(), fleet_.reclaimed(), result.cache_disk_hits,
       format_duration(fleet_.now().time_since_epoch()));
   return result;
 }

@@ -31,7 +31,12 @@ void Oracle::on_put(const std::string& key, const Bytes& body) {
   auto& disk = disks_.at(*id);
   auto head = disk::decode_head(body, *id);
   if (!head) return violation("HEAD of {} cannot be read: {}", *id, head.error().message);
+  const bool is_restored = disk.head && is_restore(*disk.head, *head);
   if (disk.head) check_head_step(disk, *disk.head, *head);
+  if (is_restored) {
+    for (const auto& cut : head->lineage) disk.cuts[cut.epoch] = cut;
+    begin_restored(disk, *head);
+  }
   check_seals(disk, *head);
   if (head->state == HeadState::attached && !disk.attached.contains(head->epoch))
     disk.attached[head->epoch] = {head->owner, drive_of(head->owner), false};
@@ -40,18 +45,40 @@ void Oracle::on_put(const std::string& key, const Bytes& body) {
   disk.head = std::move(*head);
 }
 
+// The one step that may leave another history than it found: an opener for that purpose ends its own, empty epoch.
+bool Oracle::is_restore(const Head& from, const Head& to) {
+  return to.owner == restorer && from.opener == to.opener && from.state == HeadState::attached &&
+         to.state == HeadState::detached_clean;
+}
+
+// Immutable, so it is read once.
+const std::set<std::string>& Oracle::needed_by(const disk::CheckpointRef& checkpoint) {
+  auto key = disk::checkpoint_root_key(checkpoint.disk, checkpoint.epoch, checkpoint.number);
+  auto [it, is_new] = needed_.try_emplace(key);
+  if (!is_new) return it->second;
+  const auto* object = store_.peek(key);
+  auto root = object ? disk::decode_checkpoint_root(object->body) : fail(Code::not_found, "it is gone");
+  if (!root) {
+    violation("the checkpoint {} cannot be read: {}", key, root.error().message);
+    return it->second;
+  }
+  it->second.insert(key);
+  for (const auto& o : root->objects) it->second.insert(disk::data_object_key(o.object));
+  for (const auto& p : root->packs) it->second.insert(disk::map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));
+  return it->second;
+}
+
 void Oracle::on_removed(const std::string& key, const Bytes& body) {
   for (const auto& [id, disk] : disks_) {
     if (!disk.head) continue;
-    if (disk.head->checkpoint) {
-      const auto& c = *disk.head->checkpoint;
-      const auto* object = store_.peek(disk::checkpoint_root_key(c.disk, c.epoch, c.number));
-      auto root = object ? disk::decode_checkpoint_root(object->body) : fail(Code::not_found, "gone");
-      if (!root) return violation("the checkpoint of {} cannot be read: {}", id, root.error().message);
-      bool is_needed = key == disk::checkpoint_root_key(c.disk, c.epoch, c.number);
-      for (const auto& o : root->objects) is_needed |= key == disk::data_object_key(o.object);
-      for (const auto& p : root->packs) is_needed |= key == disk::map_pack_key(p.disk, p.epoch, p.checkpoint, p.number);
-      if (is_needed) violation("{} was removed, and the checkpoint of {} needs it", key, id);
+    if (disk.head->checkpoint && needed_by(*disk.head->checkpoint).contains(key))
+      violation("{} was removed, and the checkpoint of {} needs it", key, id);
+    if (const auto& ref = disk.head->roots) {
+      const auto* object = store_.peek(disk::roots_key(id, ref->nonce));
+      auto page = object ? disk::decode_roots(object->body) : fail(Code::not_found, "it is gone");
+      if (!page) return violation("the page of roots of {}: {}", id, page.error().message);
+      for (const auto& root : page->roots)
+        if (needed_by(root.checkpoint).contains(key)) violation("{} was removed, and the root '{}' of {} needs it", key, root.name, id);
     }
     if (!as_text(body).starts_with("EBBFENC") || !key.contains(fmt::format("/{}/", id))) continue;
     // One that came late, into the place of a segment that was reclaimed, decides nothing.
@@ -82,7 +109,7 @@ void Oracle::check_head_step(Disk& disk, const Head& from, const Head& to) {
                   old.seq, now.seq);
     }
   }
-  if (from.checkpoint &&
+  if (from.checkpoint && !is_restore(from, to) &&
       (!to.checkpoint || to.checkpoint->position.write_seq < from.checkpoint->position.write_seq))
     violation("the checkpoint of {} went back", id);
   if (to.state == HeadState::attached && (to.unsealed.size() != 1 || to.unsealed[0].epoch != to.epoch))
@@ -93,6 +120,7 @@ void Oracle::check_head_step(Disk& disk, const Head& from, const Head& to) {
 // A seal never changes once it is known, and a fence stands above it.
 void Oracle::check_seals(Disk& disk, const Head& head) {
   for (const auto& point : head.lineage) {
+    if (auto cut = disk.cuts.find(point.epoch); cut != disk.cuts.end() && cut->second == point) continue;
     auto [known, is_new] = disk.seals.emplace(point.epoch, point);
     if (!is_new && known->second != point)
       violation("epoch {} of {} was sealed at {}, and now at {}", point.epoch.text(), head.disk,

@@ -37,7 +37,27 @@ class VmsService {
   Task<HttpResponse> list_disks(Call call);
   Task<HttpResponse> show_disk(Call call);
   Result<VmId> create_in(Batch& batch, const CreateVm& wish) const;
+  Status check_may_remove(const Vm& vm) const;
   Result<MigrationId> migrate_in(Batch& batch, const VmId& id, const MigrateVm& wish) const;
+  Context c_;
+};
+
+// Snapshots, restores and the log of disks. (Lists of disks are in VmsService.)
+class DisksService {
+ public:
+  explicit DisksService(Context context) : c_(context) {}
+  void add_routes(Router& router);
+
+ private:
+  Task<HttpResponse> create_snapshot(Call call);
+  Task<HttpResponse> remove_snapshot(Call call);
+  Task<HttpResponse> plan_restore(Call call);
+  Task<HttpResponse> restore(Call call);
+  Task<HttpResponse> log(Call call);
+  Task<HttpResponse> why(Call call);
+  Result<bool> create_in(Batch& batch, const DiskId& id, const CreateSnapshot& wish) const;
+  Result<bool> remove_in(Batch& batch, const DiskId& id, const std::string& name) const;
+  Result<bool> restore_in(Batch& batch, const DiskId& id, const std::string& snapshot) const;
   Context c_;
 };
 

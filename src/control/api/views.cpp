@@ -8,15 +8,44 @@ namespace {
 
 const Migration* open_migration(const Context& c, const Vm& vm) { return c.fleet().open_migration_of(vm.id); }
 
+std::vector<Reason> waits_of(const Context& c, const Disk& disk) {
+  constexpr auto by_itself = "nobody: it goes on by itself";
+  auto trouble = c.effects.trouble(disk.id);
+  auto more = [&](std::string text) { return trouble.empty() ? text : text + ": " + trouble; };
+  const auto* who = trouble.empty() ? by_itself : "operator: look at the pool";
+  if (disk.state == DiskState::creating) return {{more(fmt::format("its disk {} is being made", disk.id)), disk.created_at, who}};
+  if (disk.state == DiskState::deleting) return {{more(fmt::format("disk {} is being removed", disk.id)), std::nullopt, who}};
+  std::vector<Reason> reasons;
+  if (disk.restore) {
+    reasons.push_back({more(fmt::format("disk {} is being restored to '{}'", disk.id, disk.restore->snapshot)), disk.restore->requested_at, who});
+  }
+  const auto* vm = disk.vm ? c.fleet().find(*disk.vm) : nullptr;
+  const auto* said = vm && vm->worker ? c.seen().find(*vm->worker, vm->id) : nullptr;
+  for (const auto& s : disk.snapshots) {
+    auto what = fmt::format("snapshot '{}' of disk {}", s.name, disk.id);
+    if (s.state == SnapshotState::removing) reasons.push_back({more(what + " is being removed"), std::nullopt, who});
+    if (s.state == SnapshotState::failed) reasons.push_back({fmt::format("{} was not taken: {}", what, s.error), s.created_at, "operator: remove it"});
+    if (s.state != SnapshotState::wanted) continue;
+    std::string waiting;
+    if (said) {
+      for (const auto& told : said->snapshots)
+        if (told.request == s.request) waiting = told.waiting_for;
+    }
+    if (!vm || !vm->worker)
+      reasons.push_back({more(what + " is being taken"), s.created_at, who});
+    else
+      reasons.push_back({fmt::format("{} is being taken by {}{}", what, *vm->worker, waiting.empty() ? "" : ": " + waiting), s.created_at, by_itself});
+  }
+  return reasons;
+}
+
 std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
   if (const auto* m = open_migration(c, vm)) return migration::explain(*m, c.seen());
   if (!vm.worker) {
     if (vm.desired != VmDesired::running) return {};
     if (vm.disk) {
       const auto* disk = c.fleet().find(*vm.disk);
-      auto trouble = c.effects.trouble(*vm.disk);
-      if (!trouble.empty()) return {{fmt::format("its disk {} cannot be made: {}", *vm.disk, trouble), disk ? std::optional(disk->created_at) : std::nullopt, "operator: look at the pool"}};
-      if (disk && disk->state == DiskState::creating) return {{fmt::format("its disk {} is being made", *vm.disk), disk->created_at, "nobody: it goes on by itself"}};
+      if (disk && (disk->state == DiskState::creating || disk->restore)) return waits_of(c, *disk);
     }
     auto found = c.reconciler.unplaced().find(vm.id);
     if (found != c.reconciler.unplaced().end()) {
@@ -160,6 +189,15 @@ WhyAnswer why_worker(const Context& c, const Worker& worker) {
   }
   answer.headline = view.schedulable ? fmt::format("{} is in service: it takes new VMs ({} on it)", worker.id, view.vms)
                                      : fmt::format("{} takes no new VMs ({} on it)", worker.id, view.vms);
+  return answer;
+}
+
+WhyAnswer why_disk(const Context& c, const Disk& disk) {
+  WhyAnswer answer;
+  answer.subject = "disks/" + disk.id.value;
+  answer.reasons = waits_of(c, disk);
+  answer.headline = fmt::format("{} is {}", disk.id, disk.restore ? std::string_view("being restored") : json::name_of(disk.state));
+  if (disk.vm) answer.headline += fmt::format(", the disk of {}", *disk.vm);
   return answer;
 }
 

@@ -24,6 +24,7 @@ DrainView view_of(const Context& context, const Drain& drain);
 
 WhyAnswer why_worker(const Context& context, const Worker& worker);
 WhyAnswer why_vm(const Context& context, const Vm& vm);
+WhyAnswer why_disk(const Context& context, const Disk& disk);
 
 Error no_such(std::string_view what, std::string_view id);
 

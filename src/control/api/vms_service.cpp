@@ -61,8 +61,21 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
   if (!image) return fail_field("spec.image", "there is no image '{}'", wish.spec.image);
   if (image->state != ImageState::ready) return fail(Code::conflict, "image '{}' is {}: import it first", image->id, json::name_of(image->state));
   auto spec = wish.spec;
+  const Disk* origin = nullptr;
+  if (spec.disk_from) {
+    if (spec.storage != Storage::object) return fail_field("spec.disk_from", "a stateless VM has no disk that could be a fork");
+    origin = c_.fleet().find(spec.disk_from->disk);
+    if (!origin) return fail_field("spec.disk_from", "there is no disk '{}'", spec.disk_from->disk);
+    const auto* snapshot = origin->find_snapshot(spec.disk_from->snapshot);
+    const bool is_ready = snapshot && snapshot->state == SnapshotState::ready && origin->state == DiskState::ready;
+    // The same wish again is answered below, whatever became of the snapshot.
+    if (!is_ready && !c_.fleet().find(wish.id)) {
+      return fail(Code::conflict, "disk '{}' has no snapshot '{}' that could be forked", origin->id, spec.disk_from->snapshot);
+    }
+    if (origin->pool != image->pool) return fail_field("spec.disk_from", "disk '{}' is in pool '{}', and image '{}' in '{}'", origin->id, origin->pool, image->id, image->pool);
+  }
   if (spec.storage == Storage::object) {
-    if (!image->disk) return fail_field("spec.storage", "image '{}' has no disk to fork from: run the VM stateless, or import an image with a disk", image->id);
+    if (!origin && !image->disk) return fail_field("spec.storage", "image '{}' has no disk to fork from: run the VM stateless, or import an image with a disk", image->id);
     if (!spec.disk_class) spec.disk_class = c_.pools.all().at(image->pool).default_class;
   } else if (spec.disk_class) {
     return fail_field("spec.disk_class", "a stateless VM has no disk whose class could be chosen");
@@ -76,14 +89,22 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
   if (spec.storage == Storage::object) {
     Disk disk;
     disk.id = DiskId("d-" + c_.loop.random().token(12));
-    disk.pool = image->pool, disk.size_bytes = image->disk_blob->size_bytes, disk.disk_class = *spec.disk_class;
-    disk.vm = vm.id, disk.image = image->id, disk.created_at = batch.now();
+    disk.pool = image->pool, disk.disk_class = *spec.disk_class;
+    disk.size_bytes = origin ? origin->size_bytes : image->disk_blob->size_bytes;
+    disk.vm = vm.id, disk.created_at = batch.now();
+    if (origin)
+      disk.origin = spec.disk_from;
+    else
+      disk.image = image->id;
     vm.disk = disk.id;
     batch.put(disk);
-    batch.effect({"create_disk/" + disk.id.value, EffectKind::create_disk, disk.id, disk.pool, image->disk, disk.size_bytes, disk.disk_class});
+    Effect effect{"create_disk/" + disk.id.value, EffectKind::create_disk, disk.id, disk.pool, origin ? origin->id : *image->disk, disk.size_bytes, disk.disk_class};
+    if (origin) effect.snapshot = spec.disk_from->snapshot;
+    batch.effect(std::move(effect));
   }
   batch.put(vm);
-  batch.journal("vm.created", "vms/" + vm.id.value, fmt::format("from image {}", image->id));
+  auto from = spec.disk_from ? fmt::format(", with a fork of {}@{}", spec.disk_from->disk, spec.disk_from->snapshot) : std::string();
+  batch.journal("vm.created", "vms/" + vm.id.value, fmt::format("from image {}{}", image->id, from));
   return vm.id;
 }
 
@@ -97,6 +118,22 @@ Task<HttpResponse> VmsService::create(Call call) {
   co_return vm ? reply_with(view_of(c_, *vm), existed ? 200 : 201) : error_reply(no_such("VM", id->value));
 }
 
+// A disk goes with its VM; nothing else may be lost by that.
+Status VmsService::check_may_remove(const Vm& vm) const {
+  const auto* disk = vm.disk ? c_.fleet().find(*vm.disk) : nullptr;
+  if (!disk) return {};
+  for (const auto& [id, other] : c_.fleet().disks()) {
+    if (!other.origin || other.origin->disk != disk->id) continue;
+    auto whose = other.vm ? fmt::format("VM '{}' has a fork of it as its disk: remove that VM first", *other.vm)
+                          : fmt::format("'{}' is a fork of it and is being removed: wait for that", id);
+    return fail(Code::conflict, "its disk '{}' is in use: {}", disk->id, whose);
+  }
+  if (disk->snapshots.empty()) return {};
+  std::string names;
+  for (const auto& s : disk->snapshots) names += (names.empty() ? "" : ", ") + s.name;
+  return fail(Code::conflict, "its disk '{}' has snapshots that would be lost: {}; remove them first: ebb snapshots rm {} NAME", disk->id, names, disk->id);
+}
+
 Task<HttpResponse> VmsService::set_desired(Call call, VmDesired desired) {
   const VmId id(call.param("id"));
   std::optional<VmView> removed;
@@ -108,6 +145,7 @@ Task<HttpResponse> VmsService::set_desired(Call call, VmDesired desired) {
     if (const auto* m = c_.fleet().open_migration_of(id)) {
       return fail(Code::conflict, "'{}' is moving from {} to {} ({}): wait for it, or cancel it first", id, m->source, m->target, m->id);
     }
+    if (desired == VmDesired::absent) EBB_CHECKED(check_may_remove(*vm));
     auto next = *vm;
     next.desired = desired;
     batch.put(next);

@@ -1,5 +1,7 @@
 #include "control/effects/effect_runner.h"
 
+#include "control/loops/disk_loop.h"
+
 namespace ebb::control {
 
 EffectRunner::EffectRunner(Loop& loop, Owner& owner, Pools& pools, Logger log)
@@ -34,6 +36,12 @@ Task<void> EffectRunner::carry_out(Effect effect) {
       });
       if (recorded) break;
       status = fail(recorded.error());
+    } else if (is_refused(effect, status.error())) {
+      auto recorded = co_await owner_.change<bool>([this, effect, error = status.error()](Batch& batch) -> Result<bool> {
+        record_refusal(effect, error, batch);
+        return true;
+      });
+      if (recorded) break;
     }
     troubles_[effect.disk] = status.error().message;
     log_.warning("{}: {}; trying again", effect.key, status.error());
@@ -64,9 +72,46 @@ Status EffectRunner::record_result(const Effect& effect, Batch& batch) const {
       batch.erase(*disk);
       batch.journal("disk.removed", "disks/" + disk->id.value, "sealed and marked as deleted in pool " + disk->pool.value);
       return {};
+    case EffectKind::snapshot_disk:
+      record_snapshot(*disk, effect.request, batch);
+      return {};
+    case EffectKind::remove_snapshot: {
+      auto next = *disk;
+      std::erase_if(next.snapshots, [&](const DiskSnapshot& s) { return s.request == effect.request; });
+      batch.put(next);
+      batch.journal("snapshot.removed", "disks/" + disk->id.value, effect.snapshot);
+      return {};
+    }
+    case EffectKind::restore_disk: {
+      if (!disk->restore || disk->restore->request != effect.request) return {};
+      auto next = *disk;
+      next.restore.reset();
+      next.snapshots.push_back({effect.keep_as, effect.request, SnapshotState::ready, batch.now(), {}, effect.snapshot});
+      batch.put(next);
+      batch.journal("disk.restored", "disks/" + disk->id.value,
+                    fmt::format("to '{}'; what it was is kept as '{}'", effect.snapshot, effect.keep_as));
+      return {};
+    }
     case EffectKind::empty_disk: return {};
   }
   return {};
+}
+
+// Asked again it would be refused again; all else is tried until it succeeds. conflict: the disk is in use, or the name is.
+bool EffectRunner::is_refused(const Effect& effect, const Error& error) {
+  if (effect.kind != EffectKind::snapshot_disk && effect.kind != EffectKind::restore_disk) return false;
+  return error.code == Code::invalid || error.code == Code::not_found || (error.code == Code::conflict && error.field == "name");
+}
+
+void EffectRunner::record_refusal(const Effect& effect, const Error& error, Batch& batch) const {
+  batch.effect_done(effect.key);
+  const auto* disk = owner_.fleet().find(effect.disk);
+  if (!disk) return;
+  if (effect.kind == EffectKind::snapshot_disk) return record_failed_snapshot(*disk, effect.request, error.message, batch);
+  auto next = *disk;
+  next.restore.reset();
+  batch.put(next);
+  batch.journal("disk.restore_failed", "disks/" + disk->id.value, fmt::format("to '{}': {}", effect.snapshot, error.message));
 }
 
 std::string EffectRunner::trouble(const DiskId& disk) const {

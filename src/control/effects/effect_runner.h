@@ -18,6 +18,8 @@ class EffectRunner {
  private:
   Task<void> carry_out(Effect effect);
   Status record_result(const Effect& effect, Batch& batch) const;
+  static bool is_refused(const Effect& effect, const Error& error);
+  void record_refusal(const Effect& effect, const Error& error, Batch& batch) const;
 
   static constexpr std::size_t at_a_time_max = 4;
   Loop& loop_;

@@ -1,5 +1,6 @@
 #include "control/loops/reconciler.h"
 
+#include "control/loops/disk_loop.h"
 #include "control/loops/migration_loop.h"
 
 namespace ebb::control {
@@ -37,6 +38,7 @@ Task<bool> Reconciler::turn() {
   changed |= co_await decide([&](Batch& b) { replace_failing_vms(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) { retire_vms(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) { place_vms(fleet, seen, b, unplaced_); });
+  changed |= co_await decide([&](Batch& b) { step_snapshots(fleet, seen, owner_.effects(), b); });
   changed |= co_await step_drains();
   changed |= co_await decide([&](Batch& b) { forget_old_migrations(fleet, b); });
   co_return changed;

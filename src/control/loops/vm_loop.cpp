@@ -10,7 +10,7 @@ namespace {
 bool is_ready_to_place(const Fleet& fleet, const Vm& vm) {
   if (vm.desired != VmDesired::running || vm.worker || fleet.open_migration_of(vm.id)) return false;
   const auto* disk = vm.disk ? fleet.find(*vm.disk) : nullptr;
-  return !vm.disk || (disk && disk->state == DiskState::ready);
+  return !vm.disk || (disk && disk->state == DiskState::ready && !disk->restore);
 }
 
 // The agent has seen the newest wanted set, and nothing of the VM is left there.

@@ -19,6 +19,7 @@ struct ObedientWorker {
   bool answers = true;
   std::set<VmId> cannot_start;
   std::uint32_t exports = 0;
+  std::optional<std::string> snapshot_error{}, snapshot_waits{};
 };
 
 class ControlWorld {
@@ -127,6 +128,7 @@ class ControlWorld {
   std::map<std::string, ObedientWorker>& workers() { return workers_; }
   sim::SimWorld& sim() { return world_; }
   MemoryRecords& records() { return *records_; }
+  sim::SimStore& store() { return store_; }
 
  private:
   void obey(ObedientWorker& worker) {
@@ -149,6 +151,21 @@ class ControlWorld {
     EXPECT_EQ(ask("POST", "/v1/agent/report", json::write_text(report), "join-token-0").status, 200);
     check_one_copy();
   }
+  static void tell_snapshots(const ObedientWorker& worker, const WantedVm& wanted, SeenVm& seen) {
+    seen.snapshots.clear();
+    for (const auto& disk : wanted.disks) {
+      for (const auto& s : disk.snapshots) {
+        SeenSnapshot told{disk.id, s.request, 0, {}, {}};
+        if (worker.snapshot_error)
+          told.error = *worker.snapshot_error;
+        else if (worker.snapshot_waits)
+          told.waiting_for = *worker.snapshot_waits;
+        else
+          told.made_at = 1'700'000'000'000;
+        seen.snapshots.push_back(std::move(told));
+      }
+    }
+  }
   SeenVm obey(ObedientWorker& worker, const WantedVm& wanted) {
     auto seen = worker.vms[wanted.vm];
     const bool has_disk = !wanted.disks.empty() && !wanted.disks[0].read_only;
@@ -159,6 +176,7 @@ class ControlWorld {
           seen.state = VmSeen::failed, seen.error = "no such kernel", ++seen.failures;
         } else {
           seen.state = VmSeen::running, seen.machine = true, seen.disk_open = has_disk, seen.failures = 0;
+          tell_snapshots(worker, wanted, seen);
         }
         break;
       case Wanted::standby: seen.state = VmSeen::standby; break;

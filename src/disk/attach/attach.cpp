@@ -14,11 +14,16 @@ Status check_may_claim(const Head& head, const ClaimRequest& request) {
   if (head.state == HeadState::sealed) {
     return fail(Code::invalid, "disk '{}' is an image: it is read-only; fork it", head.disk);
   }
+  if (is_administrative(request.owner)) {
+    if (!is_held(head) || is_administrative(head.owner)) return {};
+    return fail(Code::conflict, "disk '{}' is in use: {} holds it under epoch {}", head.disk, head.owner,
+                head.epoch.text());
+  }
   if (head.epoch.placement > request.placement) {
     return fail(Code::fenced, "disk '{}' is at epoch {} of {}; {} is older", head.disk, head.epoch.text(),
                 head.owner, request.placement);
   }
-  bool is_own = head.owner == request.owner;
+  bool is_own = head.owner == request.owner || is_administrative(head.owner);
   if (head.epoch.placement == request.placement && !is_own && head.epoch != DiskEpoch{}) {
     return fail(Code::fenced, "disk '{}' was opened by {} under the same epoch {}", head.disk, head.owner,
                 head.epoch.text());
@@ -49,7 +54,7 @@ Task<Result<Claim>> claim_disk(StoreAccess access, HeadAt before, ClaimRequest r
   auto change = [&](const Head& head) -> Result<Head> {
     if (head.opener == opener) return head;  // an earlier try of ours, changed by someone who pinned a fork
     EBB_CHECKED(check_may_claim(head, request));
-    replaces_unconfirmed = is_held(head) && head.owner != request.owner;
+    replaces_unconfirmed = is_held(head) && head.owner != request.owner && !is_administrative(head.owner);
     replaces_own = is_held(head) && head.owner == request.owner;
     Head next = head;
     next.state = HeadState::attaching;

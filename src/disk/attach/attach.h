@@ -10,6 +10,11 @@ enum class Replace {
   unconfirmed,  // also one whose owner has not said that it stopped
 };
 
+// The owner of who opens a disk for the control plane, and never serves a guest: anybody may replace it at once, and it
+// replaces nobody but its like. No worker has such a name.
+inline constexpr std::string_view administrative_prefix = "ebb:";
+inline bool is_administrative(std::string_view owner) { return owner.starts_with(administrative_prefix); }
+
 struct ClaimRequest {
   std::uint64_t placement = 0;
   std::string owner;

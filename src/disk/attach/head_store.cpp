@@ -79,7 +79,7 @@ Task<Result<RootsPage>> read_roots(StoreAccess access, Head head) {
 
 Task<RootsRef> store_roots(StoreAccess access, DiskId disk, RootsPage page) {
   auto body = std::make_shared<const Bytes>(encode(page));
-  RootsRef ref{fresh_token(*access.loop), body->size(), crc32c(*body)};
+  RootsRef ref{fresh_token(*access.loop), body->size(), crc32c(*body), page.owed()};
   auto put = co_await access.put_once(roots_key(disk, ref.nonce), body);
   CHECK(put == StoreAccess::Put::stored);
   co_return ref;

@@ -147,9 +147,11 @@ Task<Status> check_not_overtaken(StoreAccess access, Head head, std::vector<LogP
   EBB_CO_TRY(now, co_await read_head(access, head.disk));
   const auto& newer = now.head.checkpoint;
   bool is_newer = newer && newer != head.checkpoint && newer->disk == head.disk;
+  auto place = [](const LogPoint& point) { return std::pair(point.epoch, point.seq); };
+  bool was_restored = is_newer && head.checkpoint && place(newer->position) < place(head.checkpoint->position);
   for (const auto& end : ends) {
-    bool is_behind = is_newer && std::tie(end.epoch, end.seq) < std::tie(newer->position.epoch, newer->position.seq);
-    if (is_behind || now.head.state == HeadState::deleted)
+    bool is_behind = is_newer && place(end) < place(newer->position);
+    if (is_behind || was_restored || now.head.state == HeadState::deleted)
       co_return fail(Code::not_found, "the log of {} was reclaimed while it was read", head.disk);
   }
   co_return Status{};

@@ -38,19 +38,10 @@ class CleaningTest : public ::testing::Test {
   }
   // In a process of its own, as the control plane does it.
   Result<Reclaimed> reclaim_now(DiskId id = disk_id) {
-    return apart<Reclaimed>([&](StoreAccess access, ObjectRemover* remover) { return reclaim(access, remover, id); });
+    return w_.apart<Reclaimed>([&](StoreAccess access, ObjectRemover* remover) { return reclaim(access, remover, id); });
   }
   Result<ScrubReport> scrub_now() {
-    return apart<ScrubReport>([](StoreAccess access, ObjectRemover*) { return scrub(access, disk_id); });
-  }
-  template <class T>
-  Result<T> apart(std::function<Task<Result<T>>(StoreAccess, ObjectRemover*)> task) {
-    auto& process = w_.world.start_process("control", "apart");
-    auto& client = process.make<sim::SimStoreClient>(process, w_.store);
-    auto& trouble = process.make<Trouble>(process.loop());
-    auto done = sim::run_in(process, task({&process.loop(), &client, &trouble}, &client));
-    process.kill();
-    return done ? std::move(*done) : fail(Code::internal, "did not end");
+    return w_.apart<ScrubReport>([](StoreAccess access, ObjectRemover*) { return scrub(access, disk_id); });
   }
   static Task<Result<Hints>> newest_hints_of(StoreAccess access) {
     EBB_CO_TRY(at, co_await read_head(access, disk_id));
@@ -156,23 +147,42 @@ TEST_F(CleaningTest, AnIdleDiskGivesBackWhatCleaningGained) {
   expect_content();
 }
 
+TEST_F(CleaningTest, ACleanedObjectIsNotTakenForTheSegmentOfItsNumber) {
+  start();
+  write_all();
+  overwrite(700);
+  ASSERT_TRUE(w_.seal(a_, 1) && w_.open(a_, 2));
+  ASSERT_TRUE(*sim::run_in(*a_.process, a_.daemon->snapshot({disk_id, pool_id, 2, "early", "r1"}))) << "and then it cleans";
+  w_.run_for(5s);
+  const auto cleaned = std::ranges::count_if(w_.store.keys("g/"), [](const auto& key) { return key.starts_with("g/d1/000000000002-"); });
+  ASSERT_GE(cleaned, 1) << "numbers that segments will have";
+  for (std::uint64_t seq = 1; seq < 10; ++seq) {
+    write(seq, 2, ++stamp_);  // in the open segment, which nobody has stored
+    auto found = w_.read_all(a_);
+    ASSERT_TRUE(found) << found.error().message;
+    ASSERT_EQ(*found, model_);
+    ASSERT_TRUE(w_.flush(a_));
+  }
+}
+
 TEST_F(CleaningTest, WhatANamedRootHoldsIsNotReclaimed) {
   start();
   write_all();
   ASSERT_TRUE(w_.flush(a_));
   w_.run_for(10s);
   auto before = root();
-  NamedRoot named{"kept", before.size_bytes, *head().checkpoint};
-  ASSERT_TRUE(apart<HeadAt>([&](StoreAccess access, ObjectRemover*) -> Task<Result<HeadAt>> {
-    return [](StoreAccess store, NamedRoot kept) -> Task<Result<HeadAt>> {
+  RootsPage roots;
+  roots.roots = {{"kept", before.size_bytes, *head().checkpoint, "request", 1, "worker-a"}};
+  ASSERT_TRUE(w_.apart<HeadAt>([&](StoreAccess access, ObjectRemover*) -> Task<Result<HeadAt>> {
+    return [](StoreAccess store, RootsPage kept) -> Task<Result<HeadAt>> {
       EBB_CO_TRY(at, co_await read_head(store, disk_id));
-      auto page = co_await store_roots(store, disk_id, {{kept}, {}});
+      auto page = co_await store_roots(store, disk_id, std::move(kept));
       co_return co_await change_head(store, at, [page](const Head& h) -> Result<Head> {
         Head next = h;
         next.roots = page;
         return next;
       });
-    }(access, named);
+    }(access, roots);
   }));
   for (int i = 0; i < 10; ++i) {
     overwrite(600);
@@ -194,7 +204,7 @@ TEST_F(CleaningTest, ReclaimRemovesNothingWhenARootCannotBeRead) {
   w_.run_for(10s);
   auto damaged = head();
   damaged.roots = RootsRef{"nowhere", 10, 1};
-  ASSERT_TRUE(apart<HeadAt>([&](StoreAccess access, ObjectRemover*) -> Task<Result<HeadAt>> {
+  ASSERT_TRUE(w_.apart<HeadAt>([&](StoreAccess access, ObjectRemover*) -> Task<Result<HeadAt>> {
     return [](StoreAccess store, Head head) -> Task<Result<HeadAt>> {
       EBB_CO_TRY(at, co_await read_head(store, disk_id));
       co_return co_await change_head(store, at, [head](const Head& h) -> Result<Head> {
@@ -256,7 +266,7 @@ TEST_F(CleaningTest, HintsGoWithTheirEpochsAndTheNewestOfThemStay) {
     EXPECT_LE(epochs_with_hints(), hints_epochs_max);
     EXPECT_GE(epochs_with_hints(), std::min<std::size_t>(epoch, hints_epochs_max));
     ASSERT_TRUE(w_.seal(a_, epoch));
-    auto newest = apart<Hints>([](StoreAccess access, ObjectRemover*) { return newest_hints_of(access); });
+    auto newest = w_.apart<Hints>([](StoreAccess access, ObjectRemover*) { return newest_hints_of(access); });
     ASSERT_TRUE(newest) << newest.error().message;
     EXPECT_EQ(newest->epoch, head().epoch);
   }

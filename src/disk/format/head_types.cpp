@@ -7,6 +7,8 @@
 namespace ebb::disk {
 namespace {
 
+constexpr int roots_version = 2;  // 1: without request, time and owner of a root, restores, dropped, removed and replaced
+
 Status check_token(std::string_view token, std::string_view what) {
   if (token.empty() || token.size() > token_bytes_max ||
       token.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") != std::string_view::npos) {
@@ -99,15 +101,42 @@ Result<Head> decode_head(ByteView object, const DiskId& disk) {
   return head;
 }
 
-Bytes encode(const RootsPage& page) { return write_text_object("ebb-roots", page); }
+Bytes encode(const RootsPage& page) { return write_text_object("ebb-roots", page, roots_version); }
 
 Result<RootsPage> decode_roots(ByteView object) {
-  EBB_TRY(page, read_text_object<RootsPage>(object, "ebb-roots", "the page of roots"));
-  for (const auto& root : page.roots) EBB_CHECKED(check_checkpoint(root.checkpoint));
+  EBB_TRY(page, read_text_object<RootsPage>(object, "ebb-roots", "the page of roots", roots_version));
+  for (const auto& root : page.roots) {
+    if (!is_valid_name(root.name)) return fail(Code::corrupt, "a root has no valid name");
+    EBB_CHECKED(check_checkpoint(root.checkpoint));
+  }
+  for (const auto& restore : page.restores) {
+    EBB_CHECKED(check_point(restore.from, "the end of what a restore left"));
+    EBB_CHECKED(check_point(restore.to, "the place that a restore went back to"));
+  }
+  for (const auto& checkpoint : page.dropped) EBB_CHECKED(check_checkpoint(checkpoint));
+  for (const auto& nonce : page.replaced) EBB_CHECKED(check_token(nonce, "a replaced page's nonce"));
   for (const auto& fork : page.forks) {
     if (!is_valid_name(fork.disk.str())) return fail(Code::corrupt, "a fork's pin names no valid disk");
   }
   return page;
+}
+
+const NamedRoot* RootsPage::find(std::string_view name) const {
+  auto it = std::ranges::find(roots, name, &NamedRoot::name);
+  return it == roots.end() ? nullptr : &*it;
+}
+
+void RootsPage::drop(const std::function<bool(const NamedRoot&)>& which) {
+  for (const auto& root : roots) {
+    const bool is_listed = std::ranges::find(dropped, root.checkpoint) != dropped.end();
+    if (which(root) && !is_listed) dropped.push_back(root.checkpoint);
+  }
+  std::erase_if(roots, which);
+}
+
+// Replaced pages are cleared away some at a time: each clearing makes another.
+std::uint64_t RootsPage::owed() const {
+  return dropped.size() + (replaced.size() > 2 * replaced_kept ? replaced.size() - replaced_kept : 0);
 }
 
 const LogPoint* newest_attached(const Head& head) {

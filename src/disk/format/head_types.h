@@ -1,5 +1,6 @@
 // HEAD, the only mutable object of a disk, and the page of named roots that it points to.
 #pragma once
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,9 +53,10 @@ struct RootsRef {
   std::string nonce;
   std::uint64_t bytes = 0;
   std::uint32_t crc32c = 0;
+  std::uint64_t owed = 0;  // things in it that reclaim has to look at
   bool operator==(const RootsRef&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(RootsRef, (), (nonce, bytes, crc32c))
+BOOST_DESCRIBE_STRUCT(RootsRef, (), (nonce, bytes, crc32c, owed))
 
 struct ParentRef {
   DiskId disk;
@@ -68,6 +70,8 @@ BOOST_DESCRIBE_STRUCT(ParentRef, (), (disk, root))
 //        v                                   \                            .
 //    attaching -- all unsealed sealed --> attached          any -> deleted (after a take-over)
 //        ^--- a newer opener ------------------'            attached -> sealed (a finished image)
+//
+// A restore is an opener whose detach leaves another checkpoint and lineage than it found.
 enum class HeadState { attaching, attached, detached_clean, sealed, deleted };
 BOOST_DESCRIBE_ENUM(HeadState, attaching, attached, detached_clean, sealed, deleted)
 
@@ -96,9 +100,12 @@ struct NamedRoot {
   std::string name;
   std::uint64_t size_bytes = 0;
   CheckpointRef checkpoint;
+  std::string request;    // of whoever asked for it: the same one, asked again, finds it made
+  WallMs created_at = 0;  // 0: before version 2
+  std::string owner;      // in HEAD at that time
   bool operator==(const NamedRoot&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(NamedRoot, (), (name, size_bytes, checkpoint))
+BOOST_DESCRIBE_STRUCT(NamedRoot, (), (name, size_bytes, checkpoint, request, created_at, owner))
 
 // A disk that shares this one's objects.
 struct ForkPin {
@@ -108,12 +115,32 @@ struct ForkPin {
 };
 BOOST_DESCRIBE_STRUCT(ForkPin, (), (disk, root))
 
+// The disk went back to `root`; what it was until then is kept as the root `kept_as`.
+struct RestoreRecord {
+  std::string root, kept_as;
+  std::string request;
+  WallMs at = 0;
+  DiskEpoch epoch;    // that of the restore itself
+  LogPoint from, to;  // where the log ended, and where it goes on
+  bool operator==(const RestoreRecord&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(RestoreRecord, (), (root, kept_as, request, at, epoch, from, to))
+
 struct RootsPage {
   std::vector<NamedRoot> roots;
   std::vector<ForkPin> forks;
+  std::vector<RestoreRecord> restores;  // the last ones
+  std::vector<CheckpointRef> dropped;   // of roots that were removed: what only they held is to be reclaimed
+  std::vector<std::string> removed;     // requests of the last roots that were removed: one that comes late makes none
+  std::vector<std::string> replaced;    // nonces of the pages before this one, oldest first
   bool operator==(const RootsPage&) const = default;
+  const NamedRoot* find(std::string_view name) const;
+  // The checkpoints of the roots go into `dropped`.
+  void drop(const std::function<bool(const NamedRoot&)>& which);
+  std::uint64_t owed() const;
+  static constexpr std::size_t replaced_kept = 8;  // somebody may have read the HEAD that named it, a moment ago
 };
-BOOST_DESCRIBE_STRUCT(RootsPage, (), (roots, forks))
+BOOST_DESCRIBE_STRUCT(RootsPage, (), (roots, forks, restores, dropped, removed, replaced))
 
 Bytes encode(const Head& head);
 // corrupt, or invalid if it is of a newer version. `disk`: whose it must be.

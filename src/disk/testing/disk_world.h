@@ -65,6 +65,16 @@ class DiskWorld {
     EXPECT_TRUE(result) << "did not end";
     return result ? std::move(*result) : T(fail(Code::internal, "did not end"));
   }
+  // With the store itself, and with the control plane's right to remove, in a process of its own.
+  template <class T>
+  Result<T> apart(std::function<Task<Result<T>>(StoreAccess, ObjectRemover*)> task) {
+    auto& process = world.start_process("control", "apart");
+    auto& client = process.make<sim::SimStoreClient>(process, store);
+    auto& trouble = process.make<Trouble>(process.loop());
+    auto done = sim::run_in(process, task({&process.loop(), &client, &trouble}, &client));
+    process.kill();
+    return done ? std::move(*done) : fail(Code::internal, "did not end");
+  }
 
   // A fresh process on the worker's drive; the daemon's own start runs in it.
   Status boot(SimWorker& worker) {

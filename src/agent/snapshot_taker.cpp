@@ -1,0 +1,55 @@
+#include "agent/snapshot_taker.h"
+
+namespace ebb::agent {
+namespace {
+
+bool is_wanted(const WantedVm& wish, const SeenSnapshot& told) {
+  return std::ranges::any_of(wish.disks, [&](const WantedDisk& disk) {
+    return std::ranges::find(disk.snapshots, told.request, &WantedSnapshot::request) != disk.snapshots.end();
+  });
+}
+
+}  // namespace
+
+void SnapshotTaker::look_at(const WantedVm& wish) {
+  std::erase_if(seen_, [&](const SeenSnapshot& told) { return !is_wanted(wish, told); });
+  if (!std::exchange(is_taking_, true)) scope_.spawn(take_all(wish));
+}
+
+std::vector<SeenSnapshot> SnapshotTaker::seen(const WantedVm& wish) const {
+  auto seen = seen_;
+  std::erase_if(seen, [&](const SeenSnapshot& told) { return !is_wanted(wish, told); });
+  return seen;
+}
+
+Task<void> SnapshotTaker::take_all(WantedVm wish) {
+  for (const auto& disk : wish.disks) {
+    for (const auto& wanted : disk.snapshots) {
+      auto known = std::ranges::find(seen_, wanted.request, &SeenSnapshot::request);
+      if (known != seen_.end() && (known->made_at > 0 || !known->error.empty())) continue;
+      auto made =
+          co_await disks_.snapshot({disk.id, disk.pool, disk_epoch(wish, disk), wanted.name, wanted.request});
+      SeenSnapshot told{disk.id, wanted.request, 0, {}, {}};
+      if (made)
+        told.made_at = made->created_at;
+      else if (made.error().code == Code::conflict || made.error().code == Code::invalid)
+        told.error = made.error().message;
+      else
+        told.waiting_for = made.error().message;
+      tell(std::move(told));
+    }
+  }
+  is_taking_ = false;
+}
+
+void SnapshotTaker::tell(SeenSnapshot told) {
+  auto known = std::ranges::find(seen_, told.request, &SeenSnapshot::request);
+  if (known != seen_.end() && *known == told) return;
+  if (known == seen_.end())
+    seen_.push_back(std::move(told));
+  else
+    *known = std::move(told);
+  changed_();
+}
+
+}  // namespace ebb::agent

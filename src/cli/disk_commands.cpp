@@ -1,0 +1,138 @@
+// Snapshots, forks and restores, and the log of a disk.
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/disk_view.h"
+#include "cli/fleet_view.h"
+
+namespace ebb {
+namespace {
+
+// `name` is a VM, whose disk is meant, or a disk.
+Task<Result<Disk>> find_disk(Context& c, std::string name) {
+  auto vm = co_await c.client.vm(VmId(name));
+  if (!vm && vm.error().code != Code::not_found) co_return fail(std::move(vm).error());
+  if (vm && !vm->vm.disk) co_return fail(Code::invalid, "'{}' is stateless: it has no disk", name);
+  auto disk = co_await c.client.disk(vm ? *vm->vm.disk : DiskId(name));
+  if (!vm && !disk && disk.error().code == Code::not_found) co_return fail(Code::not_found, "there is no VM or disk '{}'", name);
+  co_return disk;
+}
+
+// Asks until `done`, and tells what it waits for, each reason once.
+Task<Result<Disk>> wait_for_disk(Context& c, DiskId id, std::function<bool(const Disk&)> done, Duration limit) {
+  const auto give_up_at = c.env.loop.now() + limit;
+  std::string told;
+  std::function<Task<Result<Disk>>()> ask = [&] { return c.client.disk(id); };
+  std::function<void(const Error&)> on_silence = [&](const Error& error) { c.screen().say(error.message + "; trying on"); };
+  while (true) {
+    EBB_CO_TRY(disk, co_await ask_patiently(c, ask, on_silence));
+    if (done(disk)) co_return disk;
+    if (auto why = co_await c.client.why_disk(id); why && !why->reasons.empty() && why->reasons[0].text != told) {
+      told = why->reasons[0].text;
+      c.screen().say(told);
+    }
+    if (c.env.loop.now() >= give_up_at) {
+      co_return fail(Code::internal, "not done after {}; 'ebb why disks/{}' tells more", format_duration(limit), id);
+    }
+    co_await sleep_for(c.env.loop, poll_interval);
+  }
+}
+
+Result<DiskOrigin> parse_origin(const std::string& text) {
+  auto at = text.find('@');
+  if (at == 0 || at == std::string::npos || at + 1 == text.size()) return fail(Code::invalid, "'{}' must be DISK@SNAPSHOT, or VM@SNAPSHOT", text);
+  return DiskOrigin{DiskId(text.substr(0, at)), text.substr(at + 1)};
+}
+
+}  // namespace
+
+Task<Result<DiskOrigin>> find_origin(Context& c, std::string text) {
+  EBB_CO_TRY(origin, parse_origin(text));
+  EBB_CO_TRY(disk, co_await find_disk(c, origin.disk.value));
+  co_return DiskOrigin{disk.id, origin.snapshot};
+}
+
+Task<Result<Exit>> take_snapshot(Context& c, SnapshotOptions options) {
+  EBB_CO_TRY(disk, co_await find_disk(c, options.subject));
+  // An id of our own: if the answer is lost, asking again finds the same snapshot.
+  CreateSnapshot wish{options.name, "cli-" + c.env.loop.random().token(16)};
+  std::function<Task<Result<Disk>>()> ask = [&] { return c.client.create_snapshot(disk.id, wish); };
+  std::function<void(const Error&)> on_silence = [&](const Error& error) { c.screen().say(error.message + "; trying on"); };
+  EBB_CO_TRY(now, co_await ask_patiently(c, ask, on_silence));
+  if (options.wait) {
+    c.farewell = fmt::format("ebb: interrupted; the snapshot goes on: 'ebb snapshots {}'", disk.id);
+    auto is_decided = [name = options.name](const Disk& d) {
+      const auto* s = d.find_snapshot(name);
+      return !s || s->state != SnapshotState::wanted;
+    };
+    EBB_CO_TRY(reached, co_await wait_for_disk(c, disk.id, is_decided, options.wait_limit));
+    now = std::move(reached);
+    const auto* made = now.find_snapshot(options.name);
+    if (!made) co_return fail(Code::conflict, "snapshot '{}' was removed meanwhile", options.name);
+    if (made->state == SnapshotState::failed) co_return fail(Code::internal, "snapshot '{}' was not taken: {}", options.name, made->error);
+  }
+  c.show(now, snapshots_table(now, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> list_snapshots(Context& c, std::string subject) {
+  EBB_CO_TRY(disk, co_await find_disk(c, std::move(subject)));
+  c.show(disk, snapshots_table(disk, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> remove_snapshot(Context& c, SnapshotOptions options) {
+  EBB_CO_TRY(disk, co_await find_disk(c, options.subject));
+  EBB_CO_TRY(now, co_await c.client.remove_snapshot(disk.id, options.name));
+  if (options.wait) {
+    auto is_gone = [name = options.name](const Disk& d) { return !d.find_snapshot(name); };
+    EBB_CO_TRY(reached, co_await wait_for_disk(c, disk.id, is_gone, options.wait_limit));
+    now = std::move(reached);
+  }
+  c.show(now, snapshots_table(now, c.now()));
+  co_return Exit::ok;
+}
+
+// A VM like the one that the disk belongs to, but with a fork as its disk.
+Task<Result<Exit>> fork_vm(Context& c, ForkOptions options) {
+  EBB_CO_TRY(origin, co_await find_origin(c, options.origin));
+  EBB_CO_TRY(disk, co_await c.client.disk(origin.disk));
+  if (!disk.vm) co_return fail(Code::conflict, "disk '{}' belongs to no VM that could be copied: use ebb run --disk-from {}", disk.id, options.origin);
+  EBB_CO_TRY(like, co_await c.client.vm(*disk.vm));
+  RunOptions run;
+  run.spec = like.vm.spec, run.spec.disk_from = origin;
+  run.wait = options.wait, run.wait_limit = options.wait_limit;
+  for (const auto& name : options.names) {
+    run.name = name;
+    EBB_CO_TRY(exit, co_await run_vms(c, run));
+    if (exit != Exit::ok) co_return exit;
+  }
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> restore_disk(Context& c, RestoreOptions options) {
+  EBB_CO_TRY(disk, co_await find_disk(c, options.subject));
+  EBB_CO_TRY(plan, co_await c.client.plan_restore(disk.id, options.snapshot));
+  if (options.plan_only) {
+    c.show(plan, restore_plan_text(plan, c.now()));
+    co_return plan.blockers.empty() ? Exit::ok : Exit::blocked;
+  }
+  EBB_CO_TRY(now, co_await c.client.restore_disk(disk.id, options.snapshot));
+  c.screen().say(restore_plan_text(plan, c.now()));
+  if (options.wait) {
+    c.farewell = fmt::format("ebb: interrupted; the restore goes on: 'ebb why disks/{}'", disk.id);
+    EBB_CO_TRY(reached, co_await wait_for_disk(c, disk.id, [](const Disk& d) { return !d.restore; }, options.wait_limit));
+    now = std::move(reached);
+    if (!now.find_snapshot(plan.keep_as)) co_return fail(Code::internal, "the restore was refused: 'ebb events' tells why; nothing was changed");
+  }
+  c.show(now, snapshots_table(now, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> show_disk_log(Context& c, std::string subject) {
+  EBB_CO_TRY(disk, co_await find_disk(c, std::move(subject)));
+  EBB_CO_TRY(log, co_await c.client.disk_log(disk.id));
+  c.show(log, disk_log_table(log, c.now()));
+  co_return Exit::ok;
+}
+
+}  // namespace ebb

@@ -1,0 +1,65 @@
+#include "control/loops/disk_loop.h"
+
+namespace ebb::control {
+namespace {
+
+// At most one record changes a turn: the next one sees it.
+void hear_agent(const Seen& seen, const Disk& disk, const Vm& vm, const Effects& effects, Batch& batch) {
+  const auto* said = vm.worker ? seen.find(*vm.worker, vm.id) : nullptr;
+  for (const auto& snapshot : disk.snapshots) {
+    if (snapshot.state != SnapshotState::wanted) continue;
+    auto key = snapshot_effect_key(disk.id, snapshot.request);
+    if (effects.contains(key)) batch.effect_done(key);
+    if (!said) continue;
+    for (const auto& told : said->snapshots) {
+      if (told.disk != disk.id || told.request != snapshot.request) continue;
+      if (told.made_at > 0) return record_snapshot(disk, told.request, batch);
+      if (!told.error.empty()) return record_failed_snapshot(disk, told.request, told.error, batch);
+    }
+  }
+}
+
+}  // namespace
+
+void step_snapshots(const Fleet& fleet, const Seen& seen, const Effects& effects, Batch& batch) {
+  for (const auto& [id, disk] : fleet.disks()) {
+    if (batch.is_full()) return;
+    if (disk.state != DiskState::ready || disk.snapshots.empty()) continue;
+    const auto* vm = disk.vm ? fleet.find(*disk.vm) : nullptr;
+    if (vm && (vm->worker || fleet.open_migration_of(vm->id))) {
+      hear_agent(seen, disk, *vm, effects, batch);
+      continue;
+    }
+    for (const auto& snapshot : disk.snapshots) {
+      auto key = snapshot_effect_key(id, snapshot.request);
+      if (snapshot.state != SnapshotState::wanted || effects.contains(key)) continue;
+      Effect effect{key, EffectKind::snapshot_disk, id, disk.pool, std::nullopt, disk.size_bytes, disk.disk_class};
+      effect.snapshot = snapshot.name, effect.request = snapshot.request;
+      batch.effect(std::move(effect));
+    }
+  }
+}
+
+void record_snapshot(const Disk& disk, const std::string& request, Batch& batch) {
+  auto next = disk;
+  for (auto& snapshot : next.snapshots) {
+    if (snapshot.request != request || snapshot.state != SnapshotState::wanted) continue;
+    snapshot.state = SnapshotState::ready, snapshot.created_at = batch.now();
+    batch.put(next);
+    batch.journal("snapshot.taken", "disks/" + disk.id.value, snapshot.name);
+    return;
+  }
+}
+
+void record_failed_snapshot(const Disk& disk, const std::string& request, const std::string& error, Batch& batch) {
+  auto next = disk;
+  for (auto& snapshot : next.snapshots) {
+    if (snapshot.request != request || snapshot.state != SnapshotState::wanted) continue;
+    snapshot.state = SnapshotState::failed, snapshot.error = error;
+    batch.put(next);
+    batch.journal("snapshot.failed", "disks/" + disk.id.value, fmt::format("{}: {}", snapshot.name, error));
+    return;
+  }
+}
+
+}  // namespace ebb::control

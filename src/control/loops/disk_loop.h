@@ -1,0 +1,15 @@
+// Snapshots that are wanted: taken by the agent where a worker holds the disk, by an effect where nobody does.
+#pragma once
+#include "control/batch.h"
+
+namespace ebb::control {
+
+using Effects = std::map<std::string, Effect>;
+
+void step_snapshots(const Fleet& fleet, const Seen& seen, const Effects& effects, Batch& batch);
+
+// What somebody says of a snapshot that is wanted; one that is not any more is left alone.
+void record_snapshot(const Disk& disk, const std::string& request, Batch& batch);
+void record_failed_snapshot(const Disk& disk, const std::string& request, const std::string& error, Batch& batch);
+
+}  // namespace ebb::control

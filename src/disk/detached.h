@@ -1,0 +1,32 @@
+// What the control plane does with a disk that no worker holds: it opens the disk itself for a moment, under
+// an epoch of its own, and never serves it. A worker that comes meanwhile wins.
+#pragma once
+#include "disk/object_disk.h"
+
+namespace ebb::disk {
+
+// conflict: a worker holds the disk, or opened it meanwhile; or the name is another request's. invalid: an
+// image.
+Task<Result<NamedRoot>> snapshot_detached(StoreAccess access, DiskId disk, SnapshotRequest request,
+                                          DiskTuning tuning);
+
+// What a restore would undo: the writes since the last one that root and present have in common.
+struct RestorePlan {
+  NamedRoot root;
+  std::uint64_t writes_undone = 0, segments_undone = 0;
+  std::uint64_t writes_back =
+      0;  // that the present lacks: the root is of a state that an earlier restore left
+};
+// Of the disk as the store has it now.
+Task<Result<RestorePlan>> plan_restore(StoreAccess access, DiskId disk, std::string root);
+// The disk becomes what it was at that root, and what it is now stays as another root: ObjectDisk::restore.
+Task<Result<RestoreRecord>> restore_detached(StoreAccess access, DiskId disk, RestoreRequest request,
+                                             DiskTuning tuning);
+
+// Where each epoch of `head` ended, oldest first: what a checkpoint's root remembers, then HEAD's lineage and
+// unsealed.
+Task<Result<std::vector<LogPoint>>> read_line(StoreAccess access, Head head);
+// The same up to a root of the disk.
+Task<Result<std::vector<LogPoint>>> read_line(StoreAccess access, DiskId disk, CheckpointRef checkpoint);
+
+}  // namespace ebb::disk
