@@ -22,6 +22,7 @@ The disk daemon of one worker. FILE is TOML:
   vm_user   = "nobody"                       who besides us may use a served disk, when we are root
   log_level = "info"                         debug, info, warning, error
   cache_memory = "64MiB"                     for data of all disks
+  cache_disk   = "0"                         a file below state_dir for more of it, "16GiB"; 0: none
   map_memory   = "64MiB"                     for their maps
   settle    = "15s"                          between a take-over without a confirmed stop and serving
   [pools.main]
@@ -32,7 +33,7 @@ struct Config {
   std::string worker, state_dir, run_dir, listen, vm_user;
   LogLevel log_level = LogLevel::info;
   Duration settle{};
-  std::uint64_t cache_memory = 0, map_memory = 0;
+  std::uint64_t cache_memory = 0, cache_disk = 0, map_memory = 0;
   PoolConfigs pools;
 };
 
@@ -48,10 +49,11 @@ Result<Config> read_config(const std::string& path) {
   EBB_TRY(level, read_log_level(file));
   EBB_TRY(settle, file.duration("settle", 15s));
   EBB_TRY(cache_memory, file.size("cache_memory", 64 * MiB));
+  EBB_TRY(cache_disk, file.size("cache_disk", 0));
   EBB_TRY(map_memory, file.size("map_memory", 64 * MiB));
   EBB_TRY(pools, read_pools(file));
   EBB_CHECKED(file.finish());
-  return Config{worker.str(), state_dir, run_dir, listen, vm_user, level, settle, cache_memory, map_memory, pools};
+  return Config{worker.str(), state_dir, run_dir, listen, vm_user, level, settle, cache_memory, cache_disk, map_memory, pools};
 }
 
 // A served disk on a unix socket of its own.
@@ -102,6 +104,7 @@ Status run(std::string path) {
 
   disk::DaemonOptions options;
   options.memory = {config.cache_memory, config.map_memory};
+  options.cache_disk_bytes = config.cache_disk;
   options.state_dir = config.state_dir, options.worker = config.worker, options.settle = config.settle;
   for (auto& [id, store] : stores) options.pools[id] = store.get();
   // Machines run under a user of their own, which may use the disks served to it and nothing else of ours.

@@ -20,6 +20,7 @@ DiskDaemon::DiskDaemon(Loop& loop, Files& files, DaemonOptions options, Publish 
 
 Task<Status> DiskDaemon::start() {
   EBB_CO_CHECKED(co_await check_state_folder());
+  co_await begin_cache();
   EBB_CO_CHECKED(co_await find_disks());
   scope_.spawn(watch_heads());
   co_return Status{};
@@ -41,6 +42,14 @@ Task<Status> DiskDaemon::check_state_folder() {
   auto said = std::string(as_text(*version).substr(0, 60));
   co_return fail(Code::invalid, "{} is a state folder of another version ('{}'); this program knows '{}'",
                  dir, said.substr(0, said.find('\n')), state_version.substr(0, state_version.size() - 1));
+}
+
+Task<void> DiskDaemon::begin_cache() {
+  auto path = options_.state_dir + "/cache";
+  if (options_.cache_disk_bytes > 0)
+    options_.memory.pieces->add_disk(loop_, files_, DiskTier::Options(path, options_.cache_disk_bytes), log_.named("cache"));
+  else
+    (void)co_await files_.remove(path);  // of a former configuration
 }
 
 Task<Status> DiskDaemon::find_disks() {

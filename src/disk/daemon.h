@@ -21,6 +21,7 @@ class DiskDaemon {
   Task<Result<DiskStatus>> close(DiskRef ref);
   Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);
   DaemonStatus status() const;
+  const DiskMemory& memory() const { return options_.memory; }
   // Null unless the disk is served here now.
   std::shared_ptr<BlockDevice> device(const DiskId& disk) const;
 
@@ -28,6 +29,7 @@ class DiskDaemon {
 
  private:
   Task<Status> check_state_folder();
+  Task<void> begin_cache();
   Task<Status> find_disks();
   Result<ServedDisk*> disk_of(const DiskId& disk, const PoolId& pool);
   Task<void> watch_heads();

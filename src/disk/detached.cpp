@@ -134,13 +134,12 @@ Result<NamedRoot> find_root(const RootsPage& page, const DiskId& disk, const std
 }  // namespace
 
 Task<Result<RestorePlan>> plan_restore(StoreAccess access, DiskId disk, std::string name) {
-  EBB_CO_TRY(at, co_await read_head(access, disk));
+  LogCache cache;
+  EBB_CO_TRY(at, co_await read_followed(access, disk, &cache));
   EBB_CO_CHECKED(check_is_living(at.head));
   EBB_CO_TRY(page, co_await read_roots(access, at.head));
   EBB_CO_TRY(root, find_root(page, disk, name));
-  LogCache cache;
-  EBB_CO_TRY(followed, co_await follow_unsealed(access, at.head, &cache));
-  EBB_CO_TRY(present, co_await read_line(access, followed));
+  EBB_CO_TRY(present, co_await read_line(access, at.followed));
   EBB_CO_TRY(past, co_await read_line(access, disk, root.checkpoint));
   // Without a common epoch both began at what the disk was made from.
   std::uint64_t origin = 0;

@@ -44,16 +44,11 @@ DiskLogEntry entry_of_restore(const RestoreRecord& restore) {
 }  // namespace
 
 Task<Result<DiskLogView>> read_disk_log(StoreAccess access, DiskId disk) {
-  EBB_CO_TRY(at, co_await read_head(access, disk));
-  const auto& head = at.head;
-  EBB_CO_TRY(page, co_await read_roots(access, head));
   LogCache cache;
-  Head followed = head;
-  if (head.state != HeadState::deleted) {
-    EBB_CO_TRY(now, co_await follow_unsealed(access, head, &cache));
-    followed = std::move(now);
-  }
-  EBB_CO_TRY(line, co_await read_line(access, followed));
+  EBB_CO_TRY(now, co_await read_followed(access, disk, &cache));
+  const auto& head = now.head;
+  EBB_CO_TRY(page, co_await read_roots(access, head));
+  EBB_CO_TRY(line, co_await read_line(access, now.followed));
   EBB_CO_TRY(owners, co_await read_owners(access, disk, line));
   if (!head.opener.empty()) owners[head.opener] = head.owner;
 
@@ -87,10 +82,10 @@ Task<Result<DiskLogView>> read_disk_log(StoreAccess access, DiskId disk) {
     entry.text = fmt::format("number {} of epoch {} of {}", head.checkpoint->number, head.checkpoint->epoch.text(), head.checkpoint->disk);
     log.entries.push_back(std::move(entry));
   }
-  DiskLogEntry now;
-  now.kind = "now", now.epoch = head.epoch.text(), now.owner = head.owner, now.text = std::string(json::name_of(head.state));
-  if (!line.empty()) now.write_seq = line.back().write_seq;
-  log.entries.push_back(std::move(now));
+  DiskLogEntry present;
+  present.kind = "now", present.epoch = head.epoch.text(), present.owner = head.owner, present.text = std::string(json::name_of(head.state));
+  if (!line.empty()) present.write_seq = line.back().write_seq;
+  log.entries.push_back(std::move(present));
   co_return log;
 }
 

@@ -1,7 +1,7 @@
 // What all disks of a daemon share in memory. Everything in it can be fetched again.
 #pragma once
+#include "disk/cache/piece_cache.h"
 #include "disk/map/page_cache.h"
-#include "disk/segment_reader.h"
 
 namespace ebb::disk {
 

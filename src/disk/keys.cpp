@@ -29,7 +29,7 @@ std::string data_object_key(const DataObject& object) {
   CHECK(false);
 }
 
-std::string name_of(const DataObject& object) {
+std::string text_of(const DataObject& object) {
   return fmt::format("{} {}/{}/{}", object.kind == ObjectKind::cleaned ? "cleaned object" : "segment",
                      object.disk, object.epoch.text(), object.seq);
 }
@@ -40,6 +40,10 @@ std::string checkpoint_root_key(const DiskId& disk, DiskEpoch epoch, std::uint64
 
 std::string map_pack_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t pack) {
   return fmt::format("m/{}/{}/{:012x}/{:08x}", disk, epoch_part(epoch), checkpoint, pack);
+}
+
+std::string hints_key(const DiskId& disk, DiskEpoch epoch, std::uint32_t number) {
+  return fmt::format("m/{}/{}/hints/{}", disk, epoch_part(epoch), number);
 }
 
 std::string roots_key(const DiskId& disk, const std::string& nonce) {

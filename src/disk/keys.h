@@ -11,9 +11,11 @@ std::string segment_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t seq);
 std::string cleaned_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number);
 std::string data_object_key(const DataObject& object);
 // "segment DISK/EPOCH/SEQ", for people.
-std::string name_of(const DataObject& object);
+std::string text_of(const DataObject& object);
 std::string checkpoint_root_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number);
 std::string map_pack_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t pack);
+// One of a few lists of hot regions that an epoch leaves.
+std::string hints_key(const DiskId& disk, DiskEpoch epoch, std::uint32_t number);
 std::string roots_key(const DiskId& disk, const std::string& nonce);
 std::string blob_key(const std::string& id, std::uint64_t chunk);
 inline std::string pool_format_key() { return "format"; }

@@ -1,39 +1,120 @@
+#include "disk/map_reader.h"
+
 #include "base/check.h"
 #include "base/checksum.h"
 #include "disk/keys.h"
-#include "disk/object_disk.h"
 
 namespace ebb::disk {
 namespace {
 
-// The index in `data` of the first block that is not what the map says; data.size() / block_bytes if all are
-// right.
+// The index in `data` of the first block that is not what the map says; crcs.size() if all are right.
 std::size_t first_wrong(ByteView data, std::span<const std::uint32_t> crcs) {
   std::size_t i = 0;
   while (i < crcs.size() && crc32c(data.subspan(i * block_bytes, block_bytes)) == crcs[i]) ++i;
   return i;
 }
 
+constexpr std::uint32_t piece_blocks = piece_bytes / block_bytes;
+
+PieceRange range_of(const DataObject& object, std::uint32_t data_block, std::uint64_t count) {
+  auto end = (data_block + count + piece_blocks - 1) / piece_blocks;
+  return {object, data_block / piece_blocks, static_cast<std::uint32_t>(end)};
+}
+
+// From `offset` in the first of the pieces on. False if they end before `to` is full.
+bool copy_from(const PieceCache::Pieces& pieces, std::size_t offset, MutableBytes to) {
+  for (std::size_t done = 0; done < to.size();) {
+    const auto& piece = *pieces[(offset + done) / piece_bytes];
+    auto from = (offset + done) % piece_bytes;
+    auto count = std::min<std::size_t>(to.size() - done, piece_bytes - from);
+    if (piece.size() < from + count) return false;
+    std::memcpy(to.data() + done, piece.data() + from, count);
+    done += count;
+  }
+  return true;
+}
+
 }  // namespace
 
+std::vector<PieceRange> piece_ranges(const std::vector<MapPiece>& pieces, const Resident& resident) {
+  std::vector<PieceRange> ranges;
+  for (const auto& piece : pieces) {
+    bool is_stored = piece.object && piece.object->data_offset > 0 && (!resident || resident(*piece.object).empty());
+    if (is_stored) ranges.push_back(range_of(*piece.object, piece.data_block, piece.count));
+  }
+  std::sort(ranges.begin(), ranges.end(),
+            [](const PieceRange& a, const PieceRange& b) { return std::tie(a.object, a.first) < std::tie(b.object, b.first); });
+  std::vector<PieceRange> joined;
+  for (auto& range : ranges) {
+    if (!joined.empty() && joined.back().object == range.object && joined.back().end >= range.first)
+      joined.back().end = std::max(joined.back().end, range.end);
+    else
+      joined.push_back(std::move(range));
+  }
+  return joined;
+}
+
 Task<Status> MapReader::fetch(Wanted wanted, Bytes* into) {
-  auto count = static_cast<std::uint32_t>(wanted.crcs.size());
-  for (auto use : {CacheUse::normal, CacheUse::refresh}) {
-    auto got = co_await read_segment_data(access_, &cache_, wanted.object, wanted.data_block, count, use);
-    if (!got && use == CacheUse::refresh) co_return fail(std::move(got).error());
+  auto count = wanted.crcs.size();
+  auto range = range_of(wanted.object, wanted.data_block, count);
+  auto to = MutableBytes(*into).subspan(wanted.at, count * block_bytes);
+  for (auto purpose : {ReadFor::use, ReadFor::refresh}) {
+    bool is_last = purpose == ReadFor::refresh;
+    auto got = co_await cache_.read(access_, range, purpose);
+    if (!got && is_last) co_return fail(std::move(got).error());
     if (!got) continue;
-    auto wrong = first_wrong(*got, wanted.crcs);
-    if (wrong == count) {
-      std::copy(got->begin(), got->end(), into->begin() + static_cast<std::ptrdiff_t>(wanted.at));
-      co_return Status{};
+    if (!copy_from(*got, wanted.data_block * block_bytes - range.first * piece_bytes, to)) {
+      if (is_last) co_return fail(Code::corrupt, "{} is shorter than its head says", text_of(wanted.object));
+      continue;
     }
-    if (use == CacheUse::refresh) {
+    auto wrong = first_wrong(to, wanted.crcs);
+    if (wrong == count) co_return Status{};
+    if (is_last)
       co_return fail(Code::corrupt, "block {} has a wrong checksum: block {} of the data of {}", wanted.block + wrong,
-                     wanted.data_block + wrong, name_of(wanted.object));
-    }
+                     wanted.data_block + wrong, text_of(wanted.object));
   }
   co_return Status{};
 }
+
+// ---- ahead of sequential readers
+
+void MapReader::look_ahead(std::uint64_t offset, std::size_t length) {
+  constexpr std::size_t tasks_max = 64;
+  hot_.on_read(offset, length);
+  auto range = streams_.on_read(offset, length);
+  if (!range) return;
+  range->end = std::min(range->end, map_.size_blocks() * block_bytes);
+  if (range->begin >= range->end) return;
+  if (ahead_.size() < tasks_max)
+    ahead_.spawn(read_ahead(*range));
+  else
+    streams_.give_back(*range);
+}
+
+Task<void> MapReader::read_ahead(ByteRange range) {
+  constexpr std::uint64_t step = 1 * MiB;
+  for (auto at = range.begin; at < range.end; at += step) {
+    auto length = std::min(step, range.end - at);
+    auto found = co_await map_.find(at / block_bytes, length / block_bytes);
+    if (!found) co_return;
+    for (auto& pieces : piece_ranges(*found, resident_)) {
+      auto room = cache_.take_room_ahead(pieces.bytes(), access_.loop->now());
+      if (!room) {
+        streams_.give_back({at, range.end});
+        co_return;
+      }
+      ahead_.spawn(read_ahead_one(std::move(pieces), std::move(room)));
+    }
+  }
+}
+
+// An error is whoever's who comes for it.
+Task<void> MapReader::read_ahead_one(PieceRange range, std::unique_ptr<PieceCache::AheadRoom> room) {
+  const auto held = std::move(room);
+  (void)co_await cache_.read(access_, std::move(range), ReadFor::later);
+}
+
+// ---- what a disk is asked
 
 // What was cleaned while it was being fetched lies elsewhere now: the map knows.
 Task<Result<Bytes>> MapReader::read(std::uint64_t offset, std::size_t length) {
@@ -47,6 +128,7 @@ Task<Result<Bytes>> MapReader::read(std::uint64_t offset, std::size_t length) {
 Task<Result<Bytes>> MapReader::read_once(std::uint64_t offset, std::size_t length) {
   Bytes out(length);
   std::vector<Wanted> wanted;
+  look_ahead(offset, length);
   EBB_CO_TRY(pieces, co_await map_.find(offset / block_bytes, length / block_bytes));
   // Everything that depends on the map as it is now happens before the next suspension.
   for (auto& piece : pieces) {
@@ -69,7 +151,7 @@ Task<Result<Bytes>> MapReader::read_once(std::uint64_t offset, std::size_t lengt
     EBB_CO_CHECKED(co_await fetch(std::move(wanted[0]), &out));
     co_return out;
   }
-  constexpr std::size_t parallel_max = 16;
+  constexpr std::size_t parallel_max = 64;
   for (std::size_t at = 0; at < wanted.size(); at += parallel_max) {
     std::vector<Task<Status>> fetches;
     for (auto i = at; i < std::min(wanted.size(), at + parallel_max); ++i)

@@ -6,36 +6,10 @@
 #include "disk/block_device.h"
 #include "disk/cleaning/cleaner.h"
 #include "disk/disk_memory.h"
+#include "disk/map_reader.h"
 #include "disk/write_pipeline.h"
 
 namespace ebb::disk {
-
-// Reads through a map, which outlives it: from memory what the store may not have yet, the rest from the store; every block is
-// held against the checksum in the map.
-class MapReader {
- public:
-  using Resident = std::function<ByteView(const DataObject&)>;
-  MapReader(StoreAccess access, BlockMap* map, PieceCache* cache, Resident resident)
-      : access_(access), map_(*map), cache_(*cache), resident_(std::move(resident)) {}
-  Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length);
-  Task<Result<std::vector<Extent>>> extents(std::uint64_t offset, std::uint64_t length);
-
- private:
-  struct Wanted {
-    DataObject object;
-    std::uint32_t data_block = 0;
-    std::size_t at = 0;  // in the result
-    std::uint64_t block = 0;
-    std::vector<std::uint32_t> crcs;
-  };
-  Task<Result<Bytes>> read_once(std::uint64_t offset, std::size_t length);
-  Task<Status> fetch(Wanted wanted, Bytes* into);
-
-  StoreAccess access_;
-  BlockMap& map_;
-  PieceCache& cache_;
-  Resident resident_;
-};
 
 struct RestoreRequest {
   std::string root;     // to go back to
@@ -96,6 +70,7 @@ class ObjectDisk final : public BlockDevice {
   std::uint64_t unsent_bytes() const { return pipeline_.unsent_bytes(); }
   Duration unsent_age() const { return pipeline_.unsent_age(); }
   const Wal* wal() const { return wal_.get(); }
+  const HotRegions& hot_regions() const { return reader_.hot_regions(); }
   const LogPoint& committed() const { return pipeline_.committed(); }
   std::uint64_t blocks_cleaned() const { return cleaner_.blocks_moved(); }
 

@@ -20,7 +20,8 @@ struct CheckReport {
 // damage.
 Task<Result<CheckReport>> check_offline(StoreAccess access, DiskId disk);
 
-// Whoever reads without a lease may be overtaken by cleaning: what is gone lies elsewhere under a newer HEAD.
+// Whoever reads without a lease may be overtaken by cleaning: what is gone, also in the midst of a log, lies elsewhere under a
+// newer HEAD.
 template <class T>
 Task<Result<T>> under_one_head(StoreAccess access, DiskId disk, std::function<Task<Result<T>>(HeadAt)> read) {
   constexpr int tries_max = 20;
@@ -29,7 +30,8 @@ Task<Result<T>> under_one_head(StoreAccess access, DiskId disk, std::function<Ta
     if (at.head.state == HeadState::deleted) co_return fail(Code::not_found, "disk '{}' was deleted", disk);
     auto nonce = at.head.nonce;
     auto done = co_await read(std::move(at));
-    if (done || done.error().code != Code::not_found || tries == tries_max) co_return done;
+    bool is_lacking = !done && (done.error().code == Code::not_found || done.error().code == Code::corrupt);
+    if (!is_lacking || tries == tries_max) co_return done;
     EBB_CO_TRY(later, co_await read_head(access, disk));
     if (later.head.nonce == nonce) co_return fail(Code::corrupt, "{}", done.error().message);
   }

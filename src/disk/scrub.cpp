@@ -128,18 +128,18 @@ class Scrub {
     auto block = piece.block + i;
     if (piece.object) report_.live_bytes += block_bytes;
     if (!piece.object) {
-      if (is_data) bad(block, fmt::format("the map says that it is empty, and {} holds data for it", name_of(objects_[c->object])));
+      if (is_data) bad(block, fmt::format("the map says that it is empty, and {} holds data for it", text_of(objects_[c->object])));
       return;
     }
     if (auto lost = lost_why(*piece.object); !lost.empty())
-      return bad(block, fmt::format("{}: {}", name_of(*piece.object), lost));
+      return bad(block, fmt::format("{}: {}", text_of(*piece.object), lost));
     if (!is_data)
-      return bad(block, fmt::format("the map names {}, and no object holds newer data for it", name_of(*piece.object)));
+      return bad(block, fmt::format("the map names {}, and no object holds newer data for it", text_of(*piece.object)));
     auto data_block = c->data_block + static_cast<std::uint32_t>(block - c->block);
     if (crcs_[c->object][data_block] != piece.crcs[i])
-      return bad(block, fmt::format("the map names {}, and {} holds newer data", name_of(*piece.object), name_of(objects_[c->object])));
+      return bad(block, fmt::format("the map names {}, and {} holds newer data", text_of(*piece.object), text_of(objects_[c->object])));
     if (damaged_.contains((std::uint64_t{c->object} << 32) | data_block))
-      bad(block, fmt::format("block {} of the data of {} has a wrong checksum", data_block, name_of(objects_[c->object])));
+      bad(block, fmt::format("block {} of the data of {} has a wrong checksum", data_block, text_of(objects_[c->object])));
   }
 
   std::string lost_why(const DataObject& object) const {

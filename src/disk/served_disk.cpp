@@ -1,5 +1,6 @@
 #include "disk/served_disk.h"
 
+#include "disk/cache/hints.h"
 #include "disk/keys.h"
 
 namespace ebb::disk {
@@ -146,6 +147,7 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
   record.is_settled = true;
   EBB_CO_CHECKED(co_await write_record(record));
   if (life_->disk->stopped()) co_return fail(*life_->disk->stopped());
+  scope_.spawn(leave_hints_now_and_then());
   co_return serve();
 }
 
@@ -203,9 +205,37 @@ Task<void> ServedDisk::run_standby() {
     co_return;
   }
   auto seen = co_await follow_unsealed(access(), at->head, &cache_);
-  if (seen) (void)co_await load_map(access(), *seen, &cache_, env_.memory.pages);
+  std::optional<Result<LoadedMap>> loaded;
+  if (seen) loaded.emplace(co_await load_map(access(), *seen, &cache_, env_.memory.pages));
   stage_.clear();
   become(DiskSeen::standby);
+  if (loaded && *loaded) co_await warm_up_from(std::move(at->head), std::move(**loaded));
+}
+
+// ---- hints: nothing waits for them, and nothing depends on them
+
+Task<void> ServedDisk::warm_up_from(Head head, LoadedMap loaded) {
+  auto hints = co_await find_hints(access(), std::move(head));
+  if (!hints) co_return;
+  auto bytes = co_await disk::warm_up(access(), loaded.map.get(), env_.memory.pieces.get(), std::move(*hints), {});
+  env_.log.info("{}: {} MiB of it were in use elsewhere, and are here now", disk_, bytes / MiB);
+}
+
+Task<void> ServedDisk::leave_hints() {
+  auto life = life_;
+  if (!life->disk || life->hints >= hints_number_max || life->disk->hot_regions().changes() == life->hinted_changes) co_return;
+  life->hinted_changes = life->disk->hot_regions().changes();
+  (void)co_await store_hints(access(), {disk_, life->disk->epoch(), ++life->hints, life->disk->hot_regions().list()});
+}
+
+// The last one is left for the seal.
+Task<void> ServedDisk::leave_hints_now_and_then() {
+  const auto began = env_.loop->now();
+  for (auto after = env_.options->hints_after; life_->hints + 1 < hints_number_max; after *= 4) {
+    co_await sleep_until(*env_.loop, began + after);
+    if (state_ != DiskSeen::open) co_return;
+    co_await leave_hints();
+  }
 }
 
 // ---- seal
@@ -220,6 +250,7 @@ Task<Result<DiskStatus>> ServedDisk::seal(Epoch epoch) {
     co_await wait_while(DiskSeen::opening);
     if (state_ == DiskSeen::open) {
       become(DiskSeen::sealing);
+      scope_.spawn(leave_hints());
       scope_.spawn(run_seal());
     }
   }

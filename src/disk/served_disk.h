@@ -26,6 +26,8 @@ struct DaemonOptions {
   Duration reply_within = 1s;  // a verb answers with the state reached by then, and goes on
   DiskTuning tuning;
   DiskMemory memory;  // shared by all disks
+  std::uint64_t cache_disk_bytes = 0;  // of the cache's file in the state folder; 0: none
+  Duration hints_after = 1min;         // served so long, a disk leaves its first hints; the next after four times as long
 };
 
 // What is opened again after a restart of the daemon.
@@ -79,6 +81,8 @@ class ServedDisk {
     Trouble trouble, log_trouble;
     std::unique_ptr<ObjectDisk> disk;
     std::unique_ptr<BlockDevice> image;
+    std::uint32_t hints = 0;  // written, or tried
+    std::uint64_t hinted_changes = 0;
   };
 
   Task<void> run_open(OpenDisk request, Start start);
@@ -89,6 +93,9 @@ class ServedDisk {
   Task<void> run_seal();
   Task<Status> seal_unopened(Epoch epoch);
   Task<void> run_standby();
+  Task<void> warm_up_from(Head head, LoadedMap loaded);
+  Task<void> leave_hints();
+  Task<void> leave_hints_now_and_then();
   Task<void> run_snapshot(MakeSnapshot request);
   Task<Result<DiskStatus>> reply();
   Task<void> wait_while(DiskSeen state);

@@ -63,14 +63,14 @@ def promises_follow_class_and_bound():
     check(history.kept_anywhere == 2, "of 5000 unsent bytes only the last write can be one")
 
 
-def records_of(data, magic=b"EWR1"):
-    """(where it is, its synced position, its end as a position of the log, its bytes) of each that holds data: not of padding"""
-    at, found = BLOCK, []
+def records_of(log, magic=b"EWR1"):
+    """(where it is, its synced position, its end as a position of the log, its bytes, its file) of each that holds data: not of padding"""
+    data, at, found = log.read_bytes(), BLOCK, []
     while data[at:at + 4] == magic:
         position, synced = (int.from_bytes(data[at + i:at + i + 8], "little") for i in (16, 24))
         length = 64 + int.from_bytes(data[at + 52:at + 56], "little")
         if data[at + 12:at + 16] == bytes(4):
-            found.append((at, synced, position + length, length))
+            found.append((at, synced, position + length, length, log))
         at += length
     return found
 
@@ -90,9 +90,9 @@ def run_damaged(name, pick, verdict):
         writer.run(0.1)
         writer.settle()
         diskd.kill()
-        log = max(diskd.state.glob("disks/*/log-*/*.wal"))
+        # A quick machine fills several files in that time.
+        at, _, _, length, log = pick([r for log in sorted(diskd.state.glob("disks/*/log-*/*.wal")) for r in records_of(log)])
         data = bytearray(log.read_bytes())
-        at, _, _, length = pick(records_of(data))
         data[at + length - 1] ^= 1
         log.write_bytes(data)
         rig.s3.fault()

@@ -1,7 +1,6 @@
 """What ebb-diskd takes: idle, with a disk open and at rest, and while a disk of 1 TiB is written at random, in blocks of 4 KiB, so that
 its map is far larger than the memory for maps. The bound is the sum of the configured buffers plus 20 %. --writes N for more."""
 
-import os
 import re
 import subprocess
 
@@ -20,13 +19,7 @@ def peak_mib(diskd):
 
 with Rig(args.bin) as rig:
     disk = rig.create("d-large", 1 << 40, "local")
-    diskd = rig.diskd("worker-1")
-    diskd.stop()
-    with diskd.config.open("r+") as config:
-        text = config.read()
-        config.seek(0)
-        config.write(f'map_memory = "{args.map_mib}MiB"\ncache_memory = "{args.cache_mib}MiB"\n' + text)
-    diskd.start()
+    diskd = rig.diskd("worker-1", cache_memory=f"{args.cache_mib}MiB", map_memory=f"{args.map_mib}MiB")
     idle = diskd.memory_mib()
     check(idle < IDLE_MIB, f"an idle ebb-diskd takes {idle:.0f} MiB")
     diskd.open(disk)
@@ -35,7 +28,7 @@ with Rig(args.bin) as rig:
                            "--norandommap", "--random_generator=tausworthe64", f"--number_ios={args.writes}", "--buffer_compress_percentage=95",
                            f"--randseed={args.seed}", "--output-format=terse"], capture_output=True, text=True, timeout=3000, cwd=rig.root)
     check(done.returncode == 0, f"fio: {done.stderr[-1000:]}")
-    peak, map_bytes = peak_mib(diskd), 0
+    peak = peak_mib(diskd)
     budget = IDLE_MIB + args.map_mib + args.cache_mib + CHANGES_MIB + IN_FLIGHT_MIB
     print(f"idle {idle:.0f} MiB, with a disk of 1 TiB {at_rest:.0f} MiB, peak {peak:.0f} MiB over {args.writes} random writes; "
           f"{args.map_mib} + {args.cache_mib} MiB are configured, bound {budget * 1.2:.0f} MiB", flush=True)

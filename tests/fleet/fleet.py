@@ -97,7 +97,7 @@ class Worker:
         diskd_socket = f"unix:{self.run}/diskd.sock"
         (self.root / "diskd.toml").write_text(
             f'worker = "{name}"\nstate_dir = "{self.root}/diskd"\nrun_dir = "{self.run}"\nlisten = "{diskd_socket}"\n'
-            f'log_level = "{fleet.log_level}"\n[pools.main]\nurl = "{fleet.pool}"\n')
+            f'log_level = "{fleet.log_level}"\ncache_memory = "8MiB"\ncache_disk = "64MiB"\n[pools.main]\nurl = "{fleet.pool}"\n')
         (self.root / "agent.toml").write_text(
             f'worker = "{name}"\ncontrol = "127.0.0.1:{fleet.port}"\njoin_token_file = "{fleet.root}/control/join.token"\n'
             f'state_dir = "{self.root}/agent"\ndiskd = "{diskd_socket}"\nlog_level = "{fleet.log_level}"\n'

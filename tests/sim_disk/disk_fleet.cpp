@@ -46,6 +46,7 @@ disk::DiskTuning small_tuning() {
 
 DiskFleet::DiskFleet(FleetOptions options)
     : world_(loop_options(options.seed)), store_(world_, quick_store()), oracle_(world_, store_, tuning_) {
+  cache_disk_bytes_ = options.cache_disk_bytes;
   if (options.on_note) world_.loop().listen(std::move(options.on_note));
   store_.on_applied([this](const std::string& key, const Bytes& body) {
     if (key.starts_with("g/")) ++cleaned_;
@@ -108,6 +109,9 @@ void DiskFleet::boot(SimWorker& worker) {
   options.state_dir = "/state", options.worker = worker.name, options.pools[pool_id] = &client;
   options.settle = 1500ms, options.watch_every = 300ms, options.reply_within = 100ms,
   options.tuning = tuning_;
+  options.cache_disk_bytes = cache_disk_bytes_, options.hints_after = 700ms;
+  // Smaller than the disks, so that the file is used.
+  if (cache_disk_bytes_ > 0) options.memory = {256 * KiB, 64 * MiB};
   auto export_disk = [this, &worker](DiskId disk, Device device) {
     return publish(worker, disk, std::move(device));
   };
@@ -121,7 +125,22 @@ void DiskFleet::boot(SimWorker& worker) {
   }(this, worker.daemon, worker.name));
 }
 
+namespace {
+std::uint64_t hits_of(const SimWorker& worker) {
+  if (!worker.is_up() || !worker.daemon) return 0;
+  auto stats = worker.daemon->memory().pieces->disk_stats();
+  return stats ? stats->hits : 0;
+}
+}  // namespace
+
+std::uint64_t DiskFleet::cache_disk_hits() const {
+  auto hits = cache_disk_hits_;
+  for (const auto& worker : workers_) hits += hits_of(worker);
+  return hits;
+}
+
 void DiskFleet::kill(SimWorker& worker) {
+  cache_disk_hits_ += hits_of(worker);
   if (worker.process) worker.process->kill();
   worker.daemon = nullptr, worker.scope = nullptr;
 }

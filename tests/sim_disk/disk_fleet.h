@@ -27,6 +27,7 @@ struct SimWorker {
 struct FleetOptions {
   std::uint64_t seed = 1;
   std::size_t workers = 3;
+  std::uint64_t cache_disk_bytes = 0;  // of each worker
   std::function<void(std::string_view)> on_note{};  // everything that happens, for --verbose
 };
 
@@ -86,6 +87,9 @@ class DiskFleet final {
   // lacks.
   void check_logs(const DiskId& disk);
 
+  // Pieces that daemons found in the caches on their workers' disks, as far as they could be asked.
+  std::uint64_t cache_disk_hits() const;
+
   // Called when a disk is served, before anything of it is reached.
   std::function<void(SimWorker&, Tenure&, Device)> on_served;
 
@@ -110,6 +114,8 @@ class DiskFleet final {
   sim::SimWorld world_;
   sim::SimStore store_;
   disk::DiskTuning tuning_ = small_tuning();
+  std::uint64_t cache_disk_bytes_ = 0;
+  std::uint64_t cache_disk_hits_ = 0;  // of daemons that were killed
   Oracle oracle_;
   std::vector<SimWorker> workers_;
   sim::SimProcess* reader_ = nullptr;

@@ -44,6 +44,7 @@ class Scenario final {
  private:
   static FleetOptions with_workers(FleetOptions options, Random& random) {
     options.workers = 3 + random.below(2);
+    options.cache_disk_bytes = 1 * MiB;
     return options;
   }
   bool is_well() { return fleet_.world().violations().empty(); }
@@ -258,12 +259,14 @@ RunResult Scenario::result() {
   result.violations = fleet_.world().violations();
   result.state_hash = fleet_.state_hash();
   result.events = fleet_.world().loop().events();
+  result.cache_disk_hits = fleet_.cache_disk_hits();
   result.tenures = oracle.tenures(), result.writes = oracle.writes();
   result.summary = fmt::format(
       "{}; {} disks, {} tenures, {} writes, {} lost with their worker, {} read offline, {} snapshots, {} removed, {} restores, {} objects cleaned, {} reclaimed, "
-      "{} virtual",
+      "{} found in caches, {} virtual",
       names_.empty() ? "no troubles" : names_, control_.disks().size(), oracle.tenures(), oracle.writes(), oracle.lost_writes(), fleet_.offline_checks(),
-      snapshots_.taken(), snapshots_.removed(), snapshots_.restores(), fleet_.cleaned(), fleet_.reclaimed(), format_duration(fleet_.now().time_since_epoch()));
+      snapshots_.taken(), snapshots_.removed(), snapshots_.restores(), fleet_.cleaned(), fleet_.reclaimed(), result.cache_disk_hits,
+      format_duration(fleet_.now().time_since_epoch()));
   return result;
 }
 

@@ -9,6 +9,7 @@ struct RunResult {
   std::vector<std::string> violations;
   std::uint64_t state_hash = 0, events = 0;
   std::size_t tenures = 0, writes = 0;
+  std::uint64_t cache_disk_hits = 0;
   std::string summary;  // one line: troubles, tenures, writes, virtual time
   bool ok() const { return violations.empty(); }
 };

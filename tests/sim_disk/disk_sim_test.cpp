@@ -22,14 +22,16 @@ TEST(DiskSim, TheSameSeedTwiceEndsInTheSameState) {
 TEST(DiskSim, WhateverBreaksADiskHoldsAPrefixAndNothingPromisedIsLost) {
   constexpr std::uint64_t first = 61, seeds = 60;
   std::size_t tenures = 0, writes = 0;
+  std::uint64_t cache_disk_hits = 0;
   for (auto seed = first; seed < first + seeds; ++seed) {
     auto run = play_seed({.seed = seed});
     EXPECT_TRUE(run.ok()) << "ebb-sim disk --seeds 1 --first " << seed << " --verbose\n"
                           << run.summary << text(run.violations);
-    tenures += run.tenures, writes += run.writes;
+    tenures += run.tenures, writes += run.writes, cache_disk_hits += run.cache_disk_hits;
   }
   EXPECT_GT(tenures, seeds * 5) << "too few changes of owner to prove anything";
   EXPECT_GT(writes, seeds * 500);
+  EXPECT_GT(cache_disk_hits, seeds * 20) << "the caches on the workers' disks were hardly used";
 }
 
 TEST(DiskSim, EveryStoryOfUpToThreeStepsKeepsItsPromisesWithACrashAtEveryPoint) {

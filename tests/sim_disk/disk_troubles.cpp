@@ -69,6 +69,16 @@ class LogsLost final : public Trouble {
   }
 };
 
+// Bits flip in what a worker's cache has on its disk.
+class CachesRot final : public Trouble {
+ public:
+  std::string_view name() const override { return "caches-rot"; }
+  void strike(DiskFleet& fleet, Random& random) override {
+    auto& worker = any_worker(fleet, random);
+    for (int i = 0; i < 20; ++i) (void)worker.drive->corrupt("/state/cache", random.below(random.chance(0.3) ? 8 * KiB : 1 * MiB));
+  }
+};
+
 class Zombies final : public Trouble {
  public:
   std::string_view name() const override { return "zombies"; }
@@ -135,6 +145,7 @@ std::vector<std::unique_ptr<Trouble>> all_troubles() {
   all.push_back(std::make_unique<DeathAtAPoint>());
   all.push_back(std::make_unique<PowerCuts>());
   all.push_back(std::make_unique<LogsLost>());
+  all.push_back(std::make_unique<CachesRot>());
   all.push_back(std::make_unique<Zombies>());
   all.push_back(std::make_unique<Partitions>());
   all.push_back(std::make_unique<StoreIsFlaky>());

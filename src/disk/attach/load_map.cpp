@@ -140,6 +140,25 @@ Task<void> prefetch_log(StoreAccess access, Head head, LogCache* cache) {
   co_await scope.join();
 }
 
+namespace {
+
+// Where a log seems to end, it may have been reclaimed: its owner writes on, and a newer checkpoint has taken it over.
+Task<Status> check_not_overtaken(StoreAccess access, Head head, std::vector<LogPoint> ends) {
+  EBB_CO_TRY(now, co_await read_head(access, head.disk));
+  const auto& newer = now.head.checkpoint;
+  bool is_newer = newer && newer != head.checkpoint && newer->disk == head.disk;
+  auto place = [](const LogPoint& point) { return std::pair(point.epoch, point.seq); };
+  bool was_restored = is_newer && head.checkpoint && place(newer->position) < place(head.checkpoint->position);
+  for (const auto& end : ends) {
+    bool is_behind = is_newer && place(end) < place(newer->position);
+    if (is_behind || was_restored || now.head.state == HeadState::deleted)
+      co_return fail(Code::not_found, "the log of {} was reclaimed while it was read", head.disk);
+  }
+  co_return Status{};
+}
+
+}  // namespace
+
 Task<Result<Head>> follow_unsealed(StoreAccess access, Head head, LogCache* cache) {
   std::vector<LogPoint> ends;
   for (auto last : head.unsealed) {
@@ -156,8 +175,20 @@ Task<Result<Head>> follow_unsealed(StoreAccess access, Head head, LogCache* cach
     }
     ends.push_back(last);
   }
+  if (!ends.empty()) EBB_CO_CHECKED(co_await check_not_overtaken(access, head, ends));
   record_seals(head, ends);
   co_return head;
+}
+
+Task<Result<FollowedHead>> read_followed(StoreAccess access, DiskId disk, LogCache* cache) {
+  constexpr int tries_max = 20;
+  for (int tries = 1;; ++tries) {
+    EBB_CO_TRY(at, co_await read_head(access, disk));
+    if (at.head.state == HeadState::deleted) co_return FollowedHead{at.head, at.head};
+    auto followed = co_await follow_unsealed(access, at.head, cache);
+    if (followed) co_return FollowedHead{std::move(at.head), std::move(*followed)};
+    if (followed.error().code != Code::not_found || tries == tries_max) co_return fail(std::move(followed).error());
+  }
 }
 
 }  // namespace ebb::disk

@@ -24,7 +24,14 @@ Task<Result<LoadedMap>> load_map(StoreAccess access, Head head, LogCache* cache,
 // is left to whoever needs it.
 Task<void> prefetch_log(StoreAccess access, Head head, LogCache* cache);
 
-// For reading without owning: the unsealed epochs too, as far as their segments stand in the store now.
+// For reading without owning: the unsealed epochs too, as far as their segments stand in the store now. not_found: some were
+// reclaimed meanwhile; HEAD says more.
 Task<Result<Head>> follow_unsealed(StoreAccess access, Head head, LogCache* cache);
+
+// HEAD of now, and the same followed, also while reclaim goes on. A deleted disk has nothing to follow.
+struct FollowedHead {
+  Head head, followed;
+};
+Task<Result<FollowedHead>> read_followed(StoreAccess access, DiskId disk, LogCache* cache);
 
 }  // namespace ebb::disk

@@ -21,12 +21,12 @@ Task<Result<std::vector<SegmentExtent>>> read_extents(StoreAccess access, DataOb
     EBB_CO_TRY(found, co_await read_log_object(access, object.disk, object.epoch, object.seq));
     auto* segment = std::get_if<ReadSegment>(&found);
     if (!segment || segment->data_offset != object.data_offset)
-      co_return fail(Code::corrupt, "{} is not what the map says", name_of(object));
+      co_return fail(Code::corrupt, "{} is not what the map says", text_of(object));
     co_return std::move(segment->head.extents);
   }
   EBB_CO_TRY(head, co_await access.get_range(data_object_key(object), 0, object.data_offset));
   EBB_CO_TRY(bytes, cleaned_head_bytes(head));
-  if (bytes != head.size()) co_return fail(Code::corrupt, "{} is not what the map says", name_of(object));
+  if (bytes != head.size()) co_return fail(Code::corrupt, "{} is not what the map says", text_of(object));
   EBB_CO_TRY(cleaned, decode_cleaned(head, object.disk, object.epoch, object.seq));
   co_return std::move(cleaned.head.extents);
 }
@@ -133,13 +133,13 @@ Task<Status> Cleaner::read_fragments(MapObject victim, std::vector<Fragment>* fr
   EBB_CO_TRY(data, co_await access_.get_range(data_object_key(victim.object), victim.object.data_offset + begin * block_bytes,
                                               (end - begin) * block_bytes));
   if (data.size() != (end - begin) * block_bytes)
-    co_return fail(Code::corrupt, "{} is shorter than its head says", name_of(victim.object));
+    co_return fail(Code::corrupt, "{} is shorter than its head says", text_of(victim.object));
   for (auto& f : *fragments) {
     auto bytes = ByteView(data).subspan((f.move.from_block - begin) * block_bytes, f.move.count * block_bytes);
     for (std::size_t i = 0; i < f.move.count; ++i) {
       if (crc32c(bytes.subspan(i * block_bytes, block_bytes)) == f.move.crcs[i]) continue;
       co_return fail(Code::corrupt, "block {} has a wrong checksum: block {} of the data of {}", f.move.block + i,
-                     f.move.from_block + i, name_of(victim.object));
+                     f.move.from_block + i, text_of(victim.object));
     }
     f.data.assign(bytes.begin(), bytes.end());
   }

@@ -1,3 +1,4 @@
+#include "disk/cache/hints.h"
 #include "disk/cleaning/cleaner.h"
 #include "disk/cleaning/reclaim.h"
 #include "disk/keys.h"
@@ -41,6 +42,11 @@ class CleaningTest : public ::testing::Test {
   }
   Result<ScrubReport> scrub_now() {
     return w_.apart<ScrubReport>([](StoreAccess access, ObjectRemover*) { return scrub(access, disk_id); });
+  }
+  static Task<Result<Hints>> newest_hints_of(StoreAccess access) {
+    EBB_CO_TRY(at, co_await read_head(access, disk_id));
+    auto found = co_await find_hints(access, at.head);
+    co_return found ? Result<Hints>(std::move(*found)) : fail(Code::not_found, "no hints");
   }
   // Of data: with segments as small as here, heads would count for too much.
   std::size_t stored_bytes() const {
@@ -185,7 +191,7 @@ TEST_F(CleaningTest, WhatANamedRootHoldsIsNotReclaimed) {
     w_.run_for(2s);
     ASSERT_TRUE(reclaim_now());
   }
-  for (const auto& o : before.objects) EXPECT_TRUE(w_.store.peek(data_object_key(o.object))) << name_of(o.object);
+  for (const auto& o : before.objects) EXPECT_TRUE(w_.store.peek(data_object_key(o.object))) << text_of(o.object);
   for (const auto& p : before.packs) EXPECT_TRUE(w_.store.peek(map_pack_key(p.disk, p.epoch, p.checkpoint, p.number)));
   EXPECT_TRUE(w_.store.peek(checkpoint_root_key(disk_id, before.epoch, before.number)));
   expect_content();
@@ -235,6 +241,47 @@ TEST_F(CleaningTest, OfADeletedDiskOnlyTombstoneAndFencesStay) {
   EXPECT_TRUE(reclaim_now()) << "again";
 }
 
+TEST_F(CleaningTest, HintsGoWithTheirEpochsAndTheNewestOfThemStay) {
+  start();
+  write_all();
+  auto epochs_with_hints = [&] {
+    std::set<std::string> epochs;
+    for (const auto& key : w_.store.keys("m/"))
+      if (auto at = key.find("/hints/"); at != std::string::npos) epochs.insert(key.substr(0, at));
+    return epochs.size();
+  };
+  std::uint64_t removed_for_hints = 0;
+  w_.store.on_removed([&](const std::string& key, const Bytes&) { removed_for_hints += key.contains("/hints/"); });
+  for (Epoch epoch = 1; epoch <= 8; ++epoch) {
+    SCOPED_TRACE(epoch);
+    if (epoch > 1) {
+      ASSERT_TRUE(w_.boot(a_));
+      ASSERT_TRUE(w_.open(a_, epoch));
+    }
+    ASSERT_TRUE(w_.io(a_, [&](BlockDevice& d) -> Task<Status> {
+      auto got = co_await d.read(random_.below(blocks_) * block_bytes, block_bytes);
+      co_return got ? Status{} : fail(got.error());
+    }));
+    overwrite(200);
+    ASSERT_TRUE(w_.flush(a_));
+    w_.run_for(70s);  // the first hints, and checkpoints
+    ASSERT_TRUE(reclaim_now());
+    EXPECT_LE(epochs_with_hints(), hints_epochs_max);
+    EXPECT_GE(epochs_with_hints(), std::min<std::size_t>(epoch, hints_epochs_max));
+    ASSERT_TRUE(w_.seal(a_, epoch));
+    auto newest = w_.apart<Hints>([](StoreAccess access, ObjectRemover*) { return newest_hints_of(access); });
+    ASSERT_TRUE(newest) << newest.error().message;
+    EXPECT_EQ(newest->epoch, head().epoch);
+  }
+  EXPECT_GT(removed_for_hints, 4u);
+  // Reclaimed again under the same epoch, nothing is asked to be removed.
+  ASSERT_TRUE(reclaim_now());
+  ASSERT_TRUE(w_.admin<Status>([](PoolAdmin& p) { return p.delete_disk(disk_id); }));
+  auto done = reclaim_now();
+  ASSERT_TRUE(done && done->is_disk_gone);
+  EXPECT_EQ(epochs_with_hints(), 0u);
+}
+
 TEST_F(CleaningTest, WhatACrashLeftIsReclaimedUnderTheNextEpoch) {
   start();
   write_all();
@@ -264,9 +311,67 @@ TEST_F(CleaningTest, WhatACrashLeftIsReclaimedUnderTheNextEpoch) {
   auto last = root();
   for (const auto& p : last.packs) needed.insert(map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));
   needed.insert(checkpoint_root_key(disk_id, last.epoch, last.number));
-  for (const auto& key : w_.store.keys("m/")) EXPECT_TRUE(needed.contains(key)) << "left behind: " << key;
+  for (const auto& key : w_.store.keys("m/")) EXPECT_TRUE(needed.contains(key) || key.contains("/hints/")) << "left behind: " << key;
   auto content = w_.read_offline();
   ASSERT_TRUE(content) << content.error().message;
+}
+
+// Whoever reads without a lease has read HEAD, and then comes late: the log that HEAD named is in a checkpoint by now, and gone.
+TEST_F(CleaningTest, AReaderOfALogThatIsReclaimedMeanwhileReadsNoOlderState) {
+  struct LateStore final : ObjectStore {
+    LateStore(ObjectStore& s, Loop& l, const bool& late) : store(s), loop(l), is_late(late) {}
+    Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override {
+      return store.put(std::move(key), std::move(body), std::move(condition));
+    }
+    Task<Result<StoredObject>> get(std::string key) override { return store.get(std::move(key)); }
+    Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) override {
+      while (is_late && key.starts_with("s/")) co_await sleep_for(loop, 10ms);
+      co_return co_await store.get_range(std::move(key), offset, length);
+    }
+    ObjectStore& store;
+    Loop& loop;
+    const bool& is_late;
+  };
+  for (bool is_in_the_lineage : {false, true}) {
+    SCOPED_TRACE(is_in_the_lineage);
+    w_.~DiskWorld();
+    new (&w_) DiskWorld(1);
+    a_ = SimWorker{"worker-a"};
+    start(1, 400);
+    write(7, 5, ++stamp_);
+    ASSERT_TRUE(w_.flush(a_));
+    if (is_in_the_lineage) {
+      ASSERT_TRUE(w_.seal(a_, 1));
+      ASSERT_TRUE(w_.boot(a_));
+      ASSERT_TRUE(w_.open(a_, 2));
+    }
+    ASSERT_FALSE(head().checkpoint);
+    ASSERT_EQ(head().lineage.size(), is_in_the_lineage ? 1u : 0u);
+    auto first = segment_key(disk_id, is_in_the_lineage ? head().lineage[0].epoch : head().epoch, 1);
+    ASSERT_TRUE(w_.store.peek(first));
+
+    auto& process = w_.world.start_process("reader", "reader");
+    auto& client = process.make<sim::SimStoreClient>(process, w_.store);
+    bool is_late = true;
+    auto& late = process.make<LateStore>(client, process.loop(), is_late);
+    auto& trouble = process.make<Trouble>(process.loop());
+    std::optional<Result<Content>> found;
+    Scope reading(process.loop());
+    reading.spawn([](StoreAccess access, std::optional<Result<Content>>* out) -> Task<void> {
+      out->emplace(co_await DiskWorld::offline_stamps(access, disk_id));
+    }({&process.loop(), &late, &trouble}, &found));
+    w_.run_for(100ms);
+    write_all();
+    ASSERT_TRUE(w_.flush(a_));
+    w_.run_for(5s);
+    ASSERT_TRUE(reclaim_now());
+    ASSERT_FALSE(w_.store.peek(first)) << "nothing was reclaimed";
+    is_late = false;
+    w_.run_for(5s);
+    ASSERT_TRUE(found);
+    ASSERT_TRUE(*found) << found->error().message;
+    EXPECT_EQ(**found, model_);
+  }
 }
 
 TEST_F(CleaningTest, ScrubNamesEachBadExtent) {
@@ -290,7 +395,7 @@ TEST_F(CleaningTest, ScrubNamesEachBadExtent) {
   ASSERT_TRUE(damaged) << damaged.error().message;
   ASSERT_EQ(damaged->bad.size(), 1u);
   EXPECT_EQ(damaged->bad[0].count, 1u);
-  EXPECT_TRUE(damaged->bad[0].what.contains(name_of(victim))) << damaged->bad[0].what;
+  EXPECT_TRUE(damaged->bad[0].what.contains(text_of(victim))) << damaged->bad[0].what;
   ASSERT_TRUE(*sim::run_in(process, client.remove(key)));
   auto lost = scrub_now();
   ASSERT_TRUE(lost) << lost.error().message;

@@ -4,6 +4,7 @@
 
 #include "disk/attach/load_map.h"
 #include "disk/attach/root_set.h"
+#include "disk/cache/hints.h"
 #include "disk/keys.h"
 #include "disk/log_objects.h"
 #include "env/scope.h"
@@ -26,10 +27,14 @@ class Reclaim {
     EBB_CO_CHECKED(co_await read_roots_of_head());
     const bool is_ending = is_deleted && page_.roots.empty();
     if (is_ending) EBB_CO_CHECKED(co_await end_disk());
-    if (checkpoint_) co_await condemn(*checkpoint_, head.reclaimed);
+    if (checkpoint_) {
+      co_await condemn(*checkpoint_, head.reclaimed);
+      if (!is_ending) find_old_hints(checkpoint_->epoch);
+    }
     for (const auto& dropped : page_.dropped) EBB_CO_CHECKED(co_await condemn_dropped(dropped));
     condemn_pages(is_ending);
     EBB_CO_CHECKED(co_await remove_all());
+    EBB_CO_CHECKED(co_await remove_hints());
     EBB_CO_CHECKED(co_await say_so(is_ending));
     result_.is_disk_gone = is_ending;
     co_return result_;
@@ -127,6 +132,10 @@ class Reclaim {
     if (!root) co_return fail(std::move(root).error());
     for (auto& key : keys_of(*root)) doom(std::move(key));
     co_await condemn(*root, {});
+    // Of epochs that a restore has cut off no other list tells.
+    for (const auto& end : root->lineage)
+      if (is_cut_off(end.epoch)) old_hints_.insert(end.epoch);
+    if (is_cut_off(root->epoch)) old_hints_.insert(root->epoch);
     // By it all of that is found: it goes last.
     auto own_key = checkpoint_root_key(disk(), root->epoch, root->number);
     if (doomed_.contains(own_key)) doomed_last_.insert(std::move(own_key));
@@ -157,8 +166,10 @@ class Reclaim {
       from = checkpoint_->position;
       co_await condemn({Condemned::Kind::lost_checkpoint, checkpoint_->epoch, checkpoint_->number + 1, 0});
       co_await condemn({Condemned::Kind::lost_cleaned, checkpoint_->epoch, checkpoint_->cleaned + 1, 0});
+      for (const auto& end : checkpoint_->lineage) old_hints_.insert(end.epoch);
     }
     for (const auto& end : head.lineage) {
+      old_hints_.insert(end.epoch);
       for (auto seq = end.epoch == from.epoch ? from.seq + 1 : 1; seq <= end.seq; ++seq)
         doom(segment_key(disk(), end.epoch, seq));
       if (checkpoint_ && end.epoch <= checkpoint_->epoch) continue;
@@ -168,10 +179,39 @@ class Reclaim {
     co_return Status{};
   }
 
+  // What guests read under epochs that are over. Nine keys for each of those, so once for each: when a checkpoint of a newer epoch is
+  // carried out for the first time, for what had not yet been over when the last one was.
+  void find_old_hints(DiskEpoch now) {
+    const auto& ended = checkpoint_->lineage;
+    auto over_before = [&](DiskEpoch epoch) {
+      auto count = static_cast<std::size_t>(std::ranges::count_if(ended, [&](const LogPoint& end) { return end.epoch < epoch; }));
+      return count - std::min(count, hints_epochs_max - 1);
+    };
+    const auto& reclaimed = head_.head.reclaimed;
+    for (auto i = reclaimed ? over_before(reclaimed->epoch) : 0; i < over_before(now); ++i) old_hints_.insert(ended[i].epoch);
+  }
+
+  bool is_cut_off(DiskEpoch epoch) const {
+    const auto& head = head_.head;
+    auto is_in = [&](const std::vector<LogPoint>& points) {
+      return std::ranges::any_of(points, [&](const LogPoint& end) { return end.epoch == epoch; });
+    };
+    return epoch != head.epoch && !is_in(head.lineage) && !is_in(head.unsealed) && !(checkpoint_ && is_in(checkpoint_->lineage));
+  }
+
+  Task<Status> remove_hints() {
+    std::vector<std::string> keys;
+    for (auto epoch : old_hints_)
+      for (std::uint32_t n = 1; n <= hints_number_max; ++n) keys.push_back(hints_key(disk(), epoch, n));
+    co_return co_await remove(std::move(keys));
+  }
+
   Task<Status> remove_all() {
     for (const auto& key : doomed_last_) doomed_.erase(key);
     EBB_CO_CHECKED(co_await remove({doomed_.begin(), doomed_.end()}));
-    co_return co_await remove({doomed_last_.begin(), doomed_last_.end()});
+    EBB_CO_CHECKED(co_await remove({doomed_last_.begin(), doomed_last_.end()}));
+    result_.objects = doomed_.size() + doomed_last_.size();
+    co_return Status{};
   }
 
   Task<Status> remove(std::vector<std::string> keys) {
@@ -179,7 +219,6 @@ class Reclaim {
       std::vector<Task<Status>> removals;
       for (auto i = at; i < std::min(keys.size(), at + parallel_max); ++i) removals.push_back(remover_.remove(keys[i]));
       for (auto& removed : co_await when_all(*access_.loop, std::move(removals))) EBB_CO_CHECKED(std::move(removed));
-      result_.objects += std::min(keys.size() - at, parallel_max);
     }
     co_return Status{};
   }
@@ -238,6 +277,7 @@ class Reclaim {
   RootsPage page_;
   std::vector<std::string> pages_done_;  // nonces
   std::set<std::string> kept_, doomed_, doomed_last_;
+  std::set<DiskEpoch> old_hints_;
   Reclaimed result_;
 };
 

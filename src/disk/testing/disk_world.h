@@ -90,7 +90,10 @@ class DiskWorld {
     DaemonOptions options;
     options.state_dir = "/state", options.worker = worker.name, options.pools[pool_id] = &client;
     if (rounds) options.pools[pool_id] = &worker.process->make<CountedStore>(worker.process->loop(), client, *rounds);
+    if (wrap_store) options.pools[pool_id] = wrap_store(*worker.process, client);
     options.settle = settle, options.tuning = tuning;
+    options.cache_disk_bytes = cache_disk_bytes;
+    if (cache_disk_bytes > 0) options.memory = {512 * KiB, 64 * MiB};  // so that the file is used
     worker.daemon = &worker.process->make<DiskDaemon>(worker.process->loop(), files, std::move(options),
                                                       Publish{}, world.logger(worker.name));
   }
@@ -181,7 +184,10 @@ class DiskWorld {
   std::vector<std::string> trace;
   sim::SimWorld world;
   sim::SimStore store;
-  Rounds* rounds = nullptr;  // of daemons booted from now on
+  // Of daemons booted from now on:
+  Rounds* rounds = nullptr;
+  std::function<ObjectStore*(sim::SimProcess&, ObjectStore&)> wrap_store;
+  std::uint64_t cache_disk_bytes = 0;
   DiskTuning tuning = small_tuning();
   DiskClass disk_class = DiskClass::remote;
   Duration settle = 1s;
