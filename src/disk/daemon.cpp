@@ -54,27 +54,37 @@ Task<void> DiskDaemon::begin_cache() {
 
 Task<Status> DiskDaemon::find_disks() {
   EBB_CO_TRY(names, co_await files_.list(options_.state_dir + "/disks"));
-  for (const auto& name : names) {
-    auto folder = fmt::format("{}/disks/{}", options_.state_dir, name);
-    auto bytes = co_await files_.read_all(folder + "/open");
-    if (bytes) {
-      EBB_CO_TRY(record, read_text_object<OpenRecord>(*bytes, "ebb-open", folder + "/open"));
-      EBB_CO_TRY(served, disk_of(record.request.disk, record.request.pool));
-      scope_.spawn([](ServedDisk* disk, OpenDisk request) -> Task<void> {
-        (void)co_await disk->open(std::move(request), ServedDisk::Start::after_restart);
-      }(served, record.request));
-      continue;
-    }
-    auto logs = co_await list_logs(&files_, folder);
-    if (!logs) co_return fail(std::move(logs).error());
-    if (logs->empty()) continue;
-    auto served = disk_of(DiskId(name), logs->front().chain.pool);
-    if (served)
-      (*served)->expect_logs();
-    else
-      log_.warning("{}: a log lies here, and its pool is not configured: {}", name, served.error());
-  }
+  for (const auto& name : names) EBB_CO_CHECKED(co_await find_disk(name));
   co_return Status{};
+}
+
+// One that cannot be opened by itself keeps no other from it: it waits until somebody asks for it.
+Task<Status> DiskDaemon::find_disk(std::string name) {
+  auto folder = fmt::format("{}/disks/{}", options_.state_dir, name);
+  if (auto bytes = co_await files_.read_all(folder + "/open")) {
+    auto opened = open_again(name, *bytes);
+    if (opened) co_return Status{};
+    log_.warning("{}/open: {}; the disk is not opened before it is asked for", folder, opened.error());
+  }
+  auto logs = co_await list_logs(&files_, folder);
+  if (!logs) co_return fail(std::move(logs).error());
+  if (logs->empty()) co_return Status{};
+  auto served = disk_of(DiskId(name), logs->front().chain.pool);
+  if (served)
+    (*served)->expect_logs();
+  else
+    log_.warning("{}: a log lies here, and its pool is not configured: {}", name, served.error());
+  co_return Status{};
+}
+
+Status DiskDaemon::open_again(const std::string& name, ByteView open_record) {
+  EBB_TRY(record, read_text_object<OpenRecord>(open_record, "ebb-open", "it"));
+  if (record.request.disk.str() != name) return fail(Code::corrupt, "it names disk '{}'", record.request.disk);
+  EBB_TRY(served, disk_of(record.request.disk, record.request.pool));
+  scope_.spawn([](ServedDisk* disk, OpenDisk request) -> Task<void> {
+    (void)co_await disk->open(std::move(request), ServedDisk::Start::after_restart);
+  }(served, record.request));
+  return {};
 }
 
 Result<ServedDisk*> DiskDaemon::disk_of(const DiskId& disk, const PoolId& pool) {

@@ -31,6 +31,8 @@ class DiskDaemon {
   Task<Status> check_state_folder();
   Task<void> begin_cache();
   Task<Status> find_disks();
+  Task<Status> find_disk(std::string name);
+  Status open_again(const std::string& name, ByteView open_record);
   Result<ServedDisk*> disk_of(const DiskId& disk, const PoolId& pool);
   Task<void> watch_heads();
   Task<HttpResponse> answer(HttpRequest request);

@@ -215,6 +215,20 @@ TEST_F(ObjectDiskTest, ARestartTakesANewIncarnationAndOpensByItself) {
   EXPECT_EQ((*w_.read_all(a_))[1], 1u) << "acknowledged, and only in the log";
 }
 
+TEST_F(ObjectDiskTest, ADamagedRecordOfOneDiskKeepsNoOtherFromBeingOpened) {
+  const DiskId other("d2");
+  ASSERT_TRUE(w_.create_disk() && w_.create_disk(DiskClass::remote, other) && w_.boot(a_) && w_.open(a_, 1) && w_.open(a_, 2, false, other));
+  ASSERT_TRUE(w_.write(a_, 3, 33) && w_.write(a_, 4, 44, other));
+  a_.process->kill();
+  ASSERT_TRUE(a_.drive->corrupt("/state/disks/d1/open", 40));
+  ASSERT_TRUE(w_.boot(a_));
+  ASSERT_TRUE(w_.wait_open(a_, other)) << w_.last_lines();
+  EXPECT_EQ((*w_.read_all(a_, other))[4], 44u);
+  EXPECT_FALSE(a_.daemon->device(disk_id)) << "not by itself";
+  ASSERT_TRUE(w_.open(a_, 1)) << "the agent asks for it as before: " << w_.last_lines();
+  EXPECT_EQ((*w_.read_all(a_))[3], 33u) << "from its log";
+}
+
 TEST_F(ObjectDiskTest, ASealedDiskStaysSealedAfterARestart) {
   start();
   ASSERT_TRUE(w_.seal(a_, 1));
