@@ -74,12 +74,16 @@ def caught(mutation):
 
 
 def main():
-    wanted = sys.argv[1:]
+    is_check = sys.argv[1:] == ["--check"]  # only whether each still finds its text
+    wanted = [] if is_check else sys.argv[1:]
     mutations = [Mutation(p) for p in sorted(FOLDER.glob("*.txt")) if not wanted or p.stem in wanted]
     if not mutations:
         raise SystemExit(f"no such mutation; there are: {', '.join(p.stem for p in sorted(FOLDER.glob('*.txt')))}")
     for mutation in mutations:
         mutation.check_applies()
+    if is_check:
+        print(f"{len(mutations)} mutations apply")
+        return 0
     if "EBB_MUTATE_OVERLAY" not in os.environ:
         return enter_overlay()
     for target in sorted({m.target for m in mutations}):
