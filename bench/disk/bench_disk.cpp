@@ -16,22 +16,26 @@ constexpr const char* usage = R"(usage: ebb-bench-disk COMMAND POOL_URL ...
   fork   URL IMAGE DISK BYTES N        N forks, DISK-1 ...; prints the milliseconds of each
 )";
 
-Task<Status> make_image(RealEnv& env, ObjectStore& store, std::string disk, std::uint64_t bytes, std::uint64_t data) {
+Task<Status> make_image(RealEnv& env, ObjectStore& store, std::string disk, std::uint64_t bytes,
+                        std::uint64_t data) {
   disk::ImageWriter writer(env.loop, store);
   EBB_CO_CHECKED(co_await writer.begin(DiskId(disk), bytes));
   constexpr std::uint64_t step = 8 * MiB;
   for (std::uint64_t at = 0; at < data; at += step) {
     Bytes piece(std::min(step, data - at));
-    for (std::size_t i = 0; i + 8 <= piece.size(); i += 8) store_le<std::uint64_t>(piece, i, env.loop.random().next());
+    for (std::size_t i = 0; i + 8 <= piece.size(); i += 8)
+      store_le<std::uint64_t>(piece, i, env.loop.random().next());
     EBB_CO_CHECKED(co_await writer.write(at, std::move(piece)));
   }
   co_return co_await writer.finish();
 }
 
-Task<Status> fork_many(RealEnv& env, disk::PoolAdmin& admin, std::string image, std::string disk, std::uint64_t bytes, int count) {
+Task<Status> fork_many(RealEnv& env, disk::PoolAdmin& admin, std::string image, std::string disk,
+                       std::uint64_t bytes, int count) {
   for (int i = 1; i <= count; ++i) {
     auto began = env.loop.now();
-    EBB_CO_CHECKED(co_await admin.create_fork(DiskId(image), DiskId(fmt::format("{}-{}", disk, i)), bytes, DiskClass::remote));
+    EBB_CO_CHECKED(co_await admin.create_fork(DiskId(image), DiskId(fmt::format("{}-{}", disk, i)), bytes,
+                                              DiskClass::remote));
     std::printf("%.3f\n", to_seconds(env.loop.now() - began) * 1000);
   }
   co_return Status{};
@@ -43,7 +47,8 @@ Task<Status> carry_out(RealEnv& env, std::vector<std::string> words) {
   EBB_CO_CHECKED(co_await admin.prepare());
   auto number = [&](std::size_t i) { return std::strtoull(words[i].c_str(), nullptr, 10); };
   if (words[0] == "create" && words.size() == 5)
-    co_return co_await admin.create_empty_disk(DiskId(words[2]), number(3), words[4] == "local" ? DiskClass::local : DiskClass::remote);
+    co_return co_await admin.create_empty_disk(DiskId(words[2]), number(3),
+                                               words[4] == "local" ? DiskClass::local : DiskClass::remote);
   if (words[0] == "image" && words.size() == 5)
     co_return co_await make_image(env, *store, words[2], number(3), number(4));
   if (words[0] == "fork" && words.size() == 6)

@@ -1,4 +1,5 @@
-// Rule 13: a worker that hears neither of the control plane nor of its disks' HEADs pauses its guests in time.
+// Rule 13: a worker that hears neither of the control plane nor of its disks' HEADs pauses its guests in
+// time.
 #include "agent/isolation.h"
 #include "agent/testing.h"
 

@@ -8,8 +8,7 @@
 namespace ebb::agent {
 
 Task<Result<std::string>> BlobCache::fetch(PoolId pool, Blob blob) {
-  if (!is_sha256_hex(blob.sha256))
-    co_return fail(Code::invalid, "blob '{}' has no valid sha256", blob.id);
+  if (!is_sha256_hex(blob.sha256)) co_return fail(Code::invalid, "blob '{}' has no valid sha256", blob.id);
   auto found = pools_.find(pool);
   if (found == pools_.end())
     co_return fail(Code::invalid, "pool '{}' is not configured on this worker", pool);

@@ -97,7 +97,9 @@ Task<Status> DiskClient::close(DiskRef ref) {
 }
 
 Task<Result<SnapshotMade>> DiskClient::snapshot(MakeSnapshot wish) {
-  EBB_CO_TRY(response, co_await request({"POST", "/snapshot", {{"content-type", "application/json"}}, json::write_text(wish)}));
+  EBB_CO_TRY(response,
+             co_await request(
+                 {"POST", "/snapshot", {{"content-type", "application/json"}}, json::write_text(wish)}));
   if (response.status != 200) co_return fail(error_of(response, fmt::format("disk '{}'", wish.disk)));
   auto made = json::read_text<SnapshotMade>(response.body);
   if (!made) co_return fail(Code::unavailable, "the disk daemon's answer: {}", made.error().message);

@@ -17,7 +17,8 @@ class Isolation final {
     cut_off,
   };
 
-  // Shorter than the time for which a new owner waits without a confirmed stop (15 s), with room for noticing.
+  // Shorter than the time for which a new owner waits without a confirmed stop (15 s), with room for
+  // noticing.
   static constexpr Duration silence_max = 10s;
 
   explicit Isolation(Instant started) : started_(started) {}

@@ -130,7 +130,7 @@ class FakeDaemon final {
   std::vector<std::string> calls;  // "open disk-1", ...
   std::optional<Error> refuse_open;
   std::optional<Instant> store_silent_since;  // HEAD cannot be read
-  bool is_slow = false;  // opening and sealing need a second call
+  bool is_slow = false;                       // opening and sealing need a second call
 
  private:
   Instant store_heard() const { return store_silent_since.value_or(world_.loop().now()); }
@@ -140,7 +140,8 @@ class FakeDaemon final {
       DaemonStatus status{"run", {}, {}};
       for (const auto& [id, disk] : disks) {
         status.disks.push_back(disk);
-        if (disk.state == DiskSeen::open) status.disks.back().owner_age_ms = to_ms(world_.loop().now() - store_heard());
+        if (disk.state == DiskSeen::open)
+          status.disks.back().owner_age_ms = to_ms(world_.loop().now() - store_heard());
       }
       co_return reply(status);
     }

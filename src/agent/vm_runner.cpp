@@ -7,7 +7,8 @@ constexpr Duration look_period = 5s;  // without news
 constexpr Duration failed_look_period = 1s;
 constexpr Duration retry_first = 1s, retry_max = 60s;
 constexpr Duration conflict_pause = 100ms;
-constexpr std::string_view cut_off_text = "this worker hears neither of the control plane nor of its disk's owner in the store";
+constexpr std::string_view cut_off_text =
+    "this worker hears neither of the control plane nor of its disk's owner in the store";
 constexpr Duration steady_after = 60s;  // up for so long, a guest's earlier exits are forgiven
 constexpr Duration ask_pause_first = 5ms, ask_pause_max = 200ms, daemon_down_pause = 500ms;
 
@@ -273,8 +274,7 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
       enter(VmSeen::running, trouble);
       break;
     case MachineState::paused:
-      if (machine.is_held)
-        trouble = cut_off_text;
+      if (machine.is_held) trouble = cut_off_text;
       enter(ready_since_ ? VmSeen::running : VmSeen::starting, "paused: " + trouble);
       break;
     case MachineState::exited:
@@ -412,8 +412,8 @@ Task<Duration> VmRunner::step_absent(WantedVm wish) {
 Task<Status> VmRunner::stop_machine(WantedVm wish) {
   EBB_CO_TRY(machine, co_await find_machine());
   // Held while it was cut off, and still ours: it may stop as any other.
-  bool is_ours = (wish.wanted == Wanted::sealed || wish.wanted == Wanted::stopped) && fenced_epoch_ != wish.epoch &&
-                 t_.isolation(wish) == Isolation::Verdict::none;
+  bool is_ours = (wish.wanted == Wanted::sealed || wish.wanted == Wanted::stopped) &&
+                 fenced_epoch_ != wish.epoch && t_.isolation(wish) == Isolation::Verdict::none;
   if (machine && machine->is_held && machine->epoch == wish.epoch && is_ours) {
     EBB_CO_CHECKED(co_await t_.hypervisor->resume(wish.vm));
   }
@@ -503,8 +503,8 @@ void VmRunner::look_at_isolation() {
   auto before = std::exchange(isolation_, t_.isolation(wish_));
   if (before == isolation_ || isolation_ == unknown || !seen_.machine) return;
   if (isolation_ == cut_off)
-    t_.log.warning("VM {}: neither the control plane nor the store has confirmed for {} s that it is ours", wish_.vm,
-                   to_ms(Isolation::silence_max) / 1000);
+    t_.log.warning("VM {}: neither the control plane nor the store has confirmed for {} s that it is ours",
+                   wish_.vm, to_ms(Isolation::silence_max) / 1000);
   scope_.spawn([](VmRunner* self) -> Task<void> {
     co_await self->heed_isolation();
     self->look();

@@ -42,8 +42,8 @@ class VmRunner final {
 
   // Something may have changed: look.
   void look() { poke_.poke(); }
-  // The disk daemon's status is news. A fenced machine is killed at once, one that is cut off is paused, whatever
-  // is under way.
+  // The disk daemon's status is news. A fenced machine is killed at once, one that is cut off is paused,
+  // whatever is under way.
   void look_at_disks();
 
   SeenVm seen() const;
@@ -97,7 +97,7 @@ class VmRunner final {
   SeenVm seen_;
   bool reserved_ = false;
   bool gone_ = false;
-  std::string disk_waits_;    // what a served disk waits for, for people
+  std::string disk_waits_;  // what a served disk waits for, for people
   Isolation::Verdict isolation_ = Isolation::Verdict::unknown;
   Epoch fenced_epoch_ = 0;    // a newer owner exists than this; 0: none known
   Version done_version_ = 0;  // the wish to be down that has been fulfilled

@@ -53,15 +53,15 @@ Result<Config> read_config(const std::string& path) {
   EBB_TRY(map_memory, file.size("map_memory", 64 * MiB));
   EBB_TRY(pools, read_pools(file));
   EBB_CHECKED(file.finish());
-  return Config{worker.str(), state_dir, run_dir, listen, vm_user, level, settle, cache_memory, cache_disk, map_memory, pools};
+  return Config{worker.str(), state_dir,    run_dir,    listen,     vm_user, level,
+                settle,       cache_memory, cache_disk, map_memory, pools};
 }
 
 // A served disk on a unix socket of its own.
 class NbdExport final : public disk::Published {
  public:
   static Result<std::unique_ptr<disk::Published>> make(RealEnv& env, Network& network,
-                                                       const std::string& run_dir,
-                                                       const DiskId& id,
+                                                       const std::string& run_dir, const DiskId& id,
                                                        std::shared_ptr<disk::BlockDevice> device,
                                                        Logger log) {
     auto made = std::make_unique<NbdExport>();
@@ -76,10 +76,9 @@ class NbdExport final : public disk::Published {
     };
     exports.list = [name = made->name_] { return std::vector{name}; };
     exports.log = log;
-    auto listener =
-        network.listen("unix:" + made->path_, [&env, exports](std::unique_ptr<Stream> stream) {
-          return disk::serve_nbd(env.loop, std::move(stream), exports);
-        });
+    auto listener = network.listen("unix:" + made->path_, [&env, exports](std::unique_ptr<Stream> stream) {
+      return disk::serve_nbd(env.loop, std::move(stream), exports);
+    });
     if (!listener) return fail(std::move(listener).error());
     made->listener_ = std::move(*listener);
     return made;

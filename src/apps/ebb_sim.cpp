@@ -109,7 +109,8 @@ bool play_crash_points(const Arguments& a) {
 
 int main(int argc, char** argv) {
   auto words = std::span(argv, static_cast<std::size_t>(argc)).subspan(1);
-  if (!words.empty() && std::string_view(words[0]) == "disk") return ebb::disk_sim::run_command(words.subspan(1));
+  if (!words.empty() && std::string_view(words[0]) == "disk")
+    return ebb::disk_sim::run_command(words.subspan(1));
   auto arguments = ebb::fleet_sim::read_arguments(words);
   if (!arguments) {
     fmt::print(stderr,

@@ -46,13 +46,17 @@ Result<Config> read_config(const std::string& path) {
   EBB_TRY(listen, file.string("listen", "127.0.0.1:7400"));
   EBB_TRY(level, read_log_level(file));
   config.state_dir = state_dir, config.listen = listen, config.log_level = level;
-  if (!listen.starts_with("127.") && !listen.starts_with("localhost:") && !listen.starts_with("[::1]:") && !listen.starts_with("unix:")) {
-    return file.wrong("listen", "only a loopback address (127.0.0.1:PORT) or unix:PATH is possible: the API has no TLS yet, and tokens would travel in the clear");
+  if (!listen.starts_with("127.") && !listen.starts_with("localhost:") && !listen.starts_with("[::1]:") &&
+      !listen.starts_with("unix:")) {
+    return file.wrong("listen",
+                      "only a loopback address (127.0.0.1:PORT) or unix:PATH is possible: the API has no TLS "
+                      "yet, and tokens would travel in the clear");
   }
   EBB_TRY(pools, read_pools(file));
   for (const auto& [id, pool] : pools) {
     EBB_TRY(default_class, pool.table.string("default_class", "remote"));
-    if (default_class != "remote" && default_class != "local") return pool.table.wrong("default_class", "must be remote or local");
+    if (default_class != "remote" && default_class != "local")
+      return pool.table.wrong("default_class", "must be remote or local");
     config.default_classes[id] = default_class == "local" ? DiskClass::local : DiskClass::remote;
   }
   config.pools = pools;
@@ -71,7 +75,9 @@ Task<Result<std::string>> token_in(RealEnv& env, std::string path) {
   if (found) {
     std::string token(as_text(*found));
     while (!token.empty() && (token.back() == '\n' || token.back() == ' ')) token.pop_back();
-    if (token.size() < 16) co_return fail(Code::invalid, "{} holds no token of at least 16 characters: remove it, and a new one is made", path);
+    if (token.size() < 16)
+      co_return fail(Code::invalid,
+                     "{} holds no token of at least 16 characters: remove it, and a new one is made", path);
     co_return token;
   }
   if (found.error().code != Code::not_found) co_return fail(found.error());
@@ -110,7 +116,10 @@ Status run(std::string path) {
   control::ControlPlane control(env.loop, *state.records, std::move(pools),
                                 {state.operator_token, state.join_token, ebb_openapi, config.liveness}, log);
 
-  EBB_TRY(server, env.http.serve(config.listen, [&control](HttpRequest request) { return control.handle(std::move(request)); }, 8 * MiB));
+  EBB_TRY(server,
+          env.http.serve(
+              config.listen, [&control](HttpRequest request) { return control.handle(std::move(request)); },
+              8 * MiB));
   EBB_CHECKED(run_until_done(env.loop, control.start()));
   env.loop.on_signal([&](int) {
     log.info("ending");

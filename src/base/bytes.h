@@ -47,7 +47,8 @@ void append_le(Bytes& to, T value) {
 inline void append(Bytes& to, ByteView more) { to.insert(to.end(), more.begin(), more.end()); }
 
 inline bool is_all_zero(ByteView bytes) {
-  return bytes.empty() || (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+  return bytes.empty() ||
+         (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 }  // namespace ebb

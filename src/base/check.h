@@ -6,4 +6,5 @@ namespace ebb {
 [[noreturn]] void check_failed(const char* file, int line, const char* condition);
 }  // namespace ebb
 
-#define CHECK(...) (static_cast<bool>(__VA_ARGS__) ? void(0) : ::ebb::check_failed(__FILE__, __LINE__, #__VA_ARGS__))
+#define CHECK(...) \
+  (static_cast<bool>(__VA_ARGS__) ? void(0) : ::ebb::check_failed(__FILE__, __LINE__, #__VA_ARGS__))

@@ -3,7 +3,8 @@
 namespace ebb::json {
 
 Result<Value> parse(std::string_view text, std::size_t bytes_max) {
-  if (text.size() > bytes_max) return fail(Code::invalid, "JSON of {} bytes is over the limit of {}", text.size(), bytes_max);
+  if (text.size() > bytes_max)
+    return fail(Code::invalid, "JSON of {} bytes is over the limit of {}", text.size(), bytes_max);
   boost::json::parse_options options;
   options.max_depth = 32;
   boost::json::stream_parser parser({}, options);
@@ -69,7 +70,8 @@ std::unexpected<Error> unknown_field(const std::string& path, std::string_view n
   return fail_field(full, "unknown field '{}'", full);
 }
 
-std::unexpected<Error> unknown_name(const std::string& path, std::string_view name, const std::string& known) {
+std::unexpected<Error> unknown_name(const std::string& path, std::string_view name,
+                                    const std::string& known) {
   return fail_field(path, "'{}' is '{}'; it must be one of: {}", path, name, known);
 }
 

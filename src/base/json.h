@@ -1,8 +1,8 @@
 // JSON for values that describe themselves (Boost.Describe): strict reading, with the path of what is wrong.
 //
-// A struct announces its fields with BOOST_DESCRIBE_STRUCT, an enum its names with BOOST_DESCRIBE_ENUM. Reading refuses
-// unknown fields and wrong types. A field that is absent keeps the value of its initializer: what must be present is
-// checked where the meaning is known.
+// A struct announces its fields with BOOST_DESCRIBE_STRUCT, an enum its names with BOOST_DESCRIBE_ENUM.
+// Reading refuses unknown fields and wrong types. A field that is absent keeps the value of its initializer:
+// what must be present is checked where the meaning is known.
 #pragma once
 #include <boost/describe.hpp>
 #include <boost/json.hpp>
@@ -164,8 +164,9 @@ Status read_into(T& out, const Value& v, const std::string& path) {
     if (!v.is_bool()) return detail::wrong_type(path, "true or false");
     out = v.get_bool();
   } else if constexpr (std::is_integral_v<T>) {
-    EBB_TRY(number, detail::read_int(v, std::is_signed_v<T> ? static_cast<std::int64_t>(std::numeric_limits<T>::min()) : 0,
-                                     static_cast<std::uint64_t>(std::numeric_limits<T>::max()), path));
+    EBB_TRY(number, detail::read_int(
+                        v, std::is_signed_v<T> ? static_cast<std::int64_t>(std::numeric_limits<T>::min()) : 0,
+                        static_cast<std::uint64_t>(std::numeric_limits<T>::max()), path));
     out = static_cast<T>(number);
   } else if constexpr (std::is_floating_point_v<T>) {
     if (!v.is_number()) return detail::wrong_type(path, "a number");
@@ -218,10 +219,10 @@ std::string write_text(const T& value) {
 
 }  // namespace ebb::json
 
-// Reading and writing a described struct is a lot of code: headers of values announce that one source file has it
-// (EBB_JSON_EXTERN), and that file makes it (EBB_JSON_INSTANTIATE). Used inside namespace ebb.
-#define EBB_JSON_FUNCTIONS_(prefix, type)                       \
-  prefix template json::Value json::write<type>(const type&);   \
+// Reading and writing a described struct is a lot of code: headers of values announce that one source file
+// has it (EBB_JSON_EXTERN), and that file makes it (EBB_JSON_INSTANTIATE). Used inside namespace ebb.
+#define EBB_JSON_FUNCTIONS_(prefix, type)                     \
+  prefix template json::Value json::write<type>(const type&); \
   prefix template Status json::read_into<type>(type&, const json::Value&, const std::string&);
 #define EBB_JSON_EXTERN(type) EBB_JSON_FUNCTIONS_(extern, type)
 #define EBB_JSON_INSTANTIATE(type) EBB_JSON_FUNCTIONS_(, type)

@@ -1,7 +1,6 @@
 // A Logger is a value that is passed down: where lines go, and the component that speaks.
 #pragma once
 #include <fmt/format.h>
-
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,18 +19,27 @@ class LogSink {
 class Logger {
  public:
   Logger() = default;  // drops everything
-  Logger(std::shared_ptr<LogSink> sink, std::string component) : sink_(std::move(sink)), component_(std::move(component)) {}
+  Logger(std::shared_ptr<LogSink> sink, std::string component)
+      : sink_(std::move(sink)), component_(std::move(component)) {}
   // The same sink under another component name.
   Logger named(std::string component) const { return Logger(sink_, std::move(component)); }
 
   template <class... Args>
-  void debug(fmt::format_string<Args...> text, Args&&... args) const { write(LogLevel::debug, fmt::format(text, std::forward<Args>(args)...)); }
+  void debug(fmt::format_string<Args...> text, Args&&... args) const {
+    write(LogLevel::debug, fmt::format(text, std::forward<Args>(args)...));
+  }
   template <class... Args>
-  void info(fmt::format_string<Args...> text, Args&&... args) const { write(LogLevel::info, fmt::format(text, std::forward<Args>(args)...)); }
+  void info(fmt::format_string<Args...> text, Args&&... args) const {
+    write(LogLevel::info, fmt::format(text, std::forward<Args>(args)...));
+  }
   template <class... Args>
-  void warning(fmt::format_string<Args...> text, Args&&... args) const { write(LogLevel::warning, fmt::format(text, std::forward<Args>(args)...)); }
+  void warning(fmt::format_string<Args...> text, Args&&... args) const {
+    write(LogLevel::warning, fmt::format(text, std::forward<Args>(args)...));
+  }
   template <class... Args>
-  void error(fmt::format_string<Args...> text, Args&&... args) const { write(LogLevel::error, fmt::format(text, std::forward<Args>(args)...)); }
+  void error(fmt::format_string<Args...> text, Args&&... args) const {
+    write(LogLevel::error, fmt::format(text, std::forward<Args>(args)...));
+  }
 
  private:
   void write(LogLevel level, std::string_view text) const {

@@ -1,9 +1,8 @@
 // Result<T>: what every function that can fail returns.
 // An Error says what the caller may do about it (its Code), what we were doing, and the cause.
 #pragma once
-#include <fmt/format.h>
-
 #include <expected>
+#include <fmt/format.h>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,7 +49,8 @@ template <class... Args>
 template <class... Args>
 [[nodiscard]] std::unexpected<Error> fail_field(std::string field, fmt::format_string<Args...> text,
                                                 Args&&... args) {
-  return std::unexpected(Error{Code::invalid, fmt::format(text, std::forward<Args>(args)...), std::move(field)});
+  return std::unexpected(
+      Error{Code::invalid, fmt::format(text, std::forward<Args>(args)...), std::move(field)});
 }
 [[nodiscard]] inline std::unexpected<Error> fail(Error error) { return std::unexpected(std::move(error)); }
 
@@ -67,9 +67,9 @@ struct fmt::formatter<ebb::Error> : fmt::formatter<std::string_view> {
 // EBB_CHECKED(expression): the same for a Status. The CO_ forms are for coroutines.
 #define EBB_CONCAT_(a, b) a##b
 #define EBB_CONCAT(a, b) EBB_CONCAT_(a, b)
-#define EBB_TRY_(tmp, ret, name, ...)                          \
-  auto tmp = __VA_ARGS__;                                      \
-  if (!tmp) ret std::unexpected(std::move(tmp).error());       \
+#define EBB_TRY_(tmp, ret, name, ...)                    \
+  auto tmp = __VA_ARGS__;                                \
+  if (!tmp) ret std::unexpected(std::move(tmp).error()); \
   auto name = std::move(*tmp)
 #define EBB_TRY(name, ...) EBB_TRY_(EBB_CONCAT(ebb_try_, __LINE__), return, name, __VA_ARGS__)
 #define EBB_CO_TRY(name, ...) EBB_TRY_(EBB_CONCAT(ebb_try_, __LINE__), co_return, name, __VA_ARGS__)

@@ -1,8 +1,7 @@
 #include "base/sha256.h"
 
-#include <openssl/evp.h>
-
 #include <array>
+#include <openssl/evp.h>
 
 #include "base/check.h"
 #include "base/text.h"
@@ -21,7 +20,9 @@ Sha256::Sha256(Sha256&&) noexcept = default;
 Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 Sha256::~Sha256() = default;
 
-void Sha256::add(ByteView bytes) { CHECK(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1); }
+void Sha256::add(ByteView bytes) {
+  CHECK(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1);
+}
 
 std::string Sha256::hex() {
   std::array<char, EVP_MAX_MD_SIZE> digest{};

@@ -12,7 +12,8 @@ namespace {
 Result<std::pair<double, std::string>> number_and_unit(std::string_view text) {
   double number = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || number < 0) return fail(Code::invalid, "'{}' does not begin with a number", text);
+  if (error != std::errc{} || number < 0)
+    return fail(Code::invalid, "'{}' does not begin with a number", text);
   std::string unit(end, text.data() + text.size());
   for (auto& c : unit) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
   return std::pair{number, unit};
@@ -53,7 +54,8 @@ Result<Duration> parse_duration(std::string_view text) {
   if (unit == "m" || unit == "min") seconds = 60;
   if (unit == "h") seconds = 3600;
   if (unit == "d") seconds = 86400;
-  if (seconds == 0) return fail(Code::invalid, "'{}' is not a duration; write for example 90s, 10m or 24h", text);
+  if (seconds == 0)
+    return fail(Code::invalid, "'{}' is not a duration; write for example 90s, 10m or 24h", text);
   if (number * seconds > 1e9) return fail(Code::invalid, "'{}' is too long", text);
   return Duration(static_cast<std::int64_t>(number * seconds * 1e9));
 }
@@ -74,8 +76,8 @@ std::string format_time(WallMs ms) {
   std::time_t seconds = ms / 1000;
   std::tm parts{};
   gmtime_r(&seconds, &parts);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
-                     parts.tm_hour, parts.tm_min, parts.tm_sec);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
 }
 
 std::vector<std::string_view> split(std::string_view text, char separator) {

@@ -22,6 +22,8 @@ using Instant = BootClock::time_point;
 using WallMs = std::int64_t;
 
 inline double to_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
-inline std::int64_t to_ms(Duration d) { return std::chrono::duration_cast<std::chrono::milliseconds>(d).count(); }
+inline std::int64_t to_ms(Duration d) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
+}
 
 }  // namespace ebb

@@ -114,7 +114,8 @@ void add_storage_commands(Builder& b) {
   b.on_none(disks, list_disks);
   disks->alias("disk");
   b.on_one(disks, "show", "one disk", "DISK", show_disk);
-  b.on_one(disks, "log", "who wrote it, and where each turn ended: from its objects", "VM|DISK", show_disk_log);
+  b.on_one(disks, "log", "who wrote it, and where each turn ended: from its objects", "VM|DISK",
+           show_disk_log);
 
   auto* images = b.command("images", "list images");
   b.on_none(images, list_images);
@@ -170,7 +171,8 @@ void add_run_command(Builder& b) {
   run->add_option("--memory", t->memory, "guest memory")->capture_default_str();
   auto* stateless = run->add_flag("--stateless", t->stateless,
                                   "no disk of its own: restarted elsewhere when its worker is drained");
-  run->add_option("--disk-from", t->options.disk_from, "its disk begins as this snapshot: DISK@SNAPSHOT or VM@SNAPSHOT")
+  run->add_option("--disk-from", t->options.disk_from,
+                  "its disk begins as this snapshot: DISK@SNAPSHOT or VM@SNAPSHOT")
       ->excludes(stateless);
   run->add_option("--disk-class", t->disk_class,
                   "what a FLUSH waits for: the worker's log (local) or the store (remote)")
@@ -249,10 +251,14 @@ std::shared_ptr<std::string> add_wait(CLI::App* command, std::shared_ptr<Options
 }
 
 enum class NameAs { option, argument };
-void add_snapshot_command(Builder& b, CLI::App* command, NameAs name_as, Task<Result<Exit>> (*act)(Context&, SnapshotOptions)) {
+void add_snapshot_command(Builder& b, CLI::App* command, NameAs name_as,
+                          Task<Result<Exit>> (*act)(Context&, SnapshotOptions)) {
   auto options = std::make_shared<SnapshotOptions>();
   command->add_option("VM|DISK", options->subject)->required();
-  command->add_option(name_as == NameAs::option ? "--name" : "SNAPSHOT", options->name, name_as == NameAs::option ? "what it shall be called" : "")->required();
+  command
+      ->add_option(name_as == NameAs::option ? "--name" : "SNAPSHOT", options->name,
+                   name_as == NameAs::option ? "what it shall be called" : "")
+      ->required();
   auto limit = add_wait(command, options);
   b.on(command, [=] {
     options->wait_limit = value_or_refuse(parse_duration(*limit), "--timeout");
@@ -261,19 +267,22 @@ void add_snapshot_command(Builder& b, CLI::App* command, NameAs name_as, Task<Re
 }
 
 void add_snapshot_commands(Builder& b) {
-  add_snapshot_command(b, b.command("snapshot", "keep a disk as it is now, under a name; its VM runs on"), NameAs::option, take_snapshot);
+  add_snapshot_command(b, b.command("snapshot", "keep a disk as it is now, under a name; its VM runs on"),
+                       NameAs::option, take_snapshot);
 
   auto subject = std::make_shared<std::string>();
   auto* snapshots = b.command("snapshots", "list the snapshots of a disk");
   snapshots->add_option("VM|DISK", *subject);
-  add_snapshot_command(b, b.command(snapshots, "rm", "remove a snapshot that no fork needs"), NameAs::argument, remove_snapshot);
+  add_snapshot_command(b, b.command(snapshots, "rm", "remove a snapshot that no fork needs"),
+                       NameAs::argument, remove_snapshot);
   b.on(snapshots, [=] {
     if (subject->empty()) refuse("VM|DISK", "name the VM or the disk whose snapshots are meant");
     return [s = *subject](Context& c) { return list_snapshots(c, s); };
   });
 
   auto fork = std::make_shared<ForkOptions>();
-  auto* fork_command = b.command("fork", "VMs like one that is there, whose disks begin as a snapshot of its disk");
+  auto* fork_command =
+      b.command("fork", "VMs like one that is there, whose disks begin as a snapshot of its disk");
   fork_command->add_option("VM|DISK@SNAPSHOT", fork->origin)->required();
   fork_command->add_option("NAME", fork->names, "of the new VMs")->required();
   auto fork_limit = add_wait(fork_command, fork);
@@ -283,11 +292,13 @@ void add_snapshot_commands(Builder& b) {
   });
 
   auto restore = std::make_shared<RestoreOptions>();
-  auto* restore_command = b.command("restore", "make the disk of a stopped VM what it was; what it is now is kept");
+  auto* restore_command =
+      b.command("restore", "make the disk of a stopped VM what it was; what it is now is kept");
   restore_command->add_option("VM|DISK", restore->subject)->required();
   restore_command->add_option("SNAPSHOT", restore->snapshot)->required();
   auto restore_limit = add_wait(restore_command, restore);
-  restore_command->add_flag("--plan", restore->plan_only, "only show what would be undone; exit 3 if it cannot be done now");
+  restore_command->add_flag("--plan", restore->plan_only,
+                            "only show what would be undone; exit 3 if it cannot be done now");
   b.on(restore_command, [=] {
     restore->wait_limit = value_or_refuse(parse_duration(*restore_limit), "--timeout");
     return [o = *restore](Context& c) { return restore_disk(c, o); };

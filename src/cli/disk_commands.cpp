@@ -13,25 +13,31 @@ Task<Result<Disk>> find_disk(Context& c, std::string name) {
   if (!vm && vm.error().code != Code::not_found) co_return fail(std::move(vm).error());
   if (vm && !vm->vm.disk) co_return fail(Code::invalid, "'{}' is stateless: it has no disk", name);
   auto disk = co_await c.client.disk(vm ? *vm->vm.disk : DiskId(name));
-  if (!vm && !disk && disk.error().code == Code::not_found) co_return fail(Code::not_found, "there is no VM or disk '{}'", name);
+  if (!vm && !disk && disk.error().code == Code::not_found)
+    co_return fail(Code::not_found, "there is no VM or disk '{}'", name);
   co_return disk;
 }
 
 // Asks until `done`, and tells what it waits for, each reason once.
-Task<Result<Disk>> wait_for_disk(Context& c, DiskId id, std::function<bool(const Disk&)> done, Duration limit) {
+Task<Result<Disk>> wait_for_disk(Context& c, DiskId id, std::function<bool(const Disk&)> done,
+                                 Duration limit) {
   const auto give_up_at = c.env.loop.now() + limit;
   std::string told;
   std::function<Task<Result<Disk>>()> ask = [&] { return c.client.disk(id); };
-  std::function<void(const Error&)> on_silence = [&](const Error& error) { c.screen().say(error.message + "; trying on"); };
+  std::function<void(const Error&)> on_silence = [&](const Error& error) {
+    c.screen().say(error.message + "; trying on");
+  };
   while (true) {
     EBB_CO_TRY(disk, co_await ask_patiently(c, ask, on_silence));
     if (done(disk)) co_return disk;
-    if (auto why = co_await c.client.why_disk(id); why && !why->reasons.empty() && why->reasons[0].text != told) {
+    if (auto why = co_await c.client.why_disk(id);
+        why && !why->reasons.empty() && why->reasons[0].text != told) {
       told = why->reasons[0].text;
       c.screen().say(told);
     }
     if (c.env.loop.now() >= give_up_at) {
-      co_return fail(Code::internal, "not done after {}; 'ebb why disks/{}' tells more", format_duration(limit), id);
+      co_return fail(Code::internal, "not done after {}; 'ebb why disks/{}' tells more",
+                     format_duration(limit), id);
     }
     co_await sleep_for(c.env.loop, poll_interval);
   }
@@ -39,7 +45,8 @@ Task<Result<Disk>> wait_for_disk(Context& c, DiskId id, std::function<bool(const
 
 Result<DiskOrigin> parse_origin(const std::string& text) {
   auto at = text.find('@');
-  if (at == 0 || at == std::string::npos || at + 1 == text.size()) return fail(Code::invalid, "'{}' must be DISK@SNAPSHOT, or VM@SNAPSHOT", text);
+  if (at == 0 || at == std::string::npos || at + 1 == text.size())
+    return fail(Code::invalid, "'{}' must be DISK@SNAPSHOT, or VM@SNAPSHOT", text);
   return DiskOrigin{DiskId(text.substr(0, at)), text.substr(at + 1)};
 }
 
@@ -56,7 +63,9 @@ Task<Result<Exit>> take_snapshot(Context& c, SnapshotOptions options) {
   // An id of our own: if the answer is lost, asking again finds the same snapshot.
   CreateSnapshot wish{options.name, "cli-" + c.env.loop.random().token(16)};
   std::function<Task<Result<Disk>>()> ask = [&] { return c.client.create_snapshot(disk.id, wish); };
-  std::function<void(const Error&)> on_silence = [&](const Error& error) { c.screen().say(error.message + "; trying on"); };
+  std::function<void(const Error&)> on_silence = [&](const Error& error) {
+    c.screen().say(error.message + "; trying on");
+  };
   EBB_CO_TRY(now, co_await ask_patiently(c, ask, on_silence));
   if (options.wait) {
     c.farewell = fmt::format("ebb: interrupted; the snapshot goes on: 'ebb snapshots {}'", disk.id);
@@ -68,7 +77,8 @@ Task<Result<Exit>> take_snapshot(Context& c, SnapshotOptions options) {
     now = std::move(reached);
     const auto* made = now.find_snapshot(options.name);
     if (!made) co_return fail(Code::conflict, "snapshot '{}' was removed meanwhile", options.name);
-    if (made->state == SnapshotState::failed) co_return fail(Code::internal, "snapshot '{}' was not taken: {}", options.name, made->error);
+    if (made->state == SnapshotState::failed)
+      co_return fail(Code::internal, "snapshot '{}' was not taken: {}", options.name, made->error);
   }
   c.show(now, snapshots_table(now, c.now()));
   co_return Exit::ok;
@@ -96,7 +106,10 @@ Task<Result<Exit>> remove_snapshot(Context& c, SnapshotOptions options) {
 Task<Result<Exit>> fork_vm(Context& c, ForkOptions options) {
   EBB_CO_TRY(origin, co_await find_origin(c, options.origin));
   EBB_CO_TRY(disk, co_await c.client.disk(origin.disk));
-  if (!disk.vm) co_return fail(Code::conflict, "disk '{}' belongs to no VM that could be copied: use ebb run --disk-from {}", disk.id, options.origin);
+  if (!disk.vm)
+    co_return fail(Code::conflict,
+                   "disk '{}' belongs to no VM that could be copied: use ebb run --disk-from {}", disk.id,
+                   options.origin);
   EBB_CO_TRY(like, co_await c.client.vm(*disk.vm));
   RunOptions run;
   run.spec = like.vm.spec, run.spec.disk_from = origin;
@@ -120,9 +133,11 @@ Task<Result<Exit>> restore_disk(Context& c, RestoreOptions options) {
   c.screen().say(restore_plan_text(plan, c.now()));
   if (options.wait) {
     c.farewell = fmt::format("ebb: interrupted; the restore goes on: 'ebb why disks/{}'", disk.id);
-    EBB_CO_TRY(reached, co_await wait_for_disk(c, disk.id, [](const Disk& d) { return !d.restore; }, options.wait_limit));
+    EBB_CO_TRY(reached, co_await wait_for_disk(
+                            c, disk.id, [](const Disk& d) { return !d.restore; }, options.wait_limit));
     now = std::move(reached);
-    if (!now.find_snapshot(plan.keep_as)) co_return fail(Code::internal, "the restore was refused: 'ebb events' tells why; nothing was changed");
+    if (!now.find_snapshot(plan.keep_as))
+      co_return fail(Code::internal, "the restore was refused: 'ebb events' tells why; nothing was changed");
   }
   c.show(now, snapshots_table(now, c.now()));
   co_return Exit::ok;

@@ -181,7 +181,8 @@ Task<Result<Exit>> watch_migration(Context& c, MigrationView view) {
 }  // namespace
 
 Task<Result<Exit>> migrate_vm(Context& c, MigrateOptions options) {
-  EBB_CO_TRY(view, co_await c.client.migrate_vm(options.vm, {options.target, options.reason, options.source_dead}));
+  EBB_CO_TRY(view,
+             co_await c.client.migrate_vm(options.vm, {options.target, options.reason, options.source_dead}));
   if (options.wait) co_return co_await watch_migration(c, std::move(view));
   c.show(view, migrations_table({view}, c.now()));
   co_return Exit::ok;

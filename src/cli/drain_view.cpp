@@ -30,8 +30,7 @@ std::string note_of(const MigrationView& move) {
   }
   if (!m.last_error.empty()) return m.last_error;
   if (!move.waiting_for.empty()) return move.waiting_for.front().text;
-  return move.predicted_interruption_ms ? "away ~" + ms_text(*move.predicted_interruption_ms)
-                                        : "";
+  return move.predicted_interruption_ms ? "away ~" + ms_text(*move.predicted_interruption_ms) : "";
 }
 
 FrameRow row_of(const MigrationView& move) {
@@ -104,7 +103,8 @@ std::uint32_t vms_total(const DrainView& view) {
 std::string headline(const DrainView& view) {
   auto text = fmt::format("drain {}  {}  {}  {} of {} moved", view.drain.id, view.drain.worker, view.status,
                           view.moved, vms_total(view));
-  if (view.eta_ms && *view.eta_ms > 0 && !is_ended(view.drain.state)) text += "  ETA " + ms_text(*view.eta_ms);
+  if (view.eta_ms && *view.eta_ms > 0 && !is_ended(view.drain.state))
+    text += "  ETA " + ms_text(*view.eta_ms);
   return text;
 }
 
@@ -248,8 +248,7 @@ void DrainLines::add_phases(const MigrationView& move, const DrainView& view, st
     const auto& step = m.history[told];
     auto text = fmt::format("{}{}  {}  {} -> {}", stamp(step.entered_at, view), m.vm,
                             json::name_of(step.phase), m.source, m.target.empty() ? "?" : m.target.value);
-    if (step.phase == Phase::done && move.interruption_ms)
-      text += "  away " + ms_text(*move.interruption_ms);
+    if (step.phase == Phase::done && move.interruption_ms) text += "  away " + ms_text(*move.interruption_ms);
     if (step.phase == Phase::aborted && !m.last_error.empty()) text += "  " + m.last_error;
     lines.emplace_back(step.entered_at, lines.size(), std::move(text));
   }

@@ -80,7 +80,8 @@ Task<Result<WhyAnswer>> find_why(Context& c, std::string subject) {
     if (kind == "vms") co_return co_await c.client.why_vm(VmId(name));
     if (kind == "drains") co_return co_await why_of_drain(c, DrainId(name));
     if (kind == "disks") co_return co_await c.client.why_disk(DiskId(name));
-    co_return fail(Code::invalid, "'{}' has no why: give workers/NAME, vms/NAME, drains/ID or disks/ID", subject);
+    co_return fail(Code::invalid, "'{}' has no why: give workers/NAME, vms/NAME, drains/ID or disks/ID",
+                   subject);
   }
   auto answer = co_await c.client.why_worker(WorkerId(subject));
   if (answer || answer.error().code != Code::not_found) co_return answer;

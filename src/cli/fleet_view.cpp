@@ -158,9 +158,11 @@ std::string vm_page(const VmView& view, WallMs now) {
 std::string disks_table(const std::vector<Disk>& disks, WallMs now) {
   Table table({"DISK", "STATE", "VM", ">SIZE", "CLASS", "POOL", "FORKED FROM", "CREATED"});
   for (const auto& disk : disks) {
-    table.add({disk.id.value, std::string(json::name_of(disk.state)), text_of(disk.vm),
-               format_size(disk.size_bytes), std::string(json::name_of(disk.disk_class)), disk.pool.value,
-               disk.origin ? fmt::format("{}@{}", disk.origin->disk, disk.origin->snapshot) : text_of(disk.image), ago(disk.created_at, now)});
+    table.add(
+        {disk.id.value, std::string(json::name_of(disk.state)), text_of(disk.vm),
+         format_size(disk.size_bytes), std::string(json::name_of(disk.disk_class)), disk.pool.value,
+         disk.origin ? fmt::format("{}@{}", disk.origin->disk, disk.origin->snapshot) : text_of(disk.image),
+         ago(disk.created_at, now)});
   }
   return table.text();
 }

@@ -122,7 +122,9 @@ Task<Result<VmView>> ApiClient::remove_vm(VmId id) { return call<VmView>("DELETE
 Task<Result<MigrationView>> ApiClient::migrate_vm(VmId id, MigrateVm request) {
   return call<MigrationView>("POST", path_of("vms", id, ":migrate"), json::write_text(request));
 }
-Task<Result<WhyAnswer>> ApiClient::why_disk(DiskId id) { return call<WhyAnswer>("GET", path_of("disks", id, ":why")); }
+Task<Result<WhyAnswer>> ApiClient::why_disk(DiskId id) {
+  return call<WhyAnswer>("GET", path_of("disks", id, ":why"));
+}
 Task<Result<Disk>> ApiClient::create_snapshot(DiskId id, CreateSnapshot request) {
   return call<Disk>("POST", path_of("disks", id, "/snapshots"), json::write_text(request));
 }
@@ -130,12 +132,16 @@ Task<Result<Disk>> ApiClient::remove_snapshot(DiskId id, std::string name) {
   return call<Disk>("DELETE", path_of("disks", id, "/snapshots/" + url_encode(name)));
 }
 Task<Result<RestorePlanView>> ApiClient::plan_restore(DiskId id, std::string snapshot) {
-  return call<RestorePlanView>("GET", path_of("disks", id, "/snapshots/" + url_encode(snapshot) + ":plan-restore"));
+  return call<RestorePlanView>("GET",
+                               path_of("disks", id, "/snapshots/" + url_encode(snapshot) + ":plan-restore"));
 }
 Task<Result<Disk>> ApiClient::restore_disk(DiskId id, std::string snapshot) {
-  return call<Disk>("POST", path_of("disks", id, ":restore"), json::write_text(RestoreDisk{std::move(snapshot)}));
+  return call<Disk>("POST", path_of("disks", id, ":restore"),
+                    json::write_text(RestoreDisk{std::move(snapshot)}));
 }
-Task<Result<DiskLogView>> ApiClient::disk_log(DiskId id) { return call<DiskLogView>("GET", path_of("disks", id, ":log")); }
+Task<Result<DiskLogView>> ApiClient::disk_log(DiskId id) {
+  return call<DiskLogView>("GET", path_of("disks", id, ":log"));
+}
 
 Task<Result<WhyAnswer>> ApiClient::why_vm(VmId id) {
   return call<WhyAnswer>("GET", path_of("vms", id, ":why"));

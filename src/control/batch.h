@@ -1,5 +1,5 @@
-// What one decision wants to change: records, journal and effects of one commit. Reads go to the fleet as it is: a decision
-// that needs to see its own change is two decisions.
+// What one decision wants to change: records, journal and effects of one commit. Reads go to the fleet as it
+// is: a decision that needs to see its own change is two decisions.
 #pragma once
 #include "control/effects/effect_types.h"
 #include "model/fleet.h"
@@ -26,9 +26,12 @@ class Batch {
 
   WallMs now() const { return now_; }
   bool empty() const { return ops() == 0; }
-  // No more should be added: what is left is for the next commit. Leaves room for the few operations of one more step.
+  // No more should be added: what is left is for the next commit. Leaves room for the few operations of one
+  // more step.
   bool is_full() const { return ops() >= commit_ops_max - 20; }
-  std::size_t ops() const { return puts_.size() + erases_.size() + journal_.size() + effects_.size() + effects_done_.size(); }
+  std::size_t ops() const {
+    return puts_.size() + erases_.size() + journal_.size() + effects_.size() + effects_done_.size();
+  }
 
   // ---- for the Owner ----
   const std::vector<Record>& puts() const { return puts_; }

@@ -4,7 +4,8 @@
 
 namespace ebb::control {
 
-ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool> pools, ControlConfig config, Logger log)
+ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool> pools, ControlConfig config,
+                           Logger log)
     : loop_(loop),
       config_(std::move(config)),
       log_(log),
@@ -40,15 +41,20 @@ void ControlPlane::add_common_routes() {
     reply.headers["content-type"] = std::move(type);
     return reply;
   };
-  router_.add("GET", "/healthz", Access::open, [text](Call) -> Task<HttpResponse> { co_return text(200, "ok\n", "text/plain"); });
+  router_.add("GET", "/healthz", Access::open,
+              [text](Call) -> Task<HttpResponse> { co_return text(200, "ok\n", "text/plain"); });
   router_.add("GET", "/readyz", Access::open, [this, text](Call) -> Task<HttpResponse> {
     if (owner_.broken()) co_return text(503, owner_.broken()->message + "\n", "text/plain");
-    co_return started_ ? text(200, "ready\n", "text/plain") : text(503, "the records are being loaded\n", "text/plain");
+    co_return started_ ? text(200, "ready\n", "text/plain")
+                       : text(503, "the records are being loaded\n", "text/plain");
   });
   router_.add("GET", "/metrics", Access::open, [this, text](Call) -> Task<HttpResponse> {
-    co_return text(200, metrics_text(Context{loop_, owner_, reconciler_, effects_, pools_}, reclaimer_), "text/plain; version=0.0.4");
+    co_return text(200, metrics_text(Context{loop_, owner_, reconciler_, effects_, pools_}, reclaimer_),
+                   "text/plain; version=0.0.4");
   });
-  router_.add("GET", "/v1/openapi.json", Access::operator_token, [this, text](Call) -> Task<HttpResponse> { co_return text(200, config_.openapi, "application/json"); });
+  router_.add("GET", "/v1/openapi.json", Access::operator_token, [this, text](Call) -> Task<HttpResponse> {
+    co_return text(200, config_.openapi, "application/json");
+  });
 }
 
 Task<Status> ControlPlane::start() {
@@ -60,7 +66,8 @@ Task<Status> ControlPlane::start() {
   scope_.spawn(images_.remove_interrupted());
   scope_.spawn(reconciler_.run());
   scope_.spawn(reclaimer_.run());
-  log_.info("{} workers, {} VMs, revision {}", owner_.fleet().workers().size(), owner_.fleet().vms().size(), owner_.revision());
+  log_.info("{} workers, {} VMs, revision {}", owner_.fleet().workers().size(), owner_.fleet().vms().size(),
+            owner_.revision());
   co_return Status{};
 }
 

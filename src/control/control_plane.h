@@ -16,7 +16,8 @@ struct ControlConfig {
 class ControlPlane {
  public:
   // `store` and the pools' stores outlive it.
-  ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool> pools, ControlConfig config, Logger log);
+  ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool> pools, ControlConfig config,
+               Logger log);
 
   // Loads the records, then runs the loops in the background. On an error nothing runs.
   Task<Status> start();

@@ -13,7 +13,8 @@ struct Fleet3 : ControlWorld {
   }
   DrainView drain_view(const std::string& id) { return get<DrainView>("/v1/drains/" + id); }
   bool all_run(std::initializer_list<const char*> names) {
-    return tick_until([&] { return std::all_of(names.begin(), names.end(), [&](auto* n) { return is_running(n); }); });
+    return tick_until(
+        [&] { return std::all_of(names.begin(), names.end(), [&](auto* n) { return is_running(n); }); });
   }
 };
 
@@ -25,12 +26,15 @@ TEST(Control, ADrainMovesEverythingAndIsDoneOnlyWhenTheWorkerIsEmpty) {
   auto epoch = w.get<VmView>("/v1/vms/a").vm.epoch;
   w.workers()[source].exports = 1;  // a debt that keeps the drain from being done
   auto id = w.drain(source);
-  ASSERT_TRUE(w.tick_until([&] { return w.drain_view(id).done_check.vms_owned == 0 && w.drain_view(id).done_check.migrations_open == 0; }));
+  ASSERT_TRUE(w.tick_until([&] {
+    return w.drain_view(id).done_check.vms_owned == 0 && w.drain_view(id).done_check.migrations_open == 0;
+  }));
   w.tick(20);
   auto held_up = w.drain_view(id);
   EXPECT_EQ(held_up.status, "running");
   ASSERT_FALSE(held_up.waiting_for.empty());
-  EXPECT_NE(held_up.waiting_for[0].text.find("1 disk export open"), std::string::npos) << held_up.waiting_for[0].text;
+  EXPECT_NE(held_up.waiting_for[0].text.find("1 disk export open"), std::string::npos)
+      << held_up.waiting_for[0].text;
   w.workers()[source].exports = 0;
   ASSERT_TRUE(w.tick_until([&] { return w.drain_view(id).status == "done"; }));
   for (auto vm : {"a", "b", "c"}) EXPECT_NE(w.worker_of(vm), source);
@@ -56,9 +60,11 @@ TEST(Control, ADrainWithoutRoomElsewhereIsBlockedBeforeAnythingStops) {
   ASSERT_TRUE(w.all_run({"a", "b"}));
   auto source = w.worker_of("a");
   for (auto& [name, worker] : w.workers()) {
-    if (name != source) ASSERT_EQ(w.ask("POST", "/v1/workers/" + name + ":cordon", R"({"reason":"firmware"})").status, 200);
+    if (name != source)
+      ASSERT_EQ(w.ask("POST", "/v1/workers/" + name + ":cordon", R"({"reason":"firmware"})").status, 200);
   }
-  auto plan = json::read_text<DrainPlan>(w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","validate_only":true}})", source)).body);
+  auto plan = json::read_text<DrainPlan>(
+      w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","validate_only":true}})", source)).body);
   ASSERT_TRUE(plan);
   EXPECT_EQ(plan->blockers.size(), 2u);
   EXPECT_TRUE(w.get<Page<DrainView>>("/v1/drains").items.empty()) << "a plan changes nothing";
@@ -67,7 +73,8 @@ TEST(Control, ADrainWithoutRoomElsewhereIsBlockedBeforeAnythingStops) {
   auto view = w.drain_view(id);
   EXPECT_EQ(view.status, "blocked");
   ASSERT_EQ(view.blockers.size(), 2u);
-  EXPECT_NE(view.blockers[0].reason.find("held by operator (firmware)"), std::string::npos) << view.blockers[0].reason;
+  EXPECT_NE(view.blockers[0].reason.find("held by operator (firmware)"), std::string::npos)
+      << view.blockers[0].reason;
   EXPECT_TRUE(view.migrations.empty());
   EXPECT_TRUE(w.is_running("a") && w.is_running("b")) << "nothing was stopped";
   EXPECT_EQ(w.worker_of("a"), source);
@@ -102,7 +109,8 @@ TEST(Control, ADrainThatFitsOnlyInPartMovesNothingUnlessPartialIsAskedFor) {
 
 TEST(Control, AHeldWorkerReceivesNothing) {
   Fleet3 w;
-  for (auto name : {"w1", "w2"}) w.ask("POST", fmt::format("/v1/workers/{}:cordon", name), R"({"reason":"x"})");
+  for (auto name : {"w1", "w2"})
+    w.ask("POST", fmt::format("/v1/workers/{}:cordon", name), R"({"reason":"x"})");
   for (auto name : {"a", "b", "c"}) w.create_vm(name);
   ASSERT_TRUE(w.all_run({"a", "b", "c"}));
   for (auto name : {"a", "b", "c"}) EXPECT_EQ(w.worker_of(name), "w3");
@@ -139,12 +147,14 @@ TEST(Control, CancelBringsBackWhatHasNotPassedThePointOfNoReturn) {
   w.create_vm("a");
   ASSERT_TRUE(w.all_run({"a"}));
   auto source = w.worker_of("a");
-  for (auto& [name, worker] : w.workers()) worker.answers = name == source || name == "w1" || name == "w2" || name == "w3";
+  for (auto& [name, worker] : w.workers())
+    worker.answers = name == source || name == "w1" || name == "w2" || name == "w3";
   auto id = w.drain(source);
   ASSERT_EQ(w.ask("POST", "/v1/drains/" + id + ":cancel").status, 200);
   ASSERT_TRUE(w.tick_until([&] {
     auto view = w.drain_view(id);
-    return view.status == "cancelled" && std::all_of(view.migrations.begin(), view.migrations.end(), [](auto& m) { return is_ended(m.migration.phase); });
+    return view.status == "cancelled" && std::all_of(view.migrations.begin(), view.migrations.end(),
+                                                     [](auto& m) { return is_ended(m.migration.phase); });
   }));
   EXPECT_TRUE(w.all_run({"a"}));
   EXPECT_TRUE(w.get<WorkerView>("/v1/workers/" + source).schedulable) << "cancel releases the hold";
@@ -156,7 +166,8 @@ TEST(Control, ATargetThatCannotBootTheVmIsReplacedAndSaidSo) {
   w.create_vm("a");
   ASSERT_TRUE(w.all_run({"a"}));
   auto source = w.worker_of("a");
-  auto plan = json::read_text<DrainPlan>(w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","validate_only":true}})", source)).body);
+  auto plan = json::read_text<DrainPlan>(
+      w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","validate_only":true}})", source)).body);
   auto bad = plan->moves.at(0).target;
   w.workers()[bad.value].cannot_start.insert(VmId("a"));
   auto id = w.drain(source);
@@ -165,7 +176,8 @@ TEST(Control, ATargetThatCannotBootTheVmIsReplacedAndSaidSo) {
   EXPECT_NE(w.worker_of("a"), bad.value);
   EXPECT_TRUE(w.is_running("a"));
   auto events = w.wait(const_cast<Owner&>(w.control().owner()).journal(0, 1000));
-  EXPECT_TRUE(std::any_of(events->begin(), events->end(), [](auto& e) { return e.kind == "vm.placed_anew"; }));
+  EXPECT_TRUE(
+      std::any_of(events->begin(), events->end(), [](auto& e) { return e.kind == "vm.placed_anew"; }));
 }
 
 TEST(Control, ADrainIsNotDoneWhileAMovedVmRunsNowhere) {
@@ -201,12 +213,16 @@ TEST(Control, AClientThatGoesAwayInTheMiddleOfACommitHarmsNothing) {
     Fleet3 w;
     auto& loop = w.sim().loop();
     auto impatient = std::make_unique<Scope>(loop);
-    HttpRequest request{"POST", "/v1/workers/w1:cordon", {{"authorization", "Bearer operator-token-0"}}, R"({"reason":"x"})"};
-    impatient->spawn([](ControlPlane* control, HttpRequest r) -> Task<void> { (void)co_await control->handle(std::move(r)); }(&w.control(), request));
+    HttpRequest request{
+        "POST", "/v1/workers/w1:cordon", {{"authorization", "Bearer operator-token-0"}}, R"({"reason":"x"})"};
+    impatient->spawn([](ControlPlane* control, HttpRequest r) -> Task<void> {
+      (void)co_await control->handle(std::move(r));
+    }(&w.control(), request));
     EXPECT_TRUE(loop.run_for(after));
     impatient.reset();
     EXPECT_TRUE(loop.run_for(100ms));
-    EXPECT_EQ(w.ask("POST", "/v1/workers/w2:cordon", R"({"reason":"y"})").status, 200) << "after " << after.count() << " ms";
+    EXPECT_EQ(w.ask("POST", "/v1/workers/w2:cordon", R"({"reason":"y"})").status, 200)
+        << "after " << after.count() << " ms";
     EXPECT_FALSE(w.control().broken());
   }
 }
@@ -216,7 +232,8 @@ TEST(Control, ADeadWorkerIsDrainedOnlyWhenItIsDeclaredDeadAndSilent) {
   w.create_vm("a");
   ASSERT_TRUE(w.all_run({"a"}));
   auto source = w.worker_of("a");
-  auto refused = w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","options":{{"source_dead":true}}}})", source));
+  auto refused = w.ask("POST", "/v1/drains",
+                       fmt::format(R"({{"worker":"{}","options":{{"source_dead":true}}}})", source));
   EXPECT_EQ(refused.status, 400) << "it answers: " << refused.body;
   w.workers()[source].answers = false;
   w.workers()[source].vms.clear();
@@ -258,7 +275,8 @@ TEST(Control, BadInputIsNamedAndChangesNothing) {
       {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"nothing"}})", 400, "no image 'nothing'"},
       {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","cpus":0}})", 400, "cpus"},
       {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","storage":"tape"}})", 400, "none, object"},
-      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","ports":[{"name":"x","guest":70000}]}})", 400, "guest"},
+      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","ports":[{"name":"x","guest":70000}]}})", 400,
+       "guest"},
       {"GET", "/v1/vms/none", "", 404, "none"},
       {"POST", "/v1/vms/none:migrate", "{}", 404, "none"},
       {"POST", "/v1/drains/none:cancel", "", 404, "none"},
@@ -296,10 +314,12 @@ TEST(Control, ATruncatedImageIsRefusedAndRemoved) {
   ASSERT_EQ(w.ask("POST", "/v1/images", json::write_text(wish)).status, 201);
   EXPECT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=10", "late").status, 400);
   ASSERT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=0", std::string(60, 'k')).status, 204);
-  EXPECT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=0", std::string(60, 'k')).status, 204) << "a repeated piece is fine";
+  EXPECT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=0", std::string(60, 'k')).status, 204)
+      << "a repeated piece is fine";
   auto sealed = w.ask("POST", "/v1/images/short:seal");
   EXPECT_EQ(sealed.status, 400);
-  EXPECT_NE(sealed.body.find("truncated: 100 bytes were announced, 60 have come"), std::string::npos) << sealed.body;
+  EXPECT_NE(sealed.body.find("truncated: 100 bytes were announced, 60 have come"), std::string::npos)
+      << sealed.body;
   EXPECT_EQ(w.ask("GET", "/v1/images/short").status, 404);
 }
 

@@ -1,4 +1,5 @@
-// The server's route table and docs/api/openapi.json say the same. (That the schemas match the values is tests/cli's part.)
+// The server's route table and docs/api/openapi.json say the same. (That the schemas match the values is
+// tests/cli's part.)
 #include <fstream>
 #include <sstream>
 
@@ -32,13 +33,15 @@ std::map<std::string, bool> documented() {
 TEST(OpenApi, ServerAndDocumentHaveTheSameRoutes) {
   ControlWorld w;
   std::map<std::string, bool> served;
-  for (const auto& route : w.control().router().routes()) served[route.method + " " + route.pattern] = route.access != Access::open;
+  for (const auto& route : w.control().router().routes())
+    served[route.method + " " + route.pattern] = route.access != Access::open;
   auto described = documented();
   for (const auto& [operation, secured] : served) {
     ASSERT_TRUE(described.contains(operation)) << operation << " is served and not described";
     EXPECT_EQ(described.at(operation), secured) << operation << ": who may call it";
   }
-  for (const auto& [operation, secured] : described) EXPECT_TRUE(served.contains(operation)) << operation << " is described and not served";
+  for (const auto& [operation, secured] : described)
+    EXPECT_TRUE(served.contains(operation)) << operation << " is described and not served";
 }
 
 }  // namespace

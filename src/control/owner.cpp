@@ -6,7 +6,8 @@ namespace {
 template <class T>
 Result<Record> read_as(const StoredRecord& stored) {
   auto value = json::read_text<T>(stored.json);
-  if (!value) return fail(std::move(value).error().within(fmt::format("record {} {}", stored.kind, stored.id)));
+  if (!value)
+    return fail(std::move(value).error().within(fmt::format("record {} {}", stored.kind, stored.id)));
   return Record(std::move(*value));
 }
 

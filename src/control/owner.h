@@ -1,7 +1,7 @@
 // The owner of all records: the one place where they change.
 //
-// A decision is a pure function of the fleet that fills a Batch; decisions run one at a time, each followed by one commit.
-// Only after the commit does memory change and do replies and effects go out.
+// A decision is a pure function of the fleet that fills a Batch; decisions run one at a time, each followed
+// by one commit. Only after the commit does memory change and do replies and effects go out.
 #pragma once
 #include <functional>
 
@@ -33,8 +33,9 @@ class Owner {
   // False after a failure that only a restart can clear; says why.
   const std::optional<Error>& broken() const { return broken_; }
 
-  // Runs `decide` when its turn comes. A commit that has begun is finished even if the caller is destroyed. An error from it, or from the commit, means that nothing has changed (unavailable:
-  // that the outcome is unknown).
+  // Runs `decide` when its turn comes. A commit that has begun is finished even if the caller is destroyed.
+  // An error from it, or from the commit, means that nothing has changed (unavailable: that the outcome is
+  // unknown).
   template <class T>
   Task<Result<T>> change(std::function<Result<T>(Batch&)> decide) {
     auto turn = co_await mutex_.lock();

@@ -1,5 +1,5 @@
-// The object pools as the control plane uses them: it makes and removes disks, stores images, and reads HEADs to confirm
-// what agents claim. Who writes to a disk is decided by the pool alone.
+// The object pools as the control plane uses them: it makes and removes disks, stores images, and reads HEADs
+// to confirm what agents claim. Who writes to a disk is decided by the pool alone.
 #pragma once
 #include "control/effects/effect_types.h"
 #include "env/loop.h"
@@ -16,7 +16,7 @@ struct Pool {
 
 // What HEAD says of a disk.
 struct DiskOwner {
-  std::string owner;     // worker id
+  std::string owner;  // worker id
   Epoch epoch = 0;
   bool attached = false;  // attaching or attached: somebody may be writing
 };
@@ -45,7 +45,8 @@ class Pools {
   // What a restore would undo, and who wrote what: read from the disk's objects.
   Task<Result<RestorePlanView>> plan_restore(PoolId pool, DiskId disk, std::string snapshot);
   Task<Result<DiskLogView>> read_log(PoolId pool, DiskId disk);
-  // Removes what the disk no longer needs; returns how many objects. 0 in a pool where nothing is ever removed.
+  // Removes what the disk no longer needs; returns how many objects. 0 in a pool where nothing is ever
+  // removed.
   Task<Result<std::uint64_t>> reclaim(PoolId pool, DiskId disk);
   // One chunk of a blob; `body` is blob_chunk_bytes long, the last one shorter.
   Task<Status> write_blob_chunk(PoolId pool, std::string blob, std::uint64_t n, Bytes body);

@@ -19,7 +19,8 @@ WantedVm entry_for(const Fleet& fleet, const Vm& vm, Epoch epoch, Wanted wanted,
     CHECK(disk);
     WantedDisk wish{disk->id, disk->pool, disk->size_bytes, disk->disk_class, false, take_over};
     for (const auto& snapshot : disk->snapshots) {
-      if (wanted == Wanted::running && snapshot.state == SnapshotState::wanted) wish.snapshots.push_back({snapshot.name, snapshot.request});
+      if (wanted == Wanted::running && snapshot.state == SnapshotState::wanted)
+        wish.snapshots.push_back({snapshot.name, snapshot.request});
     }
     entry.disks.push_back(std::move(wish));
   } else if (image->disk) {
@@ -44,7 +45,8 @@ WantedSet wanted_set(const Fleet& fleet, const WorkerId& worker) {
     const auto* vm = fleet.find(m.vm);
     CHECK(vm);
     const bool is_source = worker == m.source;
-    const auto wanted = is_source ? migration::wanted_of_source(m, vm->desired) : migration::wanted_of_target(m);
+    const auto wanted =
+        is_source ? migration::wanted_of_source(m, vm->desired) : migration::wanted_of_target(m);
     if (wanted == Wanted::absent) continue;
     const auto epoch = is_source || m.target_epoch == 0 ? m.source_epoch : m.target_epoch;
     entries.emplace(m.vm, entry_for(fleet, *vm, epoch, wanted, !is_source && m.source_dead));

@@ -8,7 +8,8 @@ namespace {
 
 // In flight as far as the limits go: it loads source and target now.
 bool is_moving(Phase p) {
-  return p == Phase::preparing || p == Phase::freezing || p == Phase::moving_lease || p == Phase::starting || p == Phase::aborting;
+  return p == Phase::preparing || p == Phase::freezing || p == Phase::moving_lease || p == Phase::starting ||
+         p == Phase::aborting;
 }
 
 }  // namespace
@@ -23,14 +24,16 @@ std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker) {
   return ids;
 }
 
-std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm, WallMs now) {
+std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm,
+                                                 WallMs now) {
   std::map<WorkerId, std::string> rejected;
   for (const auto& [id, m] : fleet.migrations()) {
     if (m.vm != vm || m.drain != drain || m.rejected.empty()) continue;
     auto again_at = m.history.back().entered_at + rejected_for_ms;
     if (again_at <= now) continue;
     for (const auto& target : m.rejected)
-      rejected[target] = fmt::format("could not start it ({}); is asked again at {}", m.last_error, format_time(again_at));
+      rejected[target] =
+          fmt::format("could not start it ({}); is asked again at {}", m.last_error, format_time(again_at));
   }
   return rejected;
 }
@@ -49,29 +52,31 @@ Timeline timeline(const std::vector<PlanMove>& moves, const DrainOptions& option
     *slot = *room = end;
     if (end >= result.total_ms) {
       result.total_ms = end;
-      result.critical_path = fmt::format("{} moves, {} at a time and {} into one worker; {} to {} ends last", moves.size(),
-                                         options.parallel_max, options.per_target_max, move.vm, move.target);
+      result.critical_path =
+          fmt::format("{} moves, {} at a time and {} into one worker; {} to {} ends last", moves.size(),
+                      options.parallel_max, options.per_target_max, move.vm, move.target);
     }
   }
   return result;
 }
 
-DrainPlan make_plan(const Fleet& fleet, const WorkerId& worker, const DrainOptions& options, const std::vector<Placed>& placed,
-                    const Eta& eta) {
+DrainPlan make_plan(const Fleet& fleet, const WorkerId& worker, const DrainOptions& options,
+                    const std::vector<Placed>& placed, const Eta& eta) {
   DrainPlan plan;
   plan.worker = worker;
   for (const auto& p : placed) {
     const auto* vm = fleet.find(p.vm);
     if (!vm) continue;
     if (!p.target) {
-      plan.blockers.push_back({"vms/" + p.vm.value, "no worker can take it: " + p.why_not, "operator",
-                               "add a worker, release a hold, stop a VM, or drain with --partial to move the others"});
+      plan.blockers.push_back(
+          {"vms/" + p.vm.value, "no worker can take it: " + p.why_not, "operator",
+           "add a worker, release a hold, stop a VM, or drain with --partial to move the others"});
       continue;
     }
     auto mechanism = mechanism_for(*vm);
     const auto& times = eta.of(mechanism);
-    plan.moves.push_back({p.vm, mechanism, *p.target, static_cast<std::uint32_t>(plan.moves.size() + 1), times.interruption_ms(),
-                          times.total_ms()});
+    plan.moves.push_back({p.vm, mechanism, *p.target, static_cast<std::uint32_t>(plan.moves.size() + 1),
+                          times.interruption_ms(), times.total_ms()});
   }
   auto line = timeline(plan.moves, options);
   plan.eta_ms = line.total_ms;
@@ -83,9 +88,11 @@ std::string state_hash(const Fleet& fleet, const Seen& seen, const WorkerId& wor
   std::string text = worker.value;
   for (const auto& [id, w] : fleet.workers()) {
     auto used = fleet.used_on(id);
-    text += fmt::format("|{}:{}:{}:{}:{}", id, fleet.holds_on(id).size(), used.cpu_millis, used.memory_bytes, seen.is_ready(id));
+    text += fmt::format("|{}:{}:{}:{}:{}", id, fleet.holds_on(id).size(), used.cpu_millis, used.memory_bytes,
+                        seen.is_ready(id));
   }
-  for (const auto& id : fleet.vms_owned_by(worker)) text += fmt::format("|{}@{}", id, fleet.vms().at(id).epoch);
+  for (const auto& id : fleet.vms_owned_by(worker))
+    text += fmt::format("|{}@{}", id, fleet.vms().at(id).epoch);
   return fmt::format("{:08x}{:08x}", crc32c(as_bytes(text)), crc32c(as_bytes(text), 0x9e3779b9));
 }
 
@@ -99,7 +106,8 @@ std::vector<MigrationId> may_begin(const Fleet& fleet) {
     const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
     if (!m.drain || (drain && drain->state == DrainState::running)) waiting.push_back(&m);
   }
-  std::sort(waiting.begin(), waiting.end(), [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
+  std::sort(waiting.begin(), waiting.end(),
+            [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
   std::vector<MigrationId> may;
   for (const auto* m : waiting) {
     const auto* drain = m->drain ? fleet.find(*m->drain) : nullptr;
@@ -117,14 +125,17 @@ DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
   check.migrations_open = static_cast<std::uint32_t>(fleet.open_migrations_at(drain.worker).size());
   for (const auto& id : fleet.open_migrations()) {
     const auto& m = fleet.migrations().at(id);
-    // A VM that its first target could not boot is on its way to a second one, and still this drain's business.
+    // A VM that its first target could not boot is on its way to a second one, and still this drain's
+    // business.
     if (m.drain == drain.id && m.source != drain.worker && m.target != drain.worker) ++check.migrations_open;
   }
   // Nor is a VM off the drain's hands that its target gave up on and that runs nowhere yet.
   for (const auto& [id, m] : fleet.migrations()) {
-    if (m.drain != drain.id || m.phase != Phase::done || m.rejected.empty() || fleet.open_migration_of(m.vm)) continue;
+    if (m.drain != drain.id || m.phase != Phase::done || m.rejected.empty() || fleet.open_migration_of(m.vm))
+      continue;
     const auto* vm = fleet.find(m.vm);
-    if (!vm || vm->desired != VmDesired::running || vm->worker != m.target || vm->epoch != m.target_epoch) continue;
+    if (!vm || vm->desired != VmDesired::running || vm->worker != m.target || vm->epoch != m.target_epoch)
+      continue;
     const auto* said = seen.find(m.target, m.vm);
     if (!said || said->state != VmSeen::running) ++check.not_running;
   }
@@ -139,7 +150,8 @@ DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
 
 bool is_done(const Drain& drain, const DoneCheck& check) {
   if (!check.heads_checked) return false;
-  if (drain.options.source_dead) return check.vms_owned + check.migrations_open + check.not_running + check.heads_attached == 0;
+  if (drain.options.source_dead)
+    return check.vms_owned + check.migrations_open + check.not_running + check.heads_attached == 0;
   return check.report_fresh && check.all_zero();
 }
 

@@ -1,11 +1,13 @@
-// A drain as a reconciler, in pure functions of a snapshot: who still lives there, who may move now, why we wait, are we
-// done. It stores the wish and re-decides each turn, so work that arrived late is seen and a crash changes nothing.
+// A drain as a reconciler, in pure functions of a snapshot: who still lives there, who may move now, why we
+// wait, are we done. It stores the wish and re-decides each turn, so work that arrived late is seen and a
+// crash changes nothing.
 #pragma once
 #include "model/fleet.h"
 
 namespace ebb::drain {
 
-// Median lengths of the phases of past moves, milliseconds; defaults (measured on slow emulated guests) until there are some.
+// Median lengths of the phases of past moves, milliseconds; defaults (measured on slow emulated guests) until
+// there are some.
 struct PhaseTimes {
   std::uint32_t preparing = 400, freezing = 700, moving_lease = 200, starting = 4000, releasing = 300;
   std::uint32_t samples = 0;
@@ -25,12 +27,14 @@ double progress(const Migration& migration, const Eta& eta, WallMs now);
 
 Mechanism mechanism_for(const Vm& vm);
 
-// VMs owned by the worker that have no move open. Stopped VMs are not moved: they are released where they are.
+// VMs owned by the worker that have no move open. Stopped VMs are not moved: they are released where they
+// are.
 std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker);
-// Workers that proved unable to take `vm` in this drain not long ago, with the reason. What stood in the way may have
-// been a store that was away for a moment, so each is asked again after `rejected_for_ms`.
+// Workers that proved unable to take `vm` in this drain not long ago, with the reason. What stood in the way
+// may have been a store that was away for a moment, so each is asked again after `rejected_for_ms`.
 inline constexpr WallMs rejected_for_ms = 5 * 60 * 1000;
-std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm, WallMs now);
+std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm,
+                                                 WallMs now);
 
 // A destination for each VM, or why there is none.
 struct Placed {
@@ -38,8 +42,8 @@ struct Placed {
   std::optional<WorkerId> target;
   std::string why_not;
 };
-DrainPlan make_plan(const Fleet& fleet, const WorkerId& worker, const DrainOptions& options, const std::vector<Placed>& placed,
-                    const Eta& eta);
+DrainPlan make_plan(const Fleet& fleet, const WorkerId& worker, const DrainOptions& options,
+                    const std::vector<Placed>& placed, const Eta& eta);
 // How long moves take that start in order, `parallel_max` at a time and `per_target_max` into one worker.
 struct Timeline {
   std::uint32_t total_ms = 0;
@@ -54,7 +58,8 @@ std::vector<MigrationId> may_begin(const Fleet& fleet);
 
 // What the records and the agent's report say of "done"; heads_* are filled in by who reads the store.
 DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain);
-// True only if every line of the check is zero and fresh. A worker declared dead cannot report: there the store decides.
+// True only if every line of the check is zero and fresh. A worker declared dead cannot report: there the
+// store decides.
 bool is_done(const Drain& drain, const DoneCheck& check);
 
 // Everything the drain waits for that is not a move in progress (those explain themselves).

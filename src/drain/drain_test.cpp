@@ -32,7 +32,8 @@ struct World {
   Migration& migration(const char* id, const char* vm, const char* to, Phase phase, bool by_drain = true) {
     static Migration m;
     m = Migration{};
-    m.id = MigrationId(id), m.vm = VmId(vm), m.source = WorkerId("a"), m.target = WorkerId(to), m.phase = phase;
+    m.id = MigrationId(id), m.vm = VmId(vm), m.source = WorkerId("a"), m.target = WorkerId(to),
+    m.phase = phase;
     if (by_drain) m.drain = drain.id;
     fleet.put(m);
     return m;
@@ -46,7 +47,8 @@ TEST(MayBegin, CountsMovesOverAllDrainsTogether) {
   w.migration("mig-2", "v2", "c", Phase::reserving);
   w.migration("mig-3", "v3", "c", Phase::reserving);
   w.migration("mig-10", "v4", "c", Phase::reserving, false);
-  EXPECT_EQ(may_begin(w.fleet), std::vector{MigrationId("mig-2")}) << "two at a time from one worker, whoever asked";
+  EXPECT_EQ(may_begin(w.fleet), std::vector{MigrationId("mig-2")})
+      << "two at a time from one worker, whoever asked";
 }
 
 TEST(MayBegin, KeepsTheLimitOfEachTarget) {
@@ -79,7 +81,8 @@ TEST(Done, EachSingleDebtKeepsADrainFromBeingDone) {
   EXPECT_TRUE(is_done(w.drain, fresh()));
   EXPECT_FALSE(is_done(w.drain, check_done(w.fleet, w.seen, w.drain))) << "without a look into the store";
   auto& at = w.seen.workers[WorkerId("a")];
-  for (auto member : {&AgentReport::machines, &AgentReport::exports, &AgentReport::leases, &AgentReport::unsent_logs}) {
+  for (auto member :
+       {&AgentReport::machines, &AgentReport::exports, &AgentReport::leases, &AgentReport::unsent_logs}) {
     at.report.*member = 1;
     EXPECT_FALSE(is_done(w.drain, fresh()));
     EXPECT_FALSE(explain(w.fleet, w.seen, w.drain, fresh(), {}).empty()) << "and the debt is named";
@@ -107,14 +110,16 @@ TEST(Rejected, ATargetIsAskedAgainAfterAWhile) {
   auto of = [&](WallMs now) { return rejected_targets(w.fleet, w.drain.id, m.vm, now); };
   ASSERT_EQ(of(1000 + rejected_for_ms - 1).count(m.target), 1u);
   EXPECT_TRUE(of(1000).at(m.target).contains("the store is away")) << of(1000).at(m.target);
-  EXPECT_TRUE(of(1000).at(m.target).contains("is asked again at 1970-01-01T00:05:01")) << of(1000).at(m.target);
+  EXPECT_TRUE(of(1000).at(m.target).contains("is asked again at 1970-01-01T00:05:01"))
+      << of(1000).at(m.target);
   EXPECT_TRUE(of(1000 + rejected_for_ms).empty());
 }
 
 TEST(Plan, NamesBlockersWithOwnerAndRemedy) {
   World w;
   w.vm("v1", "a"), w.vm("v2", "a", false);
-  auto plan = make_plan(w.fleet, WorkerId("a"), {}, {{VmId("v1"), WorkerId("b"), ""}, {VmId("v2"), std::nullopt, "b: no memory"}}, {});
+  auto plan = make_plan(w.fleet, WorkerId("a"), {},
+                        {{VmId("v1"), WorkerId("b"), ""}, {VmId("v2"), std::nullopt, "b: no memory"}}, {});
   ASSERT_EQ(plan.moves.size(), 1u);
   EXPECT_EQ(plan.moves[0].mechanism, Mechanism::pointer);
   EXPECT_GT(plan.moves[0].predicted_interruption_ms, 0u);
@@ -130,7 +135,8 @@ TEST(Eta, IsMeasuredFromThePhasesOfPastMoves) {
     m.mechanism = Mechanism::pointer;
     WallMs t = 0;
     auto enter = [&](Phase phase, WallMs after) { m.history.push_back({phase, t += after}); };
-    enter(Phase::preparing, 0), enter(Phase::freezing, 100 * i), enter(Phase::moving_lease, 20), enter(Phase::starting, 30);
+    enter(Phase::preparing, 0), enter(Phase::freezing, 100 * i), enter(Phase::moving_lease, 20),
+        enter(Phase::starting, 30);
     enter(Phase::releasing, 1000), enter(Phase::done, 5);
     w.fleet.put(m);
     EXPECT_EQ(interruption_ms(m), 1050u);
@@ -144,7 +150,8 @@ TEST(Timeline, IsTheScheduleThatTheLimitsAllow) {
   DrainOptions options;
   options.parallel_max = 2, options.per_target_max = 2;
   std::vector<PlanMove> moves;
-  for (int i = 0; i < 4; ++i) moves.push_back({VmId(fmt::format("v{}", i)), Mechanism::pointer, WorkerId("b"), 0, 100, 1000});
+  for (int i = 0; i < 4; ++i)
+    moves.push_back({VmId(fmt::format("v{}", i)), Mechanism::pointer, WorkerId("b"), 0, 100, 1000});
   EXPECT_EQ(timeline(moves, options).total_ms, 2000u);
   options.per_target_max = 1;
   EXPECT_EQ(timeline(moves, options).total_ms, 4000u);

@@ -20,20 +20,27 @@ std::optional<WallMs> entered(const Migration& m, Phase phase) {
 
 std::uint32_t length_of(const PhaseTimes& times, Phase phase) {
   switch (phase) {
-    case Phase::preparing: return times.preparing;
-    case Phase::freezing: return times.freezing;
-    case Phase::moving_lease: return times.moving_lease;
-    case Phase::starting: return times.starting;
-    case Phase::releasing: return times.releasing;
+    case Phase::preparing:
+      return times.preparing;
+    case Phase::freezing:
+      return times.freezing;
+    case Phase::moving_lease:
+      return times.moving_lease;
+    case Phase::starting:
+      return times.starting;
+    case Phase::releasing:
+      return times.releasing;
     case Phase::reserving:
     case Phase::done:
     case Phase::aborting:
-    case Phase::aborted: return 0;
+    case Phase::aborted:
+      return 0;
   }
   return 0;
 }
 
-constexpr std::array working_phases{Phase::preparing, Phase::freezing, Phase::moving_lease, Phase::starting, Phase::releasing};
+constexpr std::array working_phases{Phase::preparing, Phase::freezing, Phase::moving_lease, Phase::starting,
+                                    Phase::releasing};
 
 }  // namespace
 
@@ -48,7 +55,8 @@ Eta measure(const Fleet& fleet) {
   for (const auto& [id, m] : fleet.migrations()) {
     if (m.phase == Phase::done && m.attempts == 0 && !m.source_dead) done.push_back(&m);
   }
-  std::sort(done.begin(), done.end(), [](auto* a, auto* b) { return minted_before(b->id.value, a->id.value); });
+  std::sort(done.begin(), done.end(),
+            [](auto* a, auto* b) { return minted_before(b->id.value, a->id.value); });
   if (done.size() > samples_max) done.resize(samples_max);
 
   std::map<Mechanism, std::map<Phase, std::vector<std::uint32_t>>> lengths;
@@ -65,7 +73,8 @@ Eta measure(const Fleet& fleet) {
       if (auto found = by_phase.find(phase); found != by_phase.end()) into = median(found->second);
     };
     take(Phase::preparing, times.preparing), take(Phase::freezing, times.freezing);
-    // Without a disk a guest can be healthy before the lease was seen to move: the phase is then missing, and took no time.
+    // Without a disk a guest can be healthy before the lease was seen to move: the phase is then missing, and
+    // took no time.
     times.moving_lease = 0;
     take(Phase::moving_lease, times.moving_lease);
     take(Phase::starting, times.starting), take(Phase::releasing, times.releasing);

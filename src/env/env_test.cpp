@@ -1,5 +1,4 @@
 #include <gtest/gtest.h>
-
 #include <queue>
 
 #include "env/scope.h"
@@ -47,7 +46,9 @@ TEST(Task, ValuesComeBackThroughSleeps) {
   TestLoop loop;
   Scope scope(loop);
   int got = 0;
-  scope.spawn([](Loop& l, int* out) -> Task<void> { *out = co_await add_later(l, 1, co_await add_later(l, 2, 3)); }(loop, &got));
+  scope.spawn([](Loop& l, int* out) -> Task<void> {
+    *out = co_await add_later(l, 1, co_await add_later(l, 2, 3));
+  }(loop, &got));
   loop.run();
   EXPECT_EQ(got, 6);
   EXPECT_EQ(to_ms(loop.now().time_since_epoch()), 20);
@@ -112,7 +113,9 @@ TEST(Notify, WakesAllOrTimesOut) {
   Notify notify(loop);
   Scope scope(loop);
   int woken = 0, timed_out = 0;
-  auto wait = [](Notify& n, int* yes, int* no, Duration limit) -> Task<void> { ++*(co_await n.wait_for(limit) ? yes : no); };
+  auto wait = [](Notify& n, int* yes, int* no, Duration limit) -> Task<void> {
+    ++*(co_await n.wait_for(limit) ? yes : no);
+  };
   scope.spawn(wait(notify, &woken, &timed_out, 1s));
   scope.spawn(wait(notify, &woken, &timed_out, 1ms));
   loop.call_at(loop.now() + 10ms, [&] { notify.notify_all(); });

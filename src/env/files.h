@@ -1,6 +1,6 @@
-// Files of this worker. Real: POSIX on a thread pool, and an io_uring for direct files. Simulated: in memory, forgetting what
-// was not synced at a power cut.
-// Paths are absolute or relative to the process; '/' separates.
+// Files of this worker. Real: POSIX on a thread pool, and an io_uring for direct files. Simulated: in memory,
+// forgetting what was not synced at a power cut. Paths are absolute or relative to the process; '/'
+// separates.
 #pragma once
 #include <memory>
 #include <new>
@@ -14,9 +14,9 @@
 namespace ebb {
 
 enum class OpenMode {
-  read,       // must exist
-  read_write, // must exist
-  create,     // read and write; made if absent
+  read,        // must exist
+  read_write,  // must exist
+  create,      // read and write; made if absent
 };
 
 class File {
@@ -36,10 +36,13 @@ class File {
 class BlockBuffer final {
  public:
   static constexpr std::size_t block_bytes = 4096;
-  static constexpr std::size_t round_up(std::size_t bytes) { return (bytes + block_bytes - 1) / block_bytes * block_bytes; }
+  static constexpr std::size_t round_up(std::size_t bytes) {
+    return (bytes + block_bytes - 1) / block_bytes * block_bytes;
+  }
 
   explicit BlockBuffer(std::size_t capacity)
-      : capacity_(round_up(capacity)), bytes_(static_cast<std::byte*>(::operator new(capacity_, std::align_val_t(block_bytes)))) {}
+      : capacity_(round_up(capacity)),
+        bytes_(static_cast<std::byte*>(::operator new(capacity_, std::align_val_t(block_bytes)))) {}
   std::size_t capacity() const { return capacity_; }
   MutableBytes first(std::size_t bytes) { return MutableBytes(bytes_.get(), capacity_).first(bytes); }
   ByteView first(std::size_t bytes) const { return ByteView(bytes_.get(), capacity_).first(bytes); }
@@ -52,15 +55,19 @@ class BlockBuffer final {
   std::unique_ptr<std::byte, Free> bytes_;
 };
 
-// A file that is read and written in whole blocks (offsets and lengths), past the page cache where the file system can.
+// A file that is read and written in whole blocks (offsets and lengths), past the page cache where the file
+// system can.
 class DirectFile {
  public:
   virtual ~DirectFile() = default;
   // Into the first bytes of `into`; fewer than `length` only at the end of the file.
-  virtual Task<Result<std::size_t>> read(std::uint64_t offset, std::shared_ptr<BlockBuffer> into, std::size_t length) = 0;
-  // The first `length` bytes of `data`, which must not change before this ends. Then they survive the death of this process,
-  // not of the machine: until a sync any of their sectors of 512 bytes may be lost, also if the process dies while it waits here.
-  virtual Task<Status> write(std::uint64_t offset, std::shared_ptr<const BlockBuffer> data, std::size_t length) = 0;
+  virtual Task<Result<std::size_t>> read(std::uint64_t offset, std::shared_ptr<BlockBuffer> into,
+                                         std::size_t length) = 0;
+  // The first `length` bytes of `data`, which must not change before this ends. Then they survive the death
+  // of this process, not of the machine: until a sync any of their sectors of 512 bytes may be lost, also if
+  // the process dies while it waits here.
+  virtual Task<Status> write(std::uint64_t offset, std::shared_ptr<const BlockBuffer> data,
+                             std::size_t length) = 0;
   // Everything written so far survives a power cut. After a failure nothing may be believed of this file.
   virtual Task<Status> sync() = 0;
 };
@@ -77,9 +84,11 @@ class Files {
   virtual Task<Result<std::unique_ptr<File>>> open(std::string path, OpenMode mode) = 0;
   virtual Task<Result<std::unique_ptr<DirectFile>>> open_direct(std::string path, OpenMode mode) = 0;
   virtual Task<Result<Bytes>> read_all(std::string path) = 0;
-  // Old or new content after a crash at any point, never a mixture: temporary file, sync, rename, sync of the folder.
+  // Old or new content after a crash at any point, never a mixture: temporary file, sync, rename, sync of the
+  // folder.
   virtual Task<Status> write_atomic(std::string path, Bytes data) = 0;
-  // Durable: after a crash the file has one of the two names. conflict if there is a file `to`: it is not replaced.
+  // Durable: after a crash the file has one of the two names. conflict if there is a file `to`: it is not
+  // replaced.
   virtual Task<Status> rename(std::string from, std::string to) = 0;
   // Durable; not_found if it was not there.
   virtual Task<Status> remove(std::string path) = 0;

@@ -1,4 +1,5 @@
-// HTTP/1.1 as control plane, agent, disk daemon and CLI use it: whole requests, whole replies, and event streams.
+// HTTP/1.1 as control plane, agent, disk daemon and CLI use it: whole requests, whole replies, and event
+// streams.
 #pragma once
 #include <functional>
 #include <map>
@@ -37,8 +38,8 @@ using HttpHandler = std::function<Task<HttpResponse>(HttpRequest)>;
 
 class HttpServer {
  public:
-  virtual ~HttpServer() = default;             // stops listening and ends the handlers
-  virtual std::string address() const = 0;     // as it was bound, port filled in
+  virtual ~HttpServer() = default;          // stops listening and ends the handlers
+  virtual std::string address() const = 0;  // as it was bound, port filled in
 };
 
 // Pieces of a streamed reply, as they come.
@@ -52,8 +53,8 @@ class Http {
                                                     std::size_t body_bytes_max) = 0;
   // unavailable: no connection, or no whole reply within `limit` - the request may have been carried out.
   virtual Task<Result<HttpResponse>> request(std::string address, HttpRequest request, Duration limit) = 0;
-  // Ends when the server ends the stream (ok) or the connection breaks (unavailable). A reply other than 200 is returned
-  // as an error that carries its body.
+  // Ends when the server ends the stream (ok) or the connection breaks (unavailable). A reply other than 200
+  // is returned as an error that carries its body.
   virtual Task<Status> request_stream(std::string address, HttpRequest request, PieceHandler on_piece) = 0;
 };
 

@@ -1,5 +1,5 @@
-// Running VMs on this worker, as the agent sees it. Real: QEMU processes that are nobody's children; simulated: guests in
-// virtual time that write through the simulated disk daemon.
+// Running VMs on this worker, as the agent sees it. Real: QEMU processes that are nobody's children;
+// simulated: guests in virtual time that write through the simulated disk daemon.
 #pragma once
 #include <functional>
 #include <map>
@@ -27,11 +27,12 @@ struct MachinePort {
   std::uint16_t guest = 0;  // TCP port in the guest
 };
 
-// Everything needed to boot a machine; kept beside the machine, so that a restarted agent knows what it adopted.
+// Everything needed to boot a machine; kept beside the machine, so that a restarted agent knows what it
+// adopted.
 struct MachineSpec {
   VmId vm;
-  std::uint64_t epoch = 0;       // placement epoch under which it runs
-  std::string kernel, initrd;    // paths on this worker
+  std::uint64_t epoch = 0;     // placement epoch under which it runs
+  std::string kernel, initrd;  // paths on this worker
   std::string cmdline;
   std::uint32_t cpus = 1;
   std::uint64_t memory_bytes = 0;
@@ -60,14 +61,14 @@ struct MachineStatus {
 class Hypervisor {
  public:
   virtual ~Hypervisor() = default;
-  // Ends when the machine's process runs (state booting). conflict if that VM has a machine here already. Fails with a
-  // reason that names what is missing (QEMU, kernel file, memory).
+  // Ends when the machine's process runs (state booting). conflict if that VM has a machine here already.
+  // Fails with a reason that names what is missing (QEMU, kernel file, memory).
   virtual Task<Result<MachineStatus>> start(MachineSpec spec) = 0;
-  // Asks the guest to stop, waits up to `grace`, then kills. Ends when the process is gone; fine if it was gone before.
-  // Returns whether the guest stopped by itself.
+  // Asks the guest to stop, waits up to `grace`, then kills. Ends when the process is gone; fine if it was
+  // gone before. Returns whether the guest stopped by itself.
   virtual Task<Result<bool>> stop(VmId vm, Duration grace) = 0;
-  // Stops the vCPUs at once, keeps the process (a fenced worker must not run on). Holds until resume(), also after a
-  // restart of the agent.
+  // Stops the vCPUs at once, keeps the process (a fenced worker must not run on). Holds until resume(), also
+  // after a restart of the agent.
   virtual Task<Status> pause(VmId vm) = 0;
   // Lets a machine run on that pause() holds; does nothing to one that runs.
   virtual Task<Status> resume(VmId vm) = 0;

@@ -1,5 +1,5 @@
-// The event loop as production code sees it: time, timers, and "run this soon". One loop owns a piece of state; nothing
-// here may be called from another thread, except Loop::post.
+// The event loop as production code sees it: time, timers, and "run this soon". One loop owns a piece of
+// state; nothing here may be called from another thread, except Loop::post.
 #pragma once
 #include <functional>
 #include <memory>

@@ -37,8 +37,8 @@ using SharedBytes = std::shared_ptr<const Bytes>;
 class ObjectStore {
  public:
   virtual ~ObjectStore() = default;
-  // Atomic and durable when it succeeds. conflict: the condition did not hold - or did, and an earlier try of our own
-  // won: after conflict, busy or unavailable the caller reads back and compares.
+  // Atomic and durable when it succeeds. conflict: the condition did not hold - or did, and an earlier try of
+  // our own won: after conflict, busy or unavailable the caller reads back and compares.
   virtual Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) = 0;
   // not_found is a positive answer: the store said that there is no such object.
   virtual Task<Result<StoredObject>> get(std::string key) = 0;

@@ -12,8 +12,8 @@ class Offload {
   virtual void run(Callback work, Callback then) = 0;
 };
 
-// The result of `work`, run elsewhere. What it touches must outlive it also when this task is destroyed: give it
-// shared ownership.
+// The result of `work`, run elsewhere. What it touches must outlive it also when this task is destroyed: give
+// it shared ownership.
 template <class T>
 Task<T> offload(Loop& loop, Offload& to, std::function<T()> work) {
   OneShot<T> shot(loop);

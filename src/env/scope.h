@@ -1,5 +1,5 @@
-// Scope: where background work lives. Nothing is detached: the scope's owner either waits for it (join) or, by destroying
-// the scope, ends it wherever it is suspended.
+// Scope: where background work lives. Nothing is detached: the scope's owner either waits for it (join) or,
+// by destroying the scope, ends it wherever it is suspended.
 #pragma once
 #include <list>
 #include <memory>
@@ -41,20 +41,23 @@ Task<std::optional<T>> with_timeout(Loop& loop, Task<T> task, Duration limit) {
   OneShot<std::optional<T>> first(loop);
   auto done = first.completer();
   Scope scope(loop);
-  scope.spawn([](Task<T> body, decltype(done) report) -> Task<void> { report(co_await body); }(std::move(task), done));
+  scope.spawn([](Task<T> body, decltype(done) report) -> Task<void> { report(co_await body); }(
+                                                          std::move(task), done));
   auto timer = loop.call_at(loop.now() + limit, [done] { done(std::nullopt); });
   auto result = co_await first;
   loop.cancel(timer);
   co_return result;
 }
 
-// Runs `task` in `scope` and waits for it: should the waiting side be destroyed (an HTTP handler whose client has gone),
-// the work goes on to its end. It must therefore own what it touches, or touch what outlives the scope.
+// Runs `task` in `scope` and waits for it: should the waiting side be destroyed (an HTTP handler whose client
+// has gone), the work goes on to its end. It must therefore own what it touches, or touch what outlives the
+// scope.
 template <class T>
 Task<T> run_in(Loop& loop, Scope& scope, Task<T> task) {
   OneShot<T> shot(loop);
   auto done = shot.completer();
-  scope.spawn([](Task<T> body, decltype(done) report) -> Task<void> { report(co_await body); }(std::move(task), done));
+  scope.spawn([](Task<T> body, decltype(done) report) -> Task<void> { report(co_await body); }(
+                                                          std::move(task), done));
   co_return co_await shot;
 }
 
@@ -65,7 +68,7 @@ Task<std::vector<T>> when_all(Loop& loop, std::vector<Task<T>> tasks) {
   Scope scope(loop);
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     scope.spawn([](Task<T> body, std::optional<T>* out) -> Task<void> { out->emplace(co_await body); }(
-        std::move(tasks[i]), &results[i]));
+                                                            std::move(tasks[i]), &results[i]));
   }
   co_await scope.join();
   std::vector<T> values;

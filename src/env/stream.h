@@ -37,7 +37,8 @@ class Listener {
 class Network {
  public:
   virtual ~Network() = default;
-  // "unix:/path" (a stale socket file is replaced; a live one is `busy`) or "host:port" (port 0: any free one).
+  // "unix:/path" (a stale socket file is replaced; a live one is `busy`) or "host:port" (port 0: any free
+  // one).
   virtual Result<std::unique_ptr<Listener>> listen(std::string address, StreamHandler handler) = 0;
   virtual Task<Result<std::unique_ptr<Stream>>> connect(std::string address) = 0;
 };

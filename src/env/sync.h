@@ -1,4 +1,5 @@
-// What coroutines of one loop wait on. Every awaitable unregisters itself when its frame is destroyed while waiting.
+// What coroutines of one loop wait on. Every awaitable unregisters itself when its frame is destroyed while
+// waiting.
 #pragma once
 #include <deque>
 #include <functional>
@@ -10,14 +11,15 @@
 
 namespace ebb {
 
-// OneShot<T>: a value that arrives once, from a callback. The bridge from callbacks to Task; all of env is built on it.
+// OneShot<T>: a value that arrives once, from a callback. The bridge from callbacks to Task; all of env is
+// built on it.
 //
 //   OneShot<int> shot(loop);
 //   start_something([done = shot.completer()](int v) { done(v); });   // from the loop's thread
 //   int v = co_await shot;
 //
-// The waiter is resumed from the loop, never from inside the completing callback. A completer outlives its OneShot
-// harmlessly; only its first call counts.
+// The waiter is resumed from the loop, never from inside the completing callback. A completer outlives its
+// OneShot harmlessly; only its first call counts.
 template <class T>
 class OneShot {
   struct State {
@@ -50,7 +52,8 @@ class OneShot {
   std::shared_ptr<State> state_;
 };
 
-// Notify: "something changed, look again". Each waiter of wait() is woken by the next notify_all(); nothing is counted.
+// Notify: "something changed, look again". Each waiter of wait() is woken by the next notify_all(); nothing
+// is counted.
 class Notify {
  public:
   explicit Notify(Loop& loop) : loop_(loop) {}
@@ -83,7 +86,7 @@ class AsyncMutex {
   struct State {
     Loop* loop;
     bool locked = false;
-    std::deque<std::function<bool()>> waiters;    // returns false if that waiter is gone
+    std::deque<std::function<bool()>> waiters;  // returns false if that waiter is gone
   };
 
  public:

@@ -1,8 +1,8 @@
 // Task<T>: our only coroutine type. Lazy (runs when awaited), one awaiter, owned by whoever holds it.
 //
-// Destroying a Task destroys its frame, at whatever point it is suspended, and with it every Task it awaits: that is how
-// work is cancelled, and how the simulator kills a process. Awaitables therefore unregister themselves in their
-// destructors (see OneShot in sync.h). Parameters of coroutines are taken by value.
+// Destroying a Task destroys its frame, at whatever point it is suspended, and with it every Task it awaits:
+// that is how work is cancelled, and how the simulator kills a process. Awaitables therefore unregister
+// themselves in their destructors (see OneShot in sync.h). Parameters of coroutines are taken by value.
 #pragma once
 #include <coroutine>
 #include <optional>
@@ -29,7 +29,9 @@ struct PromiseBase {
     void await_resume() noexcept {}
   };
   FinalAwaiter final_suspend() noexcept { return {}; }
-  [[noreturn]] void unhandled_exception() { check_failed(__FILE__, __LINE__, "an exception left a coroutine"); }
+  [[noreturn]] void unhandled_exception() {
+    check_failed(__FILE__, __LINE__, "an exception left a coroutine");
+  }
 };
 
 template <class T>
@@ -37,7 +39,9 @@ struct Promise final : PromiseBase {
   std::optional<T> value;
   Task<T> get_return_object();
   template <class U>
-  void return_value(U&& u) { value.emplace(std::forward<U>(u)); }
+  void return_value(U&& u) {
+    value.emplace(std::forward<U>(u));
+  }
   T take() { return std::move(*value); }
 };
 

@@ -22,7 +22,8 @@ Reason waiting(const Migration& m, const WorkerId& on, std::string text, const S
 // What an end reports, for the text.
 std::string said(const SeenVm* seen) {
   if (!seen) return "not reported yet";
-  return seen->error.empty() ? std::string(json::name_of(seen->state)) : fmt::format("{}: {}", json::name_of(seen->state), seen->error);
+  return seen->error.empty() ? std::string(json::name_of(seen->state))
+                             : fmt::format("{}: {}", json::name_of(seen->state), seen->error);
 }
 
 }  // namespace
@@ -31,25 +32,40 @@ std::vector<Reason> explain(const Migration& m, const Seen& seen) {
   const auto* source = seen.find(m.source, m.vm);
   const auto* target = seen.find(m.target, m.vm);
   const bool has_disk = m.mechanism == Mechanism::pointer;
-  const auto attempts = m.attempts ? fmt::format(", {} of {} attempts failed", m.attempts, boot_attempts_max) : "";
+  const auto attempts =
+      m.attempts ? fmt::format(", {} of {} attempts failed", m.attempts, boot_attempts_max) : "";
   switch (m.phase) {
     case Phase::reserving:
       return {{fmt::format("{}: waits for its turn to move to {}", m.vm, m.target),
-               m.history.empty() ? std::optional<WallMs>{} : m.history.back().entered_at, "nobody: the limits of moves at a time"}};
+               m.history.empty() ? std::optional<WallMs>{} : m.history.back().entered_at,
+               "nobody: the limits of moves at a time"}};
     case Phase::preparing:
-      return {waiting(m, m.target, fmt::format("{} prepares to take it ({}{})", m.target, said(target), attempts), seen)};
+      return {waiting(m, m.target,
+                      fmt::format("{} prepares to take it ({}{})", m.target, said(target), attempts), seen)};
     case Phase::freezing:
-      return {waiting(m, m.source, fmt::format("{} stops the guest{} ({})", m.source, has_disk ? " and flushes its disk" : "", said(source)), seen)};
+      return {waiting(m, m.source,
+                      fmt::format("{} stops the guest{} ({})", m.source,
+                                  has_disk ? " and flushes its disk" : "", said(source)),
+                      seen)};
     case Phase::moving_lease:
-      return {waiting(m, m.target, fmt::format("{} {} ({})", m.target, has_disk ? "takes over the disk" : "is told to start it", said(target)), seen)};
+      return {waiting(m, m.target,
+                      fmt::format("{} {} ({})", m.target,
+                                  has_disk ? "takes over the disk" : "is told to start it", said(target)),
+                      seen)};
     case Phase::starting:
-      return {waiting(m, m.target, fmt::format("the guest starts on {} ({}{})", m.target, said(target), attempts), seen)};
+      return {waiting(m, m.target,
+                      fmt::format("the guest starts on {} ({}{})", m.target, said(target), attempts), seen)};
     case Phase::releasing:
-      return {waiting(m, m.source, fmt::format("runs on {}; {} removes what is left ({})", m.target, m.source, said(source)), seen)};
+      return {waiting(
+          m, m.source,
+          fmt::format("runs on {}; {} removes what is left ({})", m.target, m.source, said(source)), seen)};
     case Phase::aborting:
-      return {waiting(m, m.source, fmt::format("goes back to {} because {} ({})", m.source, m.last_error, said(source)), seen)};
+      return {waiting(m, m.source,
+                      fmt::format("goes back to {} because {} ({})", m.source, m.last_error, said(source)),
+                      seen)};
     case Phase::done:
-    case Phase::aborted: return {};
+    case Phase::aborted:
+      return {};
   }
   return {};
 }

@@ -29,26 +29,32 @@ StepResult pass_no_return(Migration next, const Event& event, WallMs now) {
 StepResult before_no_return(const Migration& m, const Event& event, WallMs now) {
   switch (event.kind) {
     case EventKind::begin:
-      return m.phase == Phase::reserving ? enter(m, Phase::preparing, now) : ignored(m, "it has begun already");
+      return m.phase == Phase::reserving ? enter(m, Phase::preparing, now)
+                                         : ignored(m, "it has begun already");
     case EventKind::standby_ready:
       return m.phase == Phase::preparing ? enter(m, Phase::freezing, now) : ignored(m, "not being prepared");
     case EventKind::source_sealed:
       return m.phase == Phase::freezing ? pass_no_return(m, event, now) : ignored(m, "not being frozen");
     case EventKind::source_dead:
-      return m.phase == Phase::freezing ? pass_no_return(m, event, now) : ignored(m, "the target is not prepared yet");
+      return m.phase == Phase::freezing ? pass_no_return(m, event, now)
+                                        : ignored(m, "the target is not prepared yet");
     case EventKind::start_failed: {
       auto next = m;
       next.last_error = event.why;
-      if (m.phase == Phase::preparing && ++next.attempts < boot_attempts_max) return {Outcome::applied, std::move(next), {}};
+      if (m.phase == Phase::preparing && ++next.attempts < boot_attempts_max)
+        return {Outcome::applied, std::move(next), {}};
       next.rejected.push_back(m.target);
       return abort_with(std::move(next), event.why, now);
     }
     case EventKind::target_lost:
-    case EventKind::cancel: return abort_with(m, event.why, now);
+    case EventKind::cancel:
+      return abort_with(m, event.why, now);
     case EventKind::lease_taken:
     case EventKind::guest_healthy:
-    case EventKind::source_empty: return refused(m, "the new epoch has not been published: the target may own nothing");
-    case EventKind::source_running: return ignored(m, "it is not being undone");
+    case EventKind::source_empty:
+      return refused(m, "the new epoch has not been published: the target may own nothing");
+    case EventKind::source_running:
+      return ignored(m, "it is not being undone");
   }
   return refused(m, "unknown event");
 }
@@ -56,12 +62,15 @@ StepResult before_no_return(const Migration& m, const Event& event, WallMs now) 
 StepResult after_no_return(const Migration& m, const Event& event, WallMs now) {
   switch (event.kind) {
     case EventKind::lease_taken:
-      return m.phase == Phase::moving_lease ? enter(m, Phase::starting, now) : ignored(m, "the lease has moved already");
+      return m.phase == Phase::moving_lease ? enter(m, Phase::starting, now)
+                                            : ignored(m, "the lease has moved already");
     case EventKind::guest_healthy:
-      if (m.phase == Phase::moving_lease || m.phase == Phase::starting) return enter(m, Phase::releasing, now);
+      if (m.phase == Phase::moving_lease || m.phase == Phase::starting)
+        return enter(m, Phase::releasing, now);
       return ignored(m, "the guest was healthy already");
     case EventKind::source_empty:
-      return m.phase == Phase::releasing ? enter(m, Phase::done, now) : ignored(m, "the guest is not healthy yet");
+      return m.phase == Phase::releasing ? enter(m, Phase::done, now)
+                                         : ignored(m, "the guest is not healthy yet");
     case EventKind::start_failed: {
       if (m.phase == Phase::releasing) return ignored(m, "the guest was healthy already");
       auto next = m;
@@ -71,13 +80,16 @@ StepResult after_no_return(const Migration& m, const Event& event, WallMs now) {
       next.rejected.push_back(m.target);
       return enter(std::move(next), Phase::releasing, now);
     }
-    case EventKind::cancel: return refused(m, "it is past the point of no return: the VM goes forward to " + m.target.value);
-    case EventKind::target_lost: return ignored(m, "past the point of no return an unknown result is asked for, never undone");
+    case EventKind::cancel:
+      return refused(m, "it is past the point of no return: the VM goes forward to " + m.target.value);
+    case EventKind::target_lost:
+      return ignored(m, "past the point of no return an unknown result is asked for, never undone");
     case EventKind::begin:
     case EventKind::standby_ready:
     case EventKind::source_sealed:
     case EventKind::source_dead:
-    case EventKind::source_running: return ignored(m, "it is past that");
+    case EventKind::source_running:
+      return ignored(m, "it is past that");
   }
   return refused(m, "unknown event");
 }
@@ -99,13 +111,17 @@ StepResult step(const Migration& m, const Event& event, WallMs now) {
   switch (m.phase) {
     case Phase::reserving:
     case Phase::preparing:
-    case Phase::freezing: return before_no_return(m, event, now);
+    case Phase::freezing:
+      return before_no_return(m, event, now);
     case Phase::moving_lease:
     case Phase::starting:
-    case Phase::releasing: return after_no_return(m, event, now);
-    case Phase::aborting: return while_aborting(m, event, now);
+    case Phase::releasing:
+      return after_no_return(m, event, now);
+    case Phase::aborting:
+      return while_aborting(m, event, now);
     case Phase::done:
-    case Phase::aborted: return ignored(m, "it has ended");
+    case Phase::aborted:
+      return ignored(m, "it has ended");
   }
   return refused(m, "unknown phase");
 }
@@ -117,9 +133,11 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
   const auto* target_worker = seen.find(m.target);
   const bool target_silent = target_worker && target_worker->liveness == Liveness::suspect;
   switch (m.phase) {
-    case Phase::reserving: break;
+    case Phase::reserving:
+      break;
     case Phase::preparing:
-      if (target && target->state == VmSeen::failed && target->failures > m.attempts) return Event{EventKind::start_failed, target->error, 0};
+      if (target && target->state == VmSeen::failed && target->failures > m.attempts)
+        return Event{EventKind::start_failed, target->error, 0};
       if (target && target->state == VmSeen::standby) return Event{EventKind::standby_ready, {}, 0};
       if (target_silent) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
       break;
@@ -128,7 +146,8 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
       if (m.source_dead && !seen.is_ready(m.source)) return Event{EventKind::source_dead, {}, 0};
       if (target_silent) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
       // Sealed under the epoch it was given, by an agent that has seen that it shall be sealed.
-      if (source && source->state == VmSeen::sealed && source->epoch == m.source_epoch && holds_nothing(source)) {
+      if (source && source->state == VmSeen::sealed && source->epoch == m.source_epoch &&
+          holds_nothing(source)) {
         return Event{EventKind::source_sealed, {}, 0};
       }
       break;
@@ -136,22 +155,27 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
     case Phase::starting:
       if (!target || target->epoch != m.target_epoch) break;
       if (target->state == VmSeen::running) return Event{EventKind::guest_healthy, {}, 0};
-      if (target->state == VmSeen::failed && target->failures > m.attempts) return Event{EventKind::start_failed, target->error, 0};
-      if (m.phase == Phase::moving_lease && (target->disk_open || target->machine)) return Event{EventKind::lease_taken, {}, 0};
+      if (target->state == VmSeen::failed && target->failures > m.attempts)
+        return Event{EventKind::start_failed, target->error, 0};
+      if (m.phase == Phase::moving_lease && (target->disk_open || target->machine))
+        return Event{EventKind::lease_taken, {}, 0};
       break;
     case Phase::releasing:
       if (m.source_dead) return Event{EventKind::source_empty, {}, 0};
-      if (source_worker && source_worker->is_current() && is_gone(source)) return Event{EventKind::source_empty, {}, 0};
+      if (source_worker && source_worker->is_current() && is_gone(source))
+        return Event{EventKind::source_empty, {}, 0};
       break;
     case Phase::aborting: {
       const bool back = m.source_dead || vm.desired != VmDesired::running ||
                         (source && source->state == VmSeen::running && source->epoch == m.source_epoch);
-      const bool target_clean = (target_worker && target_worker->is_current() && is_gone(target)) || target_silent;
+      const bool target_clean =
+          (target_worker && target_worker->is_current() && is_gone(target)) || target_silent;
       if (back && target_clean) return Event{EventKind::source_running, {}, 0};
       break;
     }
     case Phase::done:
-    case Phase::aborted: break;
+    case Phase::aborted:
+      break;
   }
   return std::nullopt;
 }
@@ -161,13 +185,17 @@ Wanted wanted_of_source(const Migration& m, VmDesired desired) {
   switch (m.phase) {
     case Phase::reserving:
     case Phase::preparing:
-    case Phase::aborting: return at_home;
-    case Phase::freezing: return Wanted::sealed;
+    case Phase::aborting:
+      return at_home;
+    case Phase::freezing:
+      return Wanted::sealed;
     case Phase::moving_lease:
     case Phase::starting:
     case Phase::releasing:
-    case Phase::done: return Wanted::absent;
-    case Phase::aborted: return at_home;
+    case Phase::done:
+      return Wanted::absent;
+    case Phase::aborted:
+      return at_home;
   }
   return at_home;
 }
@@ -175,14 +203,17 @@ Wanted wanted_of_source(const Migration& m, VmDesired desired) {
 Wanted wanted_of_target(const Migration& m) {
   switch (m.phase) {
     case Phase::preparing:
-    case Phase::freezing: return Wanted::standby;
+    case Phase::freezing:
+      return Wanted::standby;
     case Phase::moving_lease:
     case Phase::starting:
     case Phase::releasing:
-    case Phase::done: return Wanted::running;
+    case Phase::done:
+      return Wanted::running;
     case Phase::reserving:
     case Phase::aborting:
-    case Phase::aborted: return Wanted::absent;
+    case Phase::aborted:
+      return Wanted::absent;
   }
   return Wanted::absent;
 }

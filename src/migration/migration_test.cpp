@@ -5,11 +5,13 @@
 namespace ebb::migration {
 namespace {
 
-constexpr std::array all_phases{Phase::reserving, Phase::preparing, Phase::freezing,  Phase::moving_lease, Phase::starting,
-                                Phase::releasing, Phase::done,      Phase::aborting, Phase::aborted};
-constexpr std::array all_events{EventKind::begin,         EventKind::standby_ready, EventKind::source_sealed, EventKind::source_dead,
-                                EventKind::lease_taken,   EventKind::guest_healthy, EventKind::source_empty,  EventKind::start_failed,
-                                EventKind::target_lost,   EventKind::cancel,        EventKind::source_running};
+constexpr std::array all_phases{Phase::reserving,    Phase::preparing, Phase::freezing,
+                                Phase::moving_lease, Phase::starting,  Phase::releasing,
+                                Phase::done,         Phase::aborting,  Phase::aborted};
+constexpr std::array all_events{EventKind::begin,        EventKind::standby_ready, EventKind::source_sealed,
+                                EventKind::source_dead,  EventKind::lease_taken,   EventKind::guest_healthy,
+                                EventKind::source_empty, EventKind::start_failed,  EventKind::target_lost,
+                                EventKind::cancel,       EventKind::source_running};
 
 Migration at(Phase phase) {
   Migration m;
@@ -24,14 +26,16 @@ TEST(Migration, EveryPairOfPhaseAndEventKeepsTheRules) {
     for (auto kind : all_events) {
       auto before = at(phase);
       auto result = step(before, Event{kind, "because", 9}, 1000);
-      SCOPED_TRACE(fmt::format("{} + {} -> {}", json::name_of(phase), json::name_of(kind), json::name_of(result.next.phase)));
+      SCOPED_TRACE(fmt::format("{} + {} -> {}", json::name_of(phase), json::name_of(kind),
+                               json::name_of(result.next.phase)));
       if (result.outcome != Outcome::applied) {
         EXPECT_EQ(result.next, before) << "what is not applied changes nothing";
         EXPECT_FALSE(result.why.empty());
         continue;
       }
       EXPECT_FALSE(is_ended(phase)) << "what has ended stays ended";
-      if (is_past_no_return(phase)) EXPECT_TRUE(is_past_no_return(result.next.phase)) << "never back over the point of no return";
+      if (is_past_no_return(phase))
+        EXPECT_TRUE(is_past_no_return(result.next.phase)) << "never back over the point of no return";
       if (!is_past_no_return(phase) && is_past_no_return(result.next.phase)) {
         EXPECT_EQ(phase, Phase::freezing) << "only a frozen source may be passed over";
         EXPECT_TRUE(kind == EventKind::source_sealed || kind == EventKind::source_dead);
@@ -85,7 +89,8 @@ struct World {
   World() {
     for (auto name : {"a", "b"}) {
       auto& worker = seen.workers[WorkerId(name)];
-      worker.heard = true, worker.liveness = Liveness::ready, worker.wanted_revision = worker.report.wanted_revision = 3;
+      worker.heard = true, worker.liveness = Liveness::ready,
+      worker.wanted_revision = worker.report.wanted_revision = 3;
     }
   }
   SeenVm& say(const char* worker, VmSeen state, Epoch epoch) {

@@ -26,8 +26,8 @@ struct WantedDisk {
   PoolId pool;
   std::uint64_t size_bytes = 0;
   DiskClass disk_class = DiskClass::remote;
-  bool read_only = false;    // the image's disk, for a stateless VM
-  bool take_over = false;    // the previous owner has not confirmed that it stopped
+  bool read_only = false;                   // the image's disk, for a stateless VM
+  bool take_over = false;                   // the previous owner has not confirmed that it stopped
   std::vector<WantedSnapshot> snapshots{};  // taken while the disk is open; at no other time
   bool operator==(const WantedDisk&) const = default;
 };
@@ -49,30 +49,33 @@ struct WantedVm {
   std::uint32_t stop_grace_ms = 10'000;
   bool operator==(const WantedVm&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(WantedVm, (), (vm, epoch, wanted, cpus, memory_bytes, image_pool, kernel, initrd, cmdline, disks, ports,
-                                     channels, stop_grace_ms))
+BOOST_DESCRIBE_STRUCT(WantedVm, (),
+                      (vm, epoch, wanted, cpus, memory_bytes, image_pool, kernel, initrd, cmdline, disks,
+                       ports, channels, stop_grace_ms))
 
 struct WantedSet {
   WorkerId worker;
-  std::uint64_t revision = 0;  // changes whenever the set changes; never goes back (epochs order what matters)
+  std::uint64_t revision =
+      0;  // changes whenever the set changes; never goes back (epochs order what matters)
   std::vector<WantedVm> vms;
   bool operator==(const WantedSet&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(WantedSet, (), (worker, revision, vms))
 
 enum class VmSeen {
-  absent,    // nothing here
-  preparing, // standby is being made
-  standby,   // ready to take over
-  starting,  // opening the disk, booting
-  running,   // the guest is up and healthy
+  absent,     // nothing here
+  preparing,  // standby is being made
+  standby,    // ready to take over
+  starting,   // opening the disk, booting
+  running,    // the guest is up and healthy
   stopping,
-  sealed,    // stopped; the disk is detached cleanly: HEAD says so
-  stopped,   // not running; disks closed; restart would be from here
-  failed,    // could not be started; see error
-  fenced,    // a newer owner exists: what was here has been stopped
+  sealed,   // stopped; the disk is detached cleanly: HEAD says so
+  stopped,  // not running; disks closed; restart would be from here
+  failed,   // could not be started; see error
+  fenced,   // a newer owner exists: what was here has been stopped
 };
-BOOST_DESCRIBE_ENUM(VmSeen, absent, preparing, standby, starting, running, stopping, sealed, stopped, failed, fenced)
+BOOST_DESCRIBE_ENUM(VmSeen, absent, preparing, standby, starting, running, stopping, sealed, stopped, failed,
+                    fenced)
 
 // Durations of the last steps, milliseconds; absent if not done. The ETA is computed from these.
 struct VmTimings {
@@ -95,7 +98,7 @@ struct SeenVm {
   VmId vm;
   Epoch epoch = 0;
   VmSeen state = VmSeen::absent;
-  bool machine = false;   // a QEMU process exists
+  bool machine = false;    // a QEMU process exists
   bool disk_open = false;  // HEAD names this worker as the owner, or a machine uses the image's disk
   bool guest_stopped_itself = false;
   std::map<std::string, std::uint16_t> ports;
@@ -106,26 +109,29 @@ struct SeenVm {
   std::vector<SeenSnapshot> snapshots{};  // of those that are wanted now
   bool operator==(const SeenVm&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(SeenVm, (), (vm, epoch, state, machine, disk_open, guest_stopped_itself, ports, accel, error, failures, timings, snapshots))
+BOOST_DESCRIBE_STRUCT(SeenVm, (),
+                      (vm, epoch, state, machine, disk_open, guest_stopped_itself, ports, accel, error,
+                       failures, timings, snapshots))
 
 // Posted at every change and at least every few seconds: it is also the heartbeat.
 struct AgentReport {
   WorkerId worker;
   std::string boot_id;
-  std::string agent_run;             // fresh at each start of the agent
-  std::uint64_t wanted_revision = 0; // of the set it has reconciled with
-  std::uint64_t sequence = 0;        // of reports in this run: older ones are dropped
+  std::string agent_run;              // fresh at each start of the agent
+  std::uint64_t wanted_revision = 0;  // of the set it has reconciled with
+  std::uint64_t sequence = 0;         // of reports in this run: older ones are dropped
   std::vector<SeenVm> vms;
-  std::uint32_t machines = 0;        // QEMU processes on this worker, whoever they belong to
-  std::uint32_t exports = 0;         // disks that the disk daemon serves
-  std::uint32_t leases = 0;          // disks whose HEAD names this worker attached
-  std::uint32_t unsent_logs = 0;     // write-ahead logs that hold records the store lacks
+  std::uint32_t machines = 0;     // QEMU processes on this worker, whoever they belong to
+  std::uint32_t exports = 0;      // disks that the disk daemon serves
+  std::uint32_t leases = 0;       // disks whose HEAD names this worker attached
+  std::uint32_t unsent_logs = 0;  // write-ahead logs that hold records the store lacks
   bool disk_daemon_up = false;
   std::string version;
   bool operator==(const AgentReport&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(AgentReport, (), (worker, boot_id, agent_run, wanted_revision, sequence, vms, machines, exports, leases,
-                                        unsent_logs, disk_daemon_up, version))
+BOOST_DESCRIBE_STRUCT(AgentReport, (),
+                      (worker, boot_id, agent_run, wanted_revision, sequence, vms, machines, exports, leases,
+                       unsent_logs, disk_daemon_up, version))
 
 // The answer to a report: the lease of everything here is renewed, if this is the set that the agent knows.
 struct ReportAnswer {

@@ -1,5 +1,5 @@
-// What the API shows and takes beyond the records themselves. docs/api/openapi.json describes the same; a test holds the
-// two together.
+// What the API shows and takes beyond the records themselves. docs/api/openapi.json describes the same; a
+// test holds the two together.
 #pragma once
 #include "model/agent_types.h"
 #include "model/fleet_types.h"
@@ -14,7 +14,8 @@ struct ErrorBody {
 };
 BOOST_DESCRIBE_STRUCT(ErrorBody, (), (code, message, field))
 
-// One thing that is waited for: a sentence, since when, and who can act ("nobody: it goes on by itself", "operator: ...").
+// One thing that is waited for: a sentence, since when, and who can act ("nobody: it goes on by itself",
+// "operator: ...").
 struct Reason {
   std::string text;
   std::optional<WallMs> since;
@@ -50,11 +51,13 @@ BOOST_DESCRIBE_STRUCT(VmView, (), (vm, seen, ports, accel, migration, waiting_fo
 struct MigrationView {
   Migration migration;
   std::vector<Reason> waiting_for;
-  double progress = 0;                         // 0 to 1, by measured phase lengths
+  double progress = 0;  // 0 to 1, by measured phase lengths
   std::optional<std::uint32_t> predicted_interruption_ms;
-  std::optional<std::uint32_t> interruption_ms;  // freezing entered to running reported, as the control plane saw it
+  std::optional<std::uint32_t>
+      interruption_ms;  // freezing entered to running reported, as the control plane saw it
 };
-BOOST_DESCRIBE_STRUCT(MigrationView, (), (migration, waiting_for, progress, predicted_interruption_ms, interruption_ms))
+BOOST_DESCRIBE_STRUCT(MigrationView, (),
+                      (migration, waiting_for, progress, predicted_interruption_ms, interruption_ms))
 
 struct PlanMove {
   VmId vm;
@@ -65,7 +68,8 @@ struct PlanMove {
   std::uint32_t predicted_total_ms = 0;
   bool operator==(const PlanMove&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(PlanMove, (), (vm, mechanism, target, order, predicted_interruption_ms, predicted_total_ms))
+BOOST_DESCRIBE_STRUCT(PlanMove, (),
+                      (vm, mechanism, target, order, predicted_interruption_ms, predicted_total_ms))
 
 struct PlanBlocker {
   std::string subject;  // "vms/web-1"
@@ -92,16 +96,19 @@ struct DoneCheck {
   std::uint32_t vms_owned = 0, migrations_open = 0;  // by the records
   std::uint32_t not_running = 0;                     // moved, but its target could not start it
   std::uint32_t machines = 0, exports = 0, leases = 0, unsent_logs = 0;  // by the agent
-  std::uint32_t heads_attached = 0;                  // by the object store itself
+  std::uint32_t heads_attached = 0;                                      // by the object store itself
   bool report_fresh = false;  // the agent has reconciled with the newest wanted set
   bool heads_checked = false;
   bool operator==(const DoneCheck&) const = default;
   bool all_zero() const {
-    return vms_owned + migrations_open + not_running + machines + exports + leases + unsent_logs + heads_attached == 0;
+    return vms_owned + migrations_open + not_running + machines + exports + leases + unsent_logs +
+               heads_attached ==
+           0;
   }
 };
-BOOST_DESCRIBE_STRUCT(DoneCheck, (), (vms_owned, migrations_open, not_running, machines, exports, leases, unsent_logs, heads_attached,
-                                      report_fresh, heads_checked))
+BOOST_DESCRIBE_STRUCT(DoneCheck, (),
+                      (vms_owned, migrations_open, not_running, machines, exports, leases, unsent_logs,
+                       heads_attached, report_fresh, heads_checked))
 
 struct DrainView {
   Drain drain;
@@ -113,7 +120,9 @@ struct DrainView {
   std::optional<std::uint32_t> eta_ms;
   DoneCheck done_check;
 };
-BOOST_DESCRIBE_STRUCT(DrainView, (), (drain, status, migrations, blockers, waiting_for, moved, remaining, eta_ms, done_check))
+BOOST_DESCRIBE_STRUCT(DrainView, (),
+                      (drain, status, migrations, blockers, waiting_for, moved, remaining, eta_ms,
+                       done_check))
 
 struct WhyAnswer {
   std::string subject;   // "workers/worker-1"
@@ -143,8 +152,9 @@ struct CreateImage {
   std::optional<std::string> disk_sha256;
   std::vector<std::string> channels;
 };
-BOOST_DESCRIBE_STRUCT(CreateImage, (), (id, pool, cmdline, kernel_bytes, kernel_sha256, initrd_bytes, initrd_sha256, disk_bytes,
-                                        disk_sha256, channels))
+BOOST_DESCRIBE_STRUCT(CreateImage, (),
+                      (id, pool, cmdline, kernel_bytes, kernel_sha256, initrd_bytes, initrd_sha256,
+                       disk_bytes, disk_sha256, channels))
 
 struct CreateSnapshot {
   std::string name;
@@ -166,7 +176,9 @@ struct RestorePlanView {
   std::uint64_t writes_back = 0;  // that the present lacks
   std::vector<std::string> blockers;
 };
-BOOST_DESCRIBE_STRUCT(RestorePlanView, (), (disk, snapshot, keep_as, snapshot_at, writes_undone, segments_undone, writes_back, blockers))
+BOOST_DESCRIBE_STRUCT(RestorePlanView, (),
+                      (disk, snapshot, keep_as, snapshot_at, writes_undone, segments_undone, writes_back,
+                       blockers))
 
 // Read from the objects of the disk alone, oldest first.
 struct DiskLogEntry {
@@ -174,7 +186,7 @@ struct DiskLogEntry {
   std::string epoch;  // disk epoch, "7.3"
   std::string owner;  // who wrote, if an object tells
   std::uint64_t segments = 0, write_seq = 0;
-  WallMs at = 0;      // 0: no object tells
+  WallMs at = 0;  // 0: no object tells
   std::string text;
 };
 BOOST_DESCRIBE_STRUCT(DiskLogEntry, (), (kind, epoch, owner, segments, write_seq, at, text))

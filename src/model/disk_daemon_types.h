@@ -1,36 +1,36 @@
-// The verbs between agent and disk daemon (HTTP/JSON on a unix socket): open, standby, seal, close, snapshot, status.
+// The verbs between agent and disk daemon (HTTP/JSON on a unix socket): open, standby, seal, close, snapshot,
+// status.
 //
-//   POST /open     OpenDisk   -> DiskStatus   idempotent for the same epoch; `fenced` if HEAD names a newer one
-//   POST /standby  DiskRef    -> DiskStatus   reads HEAD and map; owns nothing
-//   POST /seal     DiskRef    -> DiskStatus   flush, fence own next sequence, HEAD := detached-clean
-//   POST /close    DiskRef    -> DiskStatus   stops serving; keeps the log of an unsealed disk
-//   POST /snapshot MakeSnapshot -> SnapshotMade  of an open disk; the same request finds what it made; `unavailable`: ask again
-//   GET  /status              -> DaemonStatus
-//   GET  /metrics             -> Prometheus text
+//   POST /open     OpenDisk   -> DiskStatus   idempotent for the same epoch; `fenced` if HEAD names a newer
+//   one POST /standby  DiskRef    -> DiskStatus   reads HEAD and map; owns nothing POST /seal     DiskRef ->
+//   DiskStatus   flush, fence own next sequence, HEAD := detached-clean POST /close    DiskRef    ->
+//   DiskStatus   stops serving; keeps the log of an unsealed disk POST /snapshot MakeSnapshot -> SnapshotMade
+//   of an open disk; the same request finds what it made; `unavailable`: ask again GET  /status ->
+//   DaemonStatus GET  /metrics             -> Prometheus text
 #pragma once
 #include "model/fleet_types.h"
 
 namespace ebb {
 
 enum class DiskSeen {
-  opening,   // HEAD is ours or about to be; recovery runs
-  open,      // served; HEAD names us, attached
-  standby,   // map loaded, owns nothing
+  opening,  // HEAD is ours or about to be; recovery runs
+  open,     // served; HEAD names us, attached
+  standby,  // map loaded, owns nothing
   sealing,
-  sealed,    // HEAD says detached-clean, by us
-  fenced,    // HEAD names another owner
-  reading,   // served read-only (an image's disk): no lease
-  failed,    // see error
+  sealed,   // HEAD says detached-clean, by us
+  fenced,   // HEAD names another owner
+  reading,  // served read-only (an image's disk): no lease
+  failed,   // see error
 };
 BOOST_DESCRIBE_ENUM(DiskSeen, opening, open, standby, sealing, sealed, fenced, reading, failed)
 
 struct OpenDisk {
   DiskId disk;
   PoolId pool;
-  Epoch epoch = 0;           // placement epoch; HEAD's disk epoch becomes (epoch, next incarnation)
+  Epoch epoch = 0;  // placement epoch; HEAD's disk epoch becomes (epoch, next incarnation)
   DiskClass disk_class = DiskClass::remote;
   bool read_only = false;
-  bool take_over = false;    // replace an owner that has not confirmed its stop; serves 15 s later
+  bool take_over = false;  // replace an owner that has not confirmed its stop; serves 15 s later
   bool operator==(const OpenDisk&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(OpenDisk, (), (disk, pool, epoch, disk_class, read_only, take_over))
@@ -49,18 +49,20 @@ struct DiskStatus {
   Epoch epoch = 0;
   std::uint64_t incarnation = 0;
   DiskSeen state = DiskSeen::opening;
-  std::string nbd_socket;            // unix socket path while served
+  std::string nbd_socket;  // unix socket path while served
   std::string nbd_export;
   std::uint64_t size_bytes = 0;
-  std::uint64_t unsent_bytes = 0;    // acknowledged to the guest, not in the store yet
+  std::uint64_t unsent_bytes = 0;  // acknowledged to the guest, not in the store yet
   std::uint64_t unsent_age_ms = 0;
-  std::optional<std::uint64_t> owner_age_ms;  // since HEAD was last seen to name us, counted from when it was asked
-  std::string waiting_for;           // "the store: 503 since 12 s", "15 s after take-over", ...
+  std::optional<std::uint64_t>
+      owner_age_ms;         // since HEAD was last seen to name us, counted from when it was asked
+  std::string waiting_for;  // "the store: 503 since 12 s", "15 s after take-over", ...
   std::string error;
   bool operator==(const DiskStatus&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(DiskStatus, (), (disk, pool, epoch, incarnation, state, nbd_socket, nbd_export, size_bytes, unsent_bytes,
-                                       unsent_age_ms, owner_age_ms, waiting_for, error))
+BOOST_DESCRIBE_STRUCT(DiskStatus, (),
+                      (disk, pool, epoch, incarnation, state, nbd_socket, nbd_export, size_bytes,
+                       unsent_bytes, unsent_age_ms, owner_age_ms, waiting_for, error))
 
 struct MakeSnapshot {
   DiskId disk;

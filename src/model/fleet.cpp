@@ -14,15 +14,18 @@ const WorkerId& second_end(const Migration& m) { return is_past_no_return(m.phas
 }  // namespace
 
 std::string_view kind_of(const Record& record) {
-  return std::visit(Overloaded{[](const Cell&) { return "cell"; }, [](const Worker&) { return "worker"; },
-                               [](const Vm&) { return "vm"; }, [](const Disk&) { return "disk"; },
-                               [](const Image&) { return "image"; }, [](const Hold&) { return "hold"; },
-                               [](const Drain&) { return "drain"; }, [](const Migration&) { return "migration"; }},
-                    record);
+  return std::visit(
+      Overloaded{[](const Cell&) { return "cell"; }, [](const Worker&) { return "worker"; },
+                 [](const Vm&) { return "vm"; }, [](const Disk&) { return "disk"; },
+                 [](const Image&) { return "image"; }, [](const Hold&) { return "hold"; },
+                 [](const Drain&) { return "drain"; }, [](const Migration&) { return "migration"; }},
+      record);
 }
 
 std::string id_of(const Record& record) {
-  return std::visit(Overloaded{[](const Cell&) { return std::string("cell"); }, [](const auto& r) { return r.id.value; }}, record);
+  return std::visit(
+      Overloaded{[](const Cell&) { return std::string("cell"); }, [](const auto& r) { return r.id.value; }},
+      record);
 }
 
 void Fleet::index(const Vm& vm, bool add) {
@@ -48,25 +51,24 @@ void Fleet::index(const Migration& m, bool add) {
 }
 
 void Fleet::put(Record record) {
-  std::visit(Overloaded{[&](Cell& r) { cell_ = std::move(r); },
-                        [&](Worker& r) { workers_[r.id] = std::move(r); },
-                        [&](Vm& r) {
-                          auto& slot = vms_[r.id];
-                          index(slot, false);
-                          slot = std::move(r);
-                          index(slot, true);
-                        },
-                        [&](Disk& r) { disks_[r.id] = std::move(r); },
-                        [&](Image& r) { images_[r.id] = std::move(r); },
-                        [&](Hold& r) { holds_[r.id] = std::move(r); },
-                        [&](Drain& r) { drains_[r.id] = std::move(r); },
-                        [&](Migration& r) {
-                          if (auto old = migrations_.find(r.id); old != migrations_.end()) index(old->second, false);
-                          auto& slot = migrations_[r.id];
-                          slot = std::move(r);
-                          index(slot, true);
-                        }},
-             record);
+  std::visit(
+      Overloaded{
+          [&](Cell& r) { cell_ = std::move(r); }, [&](Worker& r) { workers_[r.id] = std::move(r); },
+          [&](Vm& r) {
+            auto& slot = vms_[r.id];
+            index(slot, false);
+            slot = std::move(r);
+            index(slot, true);
+          },
+          [&](Disk& r) { disks_[r.id] = std::move(r); }, [&](Image& r) { images_[r.id] = std::move(r); },
+          [&](Hold& r) { holds_[r.id] = std::move(r); }, [&](Drain& r) { drains_[r.id] = std::move(r); },
+          [&](Migration& r) {
+            if (auto old = migrations_.find(r.id); old != migrations_.end()) index(old->second, false);
+            auto& slot = migrations_[r.id];
+            slot = std::move(r);
+            index(slot, true);
+          }},
+      record);
 }
 
 void Fleet::erase(const RecordKey& key) {

@@ -51,8 +51,8 @@ class Fleet {
   // The drain of `worker` that has not ended, or null.
   const Drain* active_drain_of(const WorkerId& worker) const;
 
-  // What VMs take on `worker`: those it owns, those moving towards it, and those that have left it by the records but are
-  // not yet confirmed gone. Capacity counts on both ends of a move.
+  // What VMs take on `worker`: those it owns, those moving towards it, and those that have left it by the
+  // records but are not yet confirmed gone. Capacity counts on both ends of a move.
   Resources used_on(const WorkerId& worker) const;
 
  private:
@@ -84,7 +84,7 @@ struct WorkerSeen {
   std::map<VmId, SeenVm> vms;
   Instant heard_at{};
   WallMs heard_at_wall = 0;
-  bool heard = false;               // a report has come since this control plane started
+  bool heard = false;  // a report has come since this control plane started
   Liveness liveness = Liveness::never_seen;
   std::uint64_t wanted_revision = 0;  // of the set that the worker should have reconciled with
 

@@ -13,21 +13,25 @@
 namespace ebb {
 
 using Labels = std::map<std::string, std::string>;
-using Epoch = std::uint64_t;  // placement epoch: drawn from one counter of the cell, so never reused and never going back
+using Epoch = std::uint64_t;  // placement epoch: drawn from one counter of the cell, so never reused and
+                              // never going back
 
 // What is counted on both ends of a move.
 struct Resources {
   std::uint64_t cpu_millis = 0;  // thousandths of a core
   std::uint64_t memory_bytes = 0;
   bool operator==(const Resources&) const = default;
-  bool fits_in(const Resources& room) const { return cpu_millis <= room.cpu_millis && memory_bytes <= room.memory_bytes; }
+  bool fits_in(const Resources& room) const {
+    return cpu_millis <= room.cpu_millis && memory_bytes <= room.memory_bytes;
+  }
   Resources& operator+=(const Resources& o) {
     cpu_millis += o.cpu_millis, memory_bytes += o.memory_bytes;
     return *this;
   }
   // Saturates at zero: an overcommitted worker has no room, not a huge one.
   Resources minus(const Resources& o) const {
-    return {cpu_millis - std::min(cpu_millis, o.cpu_millis), memory_bytes - std::min(memory_bytes, o.memory_bytes)};
+    return {cpu_millis - std::min(cpu_millis, o.cpu_millis),
+            memory_bytes - std::min(memory_bytes, o.memory_bytes)};
   }
 };
 BOOST_DESCRIBE_STRUCT(Resources, (), (cpu_millis, memory_bytes))
@@ -37,17 +41,18 @@ inline constexpr std::uint64_t machine_overhead_bytes = 75ull * 1024 * 1024;
 
 struct Worker {
   WorkerId id;
-  std::string boot_id;         // of the host; changes with every reboot
+  std::string boot_id;  // of the host; changes with every reboot
   std::string agent_version;
-  Labels labels;               // failure domain: region, zone, rack; and whatever the operator wants
-  Resources capacity;          // for VMs: the host's, less its reserve
-  std::vector<PoolId> pools;   // object pools it can reach
+  Labels labels;              // failure domain: region, zone, rack; and whatever the operator wants
+  Resources capacity;         // for VMs: the host's, less its reserve
+  std::vector<PoolId> pools;  // object pools it can reach
   WallMs registered_at = 0;
   bool operator==(const Worker&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Worker, (), (id, boot_id, agent_version, labels, capacity, pools, registered_at))
 
-// `remote`: FLUSH is acknowledged when everything up to it is in the store. `local`: when this worker's log is synced.
+// `remote`: FLUSH is acknowledged when everything up to it is in the store. `local`: when this worker's log
+// is synced.
 enum class DiskClass { remote, local };
 BOOST_DESCRIBE_ENUM(DiskClass, remote, local)
 
@@ -61,7 +66,7 @@ BOOST_DESCRIBE_ENUM(SnapshotState, wanted, ready, removing, failed)
 // A state of a disk under a name. What a restore left behind is one too.
 struct DiskSnapshot {
   std::string name;
-  std::string request;    // the wish: whoever carries it out twice makes it once
+  std::string request;  // the wish: whoever carries it out twice makes it once
   SnapshotState state = SnapshotState::wanted;
   WallMs created_at = 0;  // of the wish, then of the snapshot
   std::string error;
@@ -104,7 +109,9 @@ struct Disk {
     return nullptr;
   }
 };
-BOOST_DESCRIBE_STRUCT(Disk, (), (id, pool, size_bytes, disk_class, vm, image, state, created_at, origin, snapshots, restore))
+BOOST_DESCRIBE_STRUCT(Disk, (),
+                      (id, pool, size_bytes, disk_class, vm, image, state, created_at, origin, snapshots,
+                       restore))
 
 // Immutable bytes in a pool, in chunks of `chunk_bytes` under b/<id>/<n>.
 struct Blob {
@@ -118,7 +125,8 @@ BOOST_DESCRIBE_STRUCT(Blob, (), (id, size_bytes, sha256))
 enum class ImageState { uploading, ready, deleting };
 BOOST_DESCRIBE_ENUM(ImageState, uploading, ready, deleting)
 
-// A direct-kernel image: kernel, initial RAM disk, command line, and optionally a root disk that VMs fork from.
+// A direct-kernel image: kernel, initial RAM disk, command line, and optionally a root disk that VMs fork
+// from.
 struct Image {
   ImageId id;
   PoolId pool;
@@ -126,13 +134,14 @@ struct Image {
   Blob kernel;
   std::optional<Blob> initrd;
   std::string cmdline;
-  std::optional<DiskId> disk;  // the snapshot's disk in the pool
+  std::optional<DiskId> disk;     // the snapshot's disk in the pool
   std::optional<Blob> disk_blob;  // what was announced for it: raw bytes
   std::vector<std::string> channels;
   WallMs created_at = 0;
   bool operator==(const Image&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Image, (), (id, pool, state, kernel, initrd, cmdline, disk, disk_blob, channels, created_at))
+BOOST_DESCRIBE_STRUCT(Image, (),
+                      (id, pool, state, kernel, initrd, cmdline, disk, disk_blob, channels, created_at))
 
 struct Port {
   std::string name;
@@ -159,7 +168,9 @@ struct VmSpec {
   std::optional<DiskOrigin> disk_from{};  // its disk begins as this snapshot; absent: as the image
   bool operator==(const VmSpec&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(VmSpec, (), (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms, disk_from))
+BOOST_DESCRIBE_STRUCT(VmSpec, (),
+                      (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms,
+                       disk_from))
 
 enum class VmDesired { running, stopped, absent };
 BOOST_DESCRIBE_ENUM(VmDesired, running, stopped, absent)
@@ -169,14 +180,15 @@ struct Vm {
   VmSpec spec;
   VmDesired desired = VmDesired::running;
   std::optional<DiskId> disk;
-  std::optional<WorkerId> worker;  // who owns it now
-  Epoch epoch = 0;                 // under which `worker` owns it; 0: never placed
+  std::optional<WorkerId> worker;    // who owns it now
+  Epoch epoch = 0;                   // under which `worker` owns it; 0: never placed
   std::uint32_t start_failures = 0;  // in a row, on this placement
-  std::string last_error;          // why the last start failed
+  std::string last_error;            // why the last start failed
   WallMs created_at = 0;
   bool operator==(const Vm&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Vm, (), (id, spec, desired, disk, worker, epoch, start_failures, last_error, created_at))
+BOOST_DESCRIBE_STRUCT(Vm, (),
+                      (id, spec, desired, disk, worker, epoch, start_failures, last_error, created_at))
 
 // What a VM takes from its worker.
 inline Resources footprint(const VmSpec& spec) {
@@ -187,7 +199,7 @@ inline Resources footprint(const VmSpec& spec) {
 struct Hold {
   HoldId id;
   WorkerId worker;
-  std::string owner;   // "operator", "drain:<id>", "agent"
+  std::string owner;  // "operator", "drain:<id>", "agent"
   std::string reason;
   WallMs since = 0;
   std::optional<WallMs> expires_at;
@@ -210,7 +222,8 @@ struct DrainOptions {
   bool partial = false;              // go on although some VMs cannot be placed
   std::uint32_t parallel_max = 2;    // moves at a time from this worker
   std::uint32_t per_target_max = 2;  // moves at a time into one worker
-  bool source_dead = false;          // an operator declares the worker dead: its disks are taken over, nothing is awaited
+  bool source_dead =
+      false;  // an operator declares the worker dead: its disks are taken over, nothing is awaited
   bool operator==(const DrainOptions&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(DrainOptions, (), (partial, parallel_max, per_target_max, source_dead))
@@ -228,8 +241,9 @@ struct Drain {
   std::optional<std::string> request_id;
   bool operator==(const Drain&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Drain, (), (id, worker, requested_by, reason, options, state, created_at, ended_at, end_reason,
-                                  request_id))
+BOOST_DESCRIBE_STRUCT(Drain, (),
+                      (id, worker, requested_by, reason, options, state, created_at, ended_at, end_reason,
+                       request_id))
 
 //                                     the point of no return
 //                                               ||
@@ -237,8 +251,19 @@ BOOST_DESCRIBE_STRUCT(Drain, (), (id, worker, requested_by, reason, options, sta
 //       \____________\____________\____ aborting -> aborted
 //
 // `=>` is the commit that publishes the new placement epoch: from there on the VM only goes forward.
-enum class Phase { reserving, preparing, freezing, moving_lease, starting, releasing, done, aborting, aborted };
-BOOST_DESCRIBE_ENUM(Phase, reserving, preparing, freezing, moving_lease, starting, releasing, done, aborting, aborted)
+enum class Phase {
+  reserving,
+  preparing,
+  freezing,
+  moving_lease,
+  starting,
+  releasing,
+  done,
+  aborting,
+  aborted
+};
+BOOST_DESCRIBE_ENUM(Phase, reserving, preparing, freezing, moving_lease, starting, releasing, done, aborting,
+                    aborted)
 
 struct PhaseTime {
   Phase phase = Phase::reserving;
@@ -257,14 +282,15 @@ struct Migration {
   std::optional<DrainId> drain;  // who asked; absent: an operator
   Phase phase = Phase::reserving;
   std::vector<PhaseTime> history;
-  bool source_dead = false;      // take over without a confirmed stop
-  std::uint32_t attempts = 0;    // that failed on the target: of preparing, from `=>` on of booting
+  bool source_dead = false;    // take over without a confirmed stop
+  std::uint32_t attempts = 0;  // that failed on the target: of preparing, from `=>` on of booting
   std::string last_error;
   std::vector<WorkerId> rejected;  // targets that could not boot it
   bool operator==(const Migration&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Migration, (), (id, vm, source, target, mechanism, source_epoch, target_epoch, drain, phase, history,
-                                      source_dead, attempts, last_error, rejected))
+BOOST_DESCRIBE_STRUCT(Migration, (),
+                      (id, vm, source, target, mechanism, source_epoch, target_epoch, drain, phase, history,
+                       source_dead, attempts, last_error, rejected))
 
 // One line of what happened, kept in the order of commits.
 struct JournalEntry {
@@ -286,7 +312,9 @@ struct Cell {
 };
 BOOST_DESCRIBE_STRUCT(Cell, (), (schema, last_epoch, last_id))
 
-inline bool is_ended(DrainState s) { return s == DrainState::done || s == DrainState::cancelled || s == DrainState::failed; }
+inline bool is_ended(DrainState s) {
+  return s == DrainState::done || s == DrainState::cancelled || s == DrainState::failed;
+}
 inline bool is_ended(Phase p) { return p == Phase::done || p == Phase::aborted; }
 inline bool is_past_no_return(Phase p) {
   return p == Phase::moving_lease || p == Phase::starting || p == Phase::releasing || p == Phase::done;

@@ -27,11 +27,13 @@ std::string why_not(const Candidate& c, const Request& r) {
   if (!c.refusal.empty()) return c.refusal;
   if (auto found = r.excluded.find(c.worker); found != r.excluded.end()) return found->second;
   for (const auto& pool : r.pools) {
-    if (std::find(c.pools.begin(), c.pools.end(), pool) == c.pools.end()) return fmt::format("cannot reach pool {}", pool);
+    if (std::find(c.pools.begin(), c.pools.end(), pool) == c.pools.end())
+      return fmt::format("cannot reach pool {}", pool);
   }
   auto room = c.capacity.minus(c.used);
   if (r.needs.memory_bytes > room.memory_bytes) {
-    return fmt::format("{} of memory needed, {} free", format_size(r.needs.memory_bytes), format_size(room.memory_bytes));
+    return fmt::format("{} of memory needed, {} free", format_size(r.needs.memory_bytes),
+                       format_size(room.memory_bytes));
   }
   if (r.needs.cpu_millis > room.cpu_millis) {
     return fmt::format("{:.1f} cores needed, {:.1f} free", static_cast<double>(r.needs.cpu_millis) / 1000,
@@ -56,7 +58,8 @@ std::vector<Choice> place(std::vector<Candidate> candidates, std::vector<Request
     largest.memory_bytes = std::max(largest.memory_bytes, c.capacity.memory_bytes);
   }
   auto size = [&](const Request& r) {
-    return weights.cpu * ratio(r.needs.cpu_millis, largest.cpu_millis) + weights.memory * ratio(r.needs.memory_bytes, largest.memory_bytes);
+    return weights.cpu * ratio(r.needs.cpu_millis, largest.cpu_millis) +
+           weights.memory * ratio(r.needs.memory_bytes, largest.memory_bytes);
   };
   std::sort(requests.begin(), requests.end(), [&](const Request& a, const Request& b) {
     auto sa = size(a), sb = size(b);

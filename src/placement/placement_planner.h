@@ -1,7 +1,8 @@
 // Chooses destinations: a pure function of a snapshot. Deterministic: the same input gives the same choice.
 //
-// Large requests first; each goes to the worker where it leaves the least room, every dimension weighted by how scarce it
-// is over all candidates (best fit by scarcity-weighted leftover). What does not fit names why, worker by worker.
+// Large requests first; each goes to the worker where it leaves the least room, every dimension weighted by
+// how scarce it is over all candidates (best fit by scarcity-weighted leftover). What does not fit names why,
+// worker by worker.
 #pragma once
 #include <set>
 
@@ -19,7 +20,7 @@ struct Candidate {
 struct Request {
   VmId vm;
   Resources needs;
-  std::vector<PoolId> pools;  // that it must reach
+  std::vector<PoolId> pools;                 // that it must reach
   std::map<WorkerId, std::string> excluded;  // workers that will not do for this VM, with the reason
 };
 
@@ -34,7 +35,8 @@ struct Choice {
   std::vector<Refusal> refusals;  // of every candidate, when none took it
 };
 
-// In the order in which the requests were placed (largest first). Capacity used by earlier choices counts for later ones.
+// In the order in which the requests were placed (largest first). Capacity used by earlier choices counts for
+// later ones.
 std::vector<Choice> place(std::vector<Candidate> candidates, std::vector<Request> requests);
 
 // "worker-2: held by operator (firmware); worker-3: 203 MiB of memory needed, 100 MiB free"

@@ -10,7 +10,9 @@ constexpr std::uint64_t M = 1024 * 1024;
 Candidate worker(const char* id, std::uint64_t cpu, std::uint64_t mem_mb, std::string refusal = {}) {
   return {WorkerId(id), {cpu, mem_mb * M}, {}, {PoolId("main")}, std::move(refusal)};
 }
-Request request(const char* id, std::uint64_t cpu, std::uint64_t mem_mb) { return {VmId(id), {cpu, mem_mb * M}, {PoolId("main")}, {}}; }
+Request request(const char* id, std::uint64_t cpu, std::uint64_t mem_mb) {
+  return {VmId(id), {cpu, mem_mb * M}, {PoolId("main")}, {}};
+}
 
 TEST(Placement, FillsTheFullerWorkerFirst) {
   auto a = worker("a", 8000, 1000), b = worker("b", 8000, 1000);
@@ -24,11 +26,14 @@ TEST(Placement, NamesEveryRefusal) {
   far.pools.clear();
   auto r = request("v", 1000, 200);
   r.excluded[WorkerId("bad")] = "could not boot it";
-  auto choices = place({worker("held", 8000, 9000, "held by operator"), full, far, worker("bad", 8000, 9000), worker("slow", 500, 9000)}, {r});
+  auto choices = place({worker("held", 8000, 9000, "held by operator"), full, far, worker("bad", 8000, 9000),
+                        worker("slow", 500, 9000)},
+                       {r});
   ASSERT_FALSE(choices[0].worker);
-  EXPECT_EQ(describe(choices[0].refusals),
-            "held: held by operator; full: 200 MiB of memory needed, 100 MiB free; far: cannot reach pool main; "
-            "bad: could not boot it; slow: 1.0 cores needed, 0.5 free");
+  EXPECT_EQ(
+      describe(choices[0].refusals),
+      "held: held by operator; full: 200 MiB of memory needed, 100 MiB free; far: cannot reach pool main; "
+      "bad: could not boot it; slow: 1.0 cores needed, 0.5 free");
   EXPECT_EQ(describe(place({}, {r})[0].refusals), "there is no other worker");
 }
 
@@ -36,14 +41,19 @@ TEST(Placement, NeverOverfillsAndIsDeterministic) {
   Random random(7);
   for (int round = 0; round < 200; ++round) {
     std::vector<Candidate> workers;
-    for (int i = 0; i < 6; ++i) workers.push_back(worker(fmt::format("w{}", i).c_str(), 1000 * random.below(16), 100 * random.below(40)));
+    for (int i = 0; i < 6; ++i)
+      workers.push_back(
+          worker(fmt::format("w{}", i).c_str(), 1000 * random.below(16), 100 * random.below(40)));
     std::vector<Request> requests;
-    for (int i = 0; i < 40; ++i) requests.push_back(request(fmt::format("v{:02}", i).c_str(), 1000 * (1 + random.below(4)), 50 + random.below(800)));
+    for (int i = 0; i < 40; ++i)
+      requests.push_back(
+          request(fmt::format("v{:02}", i).c_str(), 1000 * (1 + random.below(4)), 50 + random.below(800)));
     auto choices = place(workers, requests);
     ASSERT_EQ(choices.size(), requests.size());
     std::map<WorkerId, Resources> used;
     for (const auto& c : choices) {
-      auto needs = std::find_if(requests.begin(), requests.end(), [&](auto& r) { return r.vm == c.vm; })->needs;
+      auto needs =
+          std::find_if(requests.begin(), requests.end(), [&](auto& r) { return r.vm == c.vm; })->needs;
       if (c.worker) used[*c.worker] += needs;
       EXPECT_EQ(c.refusals.size(), c.worker ? 0 : workers.size());
     }

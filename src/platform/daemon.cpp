@@ -26,7 +26,8 @@ Result<PoolConfigs> read_pools(const TomlTable& file) {
   PoolConfigs pools;
   for (const auto& [name, table] : tables) {
     if (!is_valid_name(name))
-      return file.wrong("pools", fmt::format("'{}' is no name for a pool: 1 to 63 of a-z, 0-9 and '-'", name));
+      return file.wrong("pools",
+                        fmt::format("'{}' is no name for a pool: 1 to 63 of a-z, 0-9 and '-'", name));
     EBB_TRY(url, table.string("url"));
     pools.emplace(PoolId(name), PoolConfig{url, table});
   }

@@ -7,8 +7,8 @@
 
 namespace ebb {
 
-// A main: `NAME --config FILE` runs `run` with FILE, `--help` prints `usage`. A failure goes to stderr; the exit
-// status is 2 if it is `invalid` (the configuration is to be mended), else 1.
+// A main: `NAME --config FILE` runs `run` with FILE, `--help` prints `usage`. A failure goes to stderr; the
+// exit status is 2 if it is `invalid` (the configuration is to be mended), else 1.
 int daemon_main(int argc, char** argv, const char* name, const char* usage, Status (*run)(std::string));
 
 // The key `worker`.
@@ -24,7 +24,8 @@ Result<PoolConfigs> read_pools(const TomlTable& file);
 
 using PoolStores = std::map<PoolId, std::unique_ptr<ReclaimableStore>>;
 // Which kinds of pools there are, a main knows: modules above this one open some of them.
-using PoolOpener = std::function<Task<Result<std::unique_ptr<ReclaimableStore>>>(AsioLoop& loop, std::string url)>;
+using PoolOpener =
+    std::function<Task<Result<std::unique_ptr<ReclaimableStore>>>(AsioLoop& loop, std::string url)>;
 // Opens all of them; the error names the one that cannot be used.
 Task<Result<PoolStores>> open_pools(AsioLoop& loop, PoolConfigs pools, PoolOpener opener);
 

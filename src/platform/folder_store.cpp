@@ -90,7 +90,8 @@ class Folder {
   }
 
   void name_root(std::string& message) const {
-    for (std::size_t at; (at = message.find(base_)) != std::string::npos;) message.replace(at, base_.size(), root_);
+    for (std::size_t at; (at = message.find(base_)) != std::string::npos;)
+      message.replace(at, base_.size(), root_);
   }
 
   Status prepare() const {

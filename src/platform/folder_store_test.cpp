@@ -20,7 +20,9 @@ struct FolderStoreTest : testing::Test {
   T run(Task<T> task) {
     return run_until_done(loop, std::move(task));
   }
-  std::unique_ptr<ReclaimableStore> open() { return run(open_object_store(loop, "dir:" + folder.path())).value(); }
+  std::unique_ptr<ReclaimableStore> open() {
+    return run(open_object_store(loop, "dir:" + folder.path())).value();
+  }
   TestFolder folder;
   AsioLoop loop;
 };

@@ -1,11 +1,11 @@
 #include "platform/host.h"
 
-#include <pwd.h>
 #include <algorithm>
 #include <charconv>
 #include <cpuid.h>
 #include <ctime>
 #include <fstream>
+#include <pwd.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>

@@ -38,7 +38,8 @@ Status write_past_cache(int fd, ByteView data, const std::string& path) {
     std::memset(blocks.data() + part, 0, blocks.size() - part);
     auto count = ::pwrite(fd, blocks.data(), blocks.size(), static_cast<off_t>(at));
     if (count != static_cast<ssize_t>(blocks.size())) {
-      // A full file system takes a part; what is wrong is said best about a request that may be of any length.
+      // A full file system takes a part; what is wrong is said best about a request that may be of any
+      // length.
       (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_DIRECT);
       return write_at(fd, at, data, path);
     }

@@ -172,7 +172,8 @@ Task<Status> PosixFiles::write_atomic(std::string path, Bytes data) {
 }
 
 Task<Status> PosixFiles::rename(std::string from, std::string to) {
-  return blocking(loop_, [from = std::move(from), to = std::move(to)] { return posix::rename_file(from, to); });
+  return blocking(loop_,
+                  [from = std::move(from), to = std::move(to)] { return posix::rename_file(from, to); });
 }
 
 Task<Status> PosixFiles::remove(std::string path) {

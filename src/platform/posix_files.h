@@ -9,7 +9,8 @@ namespace ebb {
 class PosixFiles final : public Files {
  public:
   explicit PosixFiles(AsioLoop& loop) : loop_(loop) {}
-  // Direct files opened from now on use an io_uring. Fails if the kernel refuses: then they go on using threads.
+  // Direct files opened from now on use an io_uring. Fails if the kernel refuses: then they go on using
+  // threads.
   Status use_ring();
   Task<Result<std::unique_ptr<File>>> open(std::string path, OpenMode mode) override;
   Task<Result<std::unique_ptr<DirectFile>>> open_direct(std::string path, OpenMode mode) override;

@@ -1,6 +1,7 @@
 // Files of one process on a simulated drive. Requests take time drawn from the seed; a request in flight when
-// its process is killed has happened or never will; but a direct write may also happen in part, or later, while
-// another process uses the file. Crash points: "file.write|sync|replace|rename|remove|create before|after".
+// its process is killed has happened or never will; but a direct write may also happen in part, or later,
+// while another process uses the file. Crash points: "file.write|sync|replace|rename|remove|create
+// before|after".
 #pragma once
 #include "env/files.h"
 #include "sim/sim_drive.h"

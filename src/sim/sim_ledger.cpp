@@ -34,7 +34,8 @@ void GuestLedger::acknowledge(std::uint64_t boot, std::uint64_t number) {
   auto& durable = durable_[by.vm];
   if (is_overtaken(by, durable)) {
     // Told late of what its successor found and kept: true all the same.
-    bool was_kept = number <= durable.records.size() && durable.records[number - 1] == GuestRecord{number, boot};
+    bool was_kept =
+        number <= durable.records.size() && durable.records[number - 1] == GuestRecord{number, boot};
     if (was_kept) return;
     world_.violation(
         fmt::format("{}: boot {} (epoch {}) on {} had record {} made durable after boot {} (epoch {}) "
@@ -65,7 +66,8 @@ void GuestLedger::recovered(std::uint64_t boot, const std::vector<GuestRecord>& 
   auto& by = run(boot);
   by.recovered = found.size();
   auto& durable = durable_[by.vm];
-  // What a copy sees that has a successor, and has not heard of it, is old. It can make nothing of it durable.
+  // What a copy sees that has a successor, and has not heard of it, is old. It can make nothing of it
+  // durable.
   if (is_overtaken(by, durable)) return;
   const auto allowed = by.epoch > durable.epoch ? take_allowed_loss(by) : 0;
   durable.epoch = by.epoch, durable.boot = boot;

@@ -44,8 +44,8 @@ class GuestLedger final {
   void recovered(std::uint64_t boot, const std::vector<GuestRecord>& found);
   void io_error(std::uint64_t boot, const Error& error);
 
-  // `worker` was declared dead: so many records of `vm` that it had not sent may be lost (the bound announced for class
-  // local), as the next owner elsewhere finds.
+  // `worker` was declared dead: so many records of `vm` that it had not sent may be lost (the bound announced
+  // for class local), as the next owner elsewhere finds.
   void allow_loss(const VmId& vm, std::string worker, std::uint64_t records) {
     loss_allowed_[vm][std::move(worker)] = records;
   }

@@ -69,7 +69,9 @@ class SimProcess final {
 class SimLinks final {
  public:
   void cut(const std::string& a, const std::string& b) { cut_.insert(std::minmax(a, b)); }
-  void mend(const std::string& a, const std::string& b) { cut_.erase(std::minmax(a, b)), ++mends_[a], ++mends_[b]; }
+  void mend(const std::string& a, const std::string& b) {
+    cut_.erase(std::minmax(a, b)), ++mends_[a], ++mends_[b];
+  }
   void isolate(const std::string& host) { isolated_.insert(host); }
   void rejoin(const std::string& host) { isolated_.erase(host), ++mends_[host]; }
   void mend_all() { cut_.clear(), isolated_.clear(); }

@@ -23,11 +23,13 @@ Task<Result<StoreSnapshot>> MemoryStore::load() {
 Task<Status> MemoryStore::commit(CommitBatch batch) {
   auto records = records_;
   if (batch.ops() > commit_ops_max || batch.bytes() > commit_bytes_max) {
-    co_return fail(Code::invalid, "a commit of {} operations and {} bytes is over the limit", batch.ops(), batch.bytes());
+    co_return fail(Code::invalid, "a commit of {} operations and {} bytes is over the limit", batch.ops(),
+                   batch.bytes());
   }
   if (records->on_commit) records->on_commit(false);
   co_await sleep_for(loop_, 1ms);
-  if (batch.expected_revision != records->revision) co_return fail(Code::fenced, "another process has committed records");
+  if (batch.expected_revision != records->revision)
+    co_return fail(Code::fenced, "another process has committed records");
   ++records->revision, ++records->commits;
   for (auto& r : batch.puts) records->records[{r.kind, r.id}] = std::move(r.json);
   for (auto& key : batch.erases) records->records.erase(key);

@@ -15,13 +15,15 @@ struct MemoryRecords {
   std::map<std::string, std::string> effects;
   std::vector<std::pair<std::uint64_t, std::string>> journal;
   std::uint64_t commits = 0;
-  // Called before (false) and after (true) each commit is applied; the simulator crashes the control plane from here.
+  // Called before (false) and after (true) each commit is applied; the simulator crashes the control plane
+  // from here.
   std::function<void(bool applied)> on_commit;
 };
 
 class MemoryStore final : public RecordStore {
  public:
-  MemoryStore(Loop& loop, std::shared_ptr<MemoryRecords> records) : loop_(loop), records_(std::move(records)) {}
+  MemoryStore(Loop& loop, std::shared_ptr<MemoryRecords> records)
+      : loop_(loop), records_(std::move(records)) {}
   Task<Result<StoreSnapshot>> load() override;
   Task<Status> commit(CommitBatch batch) override;
   Task<Result<std::vector<std::string>>> journal(std::uint64_t since, std::size_t limit) override;

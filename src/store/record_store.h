@@ -9,7 +9,8 @@
 
 namespace ebb {
 
-inline constexpr std::size_t commit_ops_max = 100;          // records + journal + outbox; etcd's limit, kept everywhere
+inline constexpr std::size_t commit_ops_max =
+    100;  // records + journal + outbox; etcd's limit, kept everywhere
 inline constexpr std::size_t commit_bytes_max = 1024 * 1024;
 inline constexpr std::uint32_t schema_version = 1;
 
@@ -25,14 +26,17 @@ struct StoredEffect {
 };
 
 struct CommitBatch {
-  std::uint64_t expected_revision = 0;  // precondition: nobody has committed since; the new revision is one more
+  std::uint64_t expected_revision =
+      0;  // precondition: nobody has committed since; the new revision is one more
   std::vector<StoredRecord> puts;
   std::vector<std::pair<std::string, std::string>> erases;  // kind, id
   std::vector<std::string> journal;                         // JSON of JournalEntry
   std::vector<StoredEffect> effects_add;
   std::vector<std::string> effects_done;  // keys
 
-  std::size_t ops() const { return puts.size() + erases.size() + journal.size() + effects_add.size() + effects_done.size(); }
+  std::size_t ops() const {
+    return puts.size() + erases.size() + journal.size() + effects_add.size() + effects_done.size();
+  }
   std::size_t bytes() const;
 };
 
@@ -46,8 +50,9 @@ class RecordStore {
  public:
   virtual ~RecordStore() = default;
   virtual Task<Result<StoreSnapshot>> load() = 0;
-  // All or nothing, durable. fenced: another process has committed; invalid: over the limits; busy: no space, nothing has
-  // changed; unavailable: the outcome is unknown, the caller must load again before it decides anything.
+  // All or nothing, durable. fenced: another process has committed; invalid: over the limits; busy: no space,
+  // nothing has changed; unavailable: the outcome is unknown, the caller must load again before it decides
+  // anything.
   virtual Task<Status> commit(CommitBatch batch) = 0;
   // Journal entries (JSON, oldest first) with a revision above `since`, at most `limit`.
   virtual Task<Result<std::vector<std::string>>> journal(std::uint64_t since, std::size_t limit) = 0;

@@ -1,8 +1,7 @@
 #include "store/sqlite_store.h"
 
-#include <sqlite3.h>
-
 #include <mutex>
+#include <sqlite3.h>
 
 namespace ebb {
 namespace {
@@ -31,7 +30,10 @@ class SqliteStore::Database {
       return {Code::busy, fmt::format("{} {}: another process has it open", doing, path_), {}};
     }
     if (code == SQLITE_FULL) {
-      return {Code::busy, fmt::format("{} {}: no space left on the device; nothing was changed: free some and try again", doing, path_), {}};
+      return {Code::busy,
+              fmt::format("{} {}: no space left on the device; nothing was changed: free some and try again",
+                          doing, path_),
+              {}};
     }
     if (code == SQLITE_NOTADB || code == SQLITE_CORRUPT) {
       return {Code::corrupt, fmt::format("{} {}: {}", doing, path_, sqlite3_errmsg(db_)), {}};
@@ -74,11 +76,13 @@ class SqliteStore::Database {
   }
   static std::string text(sqlite3_stmt* s, int column) {
     auto* data = reinterpret_cast<const char*>(sqlite3_column_text(s, column));
-    return data ? std::string(data, static_cast<std::size_t>(sqlite3_column_bytes(s, column))) : std::string();
+    return data ? std::string(data, static_cast<std::size_t>(sqlite3_column_bytes(s, column)))
+                : std::string();
   }
   Result<std::int64_t> meta(const std::string& key, std::int64_t otherwise) {
     std::int64_t value = otherwise;
-    EBB_CHECKED(run("SELECT value FROM meta WHERE key=?", {key}, "reading", [&](auto* s) { value = sqlite3_column_int64(s, 0); }));
+    EBB_CHECKED(run("SELECT value FROM meta WHERE key=?", {key}, "reading",
+                    [&](auto* s) { value = sqlite3_column_int64(s, 0); }));
     return value;
   }
 
@@ -103,7 +107,8 @@ class SqliteStore::Database {
     if (status) status = execute("COMMIT", "committing to");
     if (status) return {};
     // An error in COMMIT that is not "full" leaves it open whether the batch is in: only a reload can tell.
-    bool rolled_back = sqlite3_get_autocommit(db_) == 0 && sqlite3_exec(db_, "ROLLBACK", nullptr, nullptr, nullptr) == SQLITE_OK;
+    bool rolled_back = sqlite3_get_autocommit(db_) == 0 &&
+                       sqlite3_exec(db_, "ROLLBACK", nullptr, nullptr, nullptr) == SQLITE_OK;
     if (!rolled_back && status.error().code == Code::unavailable) broken_ = true;
     return status;
   }
@@ -112,8 +117,8 @@ class SqliteStore::Database {
     std::scoped_lock lock(mutex_);
     std::vector<std::string> entries;
     EBB_CHECKED(run("SELECT json FROM journal WHERE revision > ? ORDER BY n LIMIT ?",
-                    {static_cast<std::int64_t>(since), static_cast<std::int64_t>(limit)}, "reading the journal in",
-                    [&](auto* s) { entries.push_back(text(s, 0)); }));
+                    {static_cast<std::int64_t>(since), static_cast<std::int64_t>(limit)},
+                    "reading the journal in", [&](auto* s) { entries.push_back(text(s, 0)); }));
     return entries;
   }
 
@@ -128,12 +133,17 @@ class SqliteStore::Database {
     for (const auto& r : batch.puts) {
       EBB_CHECKED(run("INSERT OR REPLACE INTO records VALUES(?, ?, ?)", {r.kind, r.id, r.json}, "writing"));
     }
-    for (const auto& [kind, id] : batch.erases) EBB_CHECKED(run("DELETE FROM records WHERE kind=? AND id=?", {kind, id}, "writing"));
-    for (const auto& j : batch.journal) EBB_CHECKED(run("INSERT INTO journal(revision, json) VALUES(?, ?)", {next, j}, "writing"));
-    for (const auto& e : batch.effects_add) EBB_CHECKED(run("INSERT OR REPLACE INTO effects VALUES(?, ?)", {e.key, e.json}, "writing"));
-    for (const auto& k : batch.effects_done) EBB_CHECKED(run("DELETE FROM effects WHERE key=?", {k}, "writing"));
+    for (const auto& [kind, id] : batch.erases)
+      EBB_CHECKED(run("DELETE FROM records WHERE kind=? AND id=?", {kind, id}, "writing"));
+    for (const auto& j : batch.journal)
+      EBB_CHECKED(run("INSERT INTO journal(revision, json) VALUES(?, ?)", {next, j}, "writing"));
+    for (const auto& e : batch.effects_add)
+      EBB_CHECKED(run("INSERT OR REPLACE INTO effects VALUES(?, ?)", {e.key, e.json}, "writing"));
+    for (const auto& k : batch.effects_done)
+      EBB_CHECKED(run("DELETE FROM effects WHERE key=?", {k}, "writing"));
     if (next % 1000 == 0) {
-      EBB_CHECKED(run("DELETE FROM journal WHERE n <= (SELECT max(n) FROM journal) - ?", {journal_rows_max}, "trimming"));
+      EBB_CHECKED(run("DELETE FROM journal WHERE n <= (SELECT max(n) FROM journal) - ?", {journal_rows_max},
+                      "trimming"));
     }
     return {};
   }
@@ -150,20 +160,26 @@ SqliteStore::~SqliteStore() = default;
 
 Result<std::unique_ptr<SqliteStore>> SqliteStore::open(Loop& loop, Offload& threads, std::string path) {
   sqlite3* handle = nullptr;
-  int code = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
+  int code = sqlite3_open_v2(path.c_str(), &handle,
+                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
   auto database = std::make_shared<Database>(handle, path);
-  if (code != SQLITE_OK) return fail(Code::unavailable, "cannot open {}: {}", path, handle ? sqlite3_errmsg(handle) : "no memory");
+  if (code != SQLITE_OK)
+    return fail(Code::unavailable, "cannot open {}: {}", path, handle ? sqlite3_errmsg(handle) : "no memory");
   sqlite3_busy_timeout(handle, 1000);
-  // One process owns the file from its first write until it ends; a second one is refused here, not at its first commit.
+  // One process owns the file from its first write until it ends; a second one is refused here, not at its
+  // first commit.
   EBB_CHECKED(database->execute("PRAGMA locking_mode=EXCLUSIVE", "opening"));
   EBB_CHECKED(database->execute("BEGIN IMMEDIATE; COMMIT", "opening"));
   EBB_CHECKED(database->execute(schema, "preparing"));
   EBB_TRY(version, database->meta("schema", 0));
   if (version > static_cast<std::int64_t>(schema_version)) {
-    return fail(Code::invalid, "{} was written by a newer version (schema {}, this program knows {}): use that version, or another state folder",
+    return fail(Code::invalid,
+                "{} was written by a newer version (schema {}, this program knows {}): use that version, or "
+                "another state folder",
                 path, version, schema_version);
   }
-  EBB_CHECKED(database->run("INSERT OR REPLACE INTO meta VALUES('schema', ?)", {static_cast<std::int64_t>(schema_version)}, "preparing"));
+  EBB_CHECKED(database->run("INSERT OR REPLACE INTO meta VALUES('schema', ?)",
+                            {static_cast<std::int64_t>(schema_version)}, "preparing"));
   return std::unique_ptr<SqliteStore>(new SqliteStore(loop, threads, std::move(database)));
 }
 
@@ -173,15 +189,17 @@ Task<Result<StoreSnapshot>> SqliteStore::load() {
 
 Task<Status> SqliteStore::commit(CommitBatch batch) {
   if (batch.ops() > commit_ops_max || batch.bytes() > commit_bytes_max) {
-    co_return fail(Code::invalid, "a commit of {} operations and {} bytes is over the limit", batch.ops(), batch.bytes());
+    co_return fail(Code::invalid, "a commit of {} operations and {} bytes is over the limit", batch.ops(),
+                   batch.bytes());
   }
   auto shared = std::make_shared<CommitBatch>(std::move(batch));
-  co_return co_await offload<Status>(loop_, threads_, [database = database_, shared] { return database->commit(*shared); });
+  co_return co_await offload<Status>(loop_, threads_,
+                                     [database = database_, shared] { return database->commit(*shared); });
 }
 
 Task<Result<std::vector<std::string>>> SqliteStore::journal(std::uint64_t since, std::size_t limit) {
-  return offload<Result<std::vector<std::string>>>(loop_, threads_,
-                                                   [database = database_, since, limit] { return database->journal(since, limit); });
+  return offload<Result<std::vector<std::string>>>(
+      loop_, threads_, [database = database_, since, limit] { return database->journal(since, limit); });
 }
 
 }  // namespace ebb

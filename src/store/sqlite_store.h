@@ -10,7 +10,8 @@ namespace ebb {
 
 class SqliteStore final : public RecordStore {
  public:
-  // Opens or creates the file. invalid: made by a newer version, or not ours; busy: another process has it open.
+  // Opens or creates the file. invalid: made by a newer version, or not ours; busy: another process has it
+  // open.
   static Result<std::unique_ptr<SqliteStore>> open(Loop& loop, Offload& threads, std::string path);
   ~SqliteStore() override;
 

@@ -1,8 +1,7 @@
-#include <gtest/gtest.h>
-#include <sqlite3.h>
-
 #include <filesystem>
 #include <fstream>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include "store/memory_store.h"
 #include "store/sqlite_store.h"
@@ -30,7 +29,8 @@ class InlineLoop final : public Loop, public Offload {
   template <class T>
   T wait(Task<T> task) {
     std::optional<T> out;
-    auto body = [](Task<T> t, std::optional<T>* o) -> Task<void> { o->emplace(co_await t); }(std::move(task), &out);
+    auto body = [](Task<T> t, std::optional<T>* o) -> Task<void> { o->emplace(co_await t); }(std::move(task),
+                                                                                             &out);
     body.start();
     while (!queue_.empty()) {
       auto callback = std::move(queue_.front());
@@ -116,10 +116,13 @@ TEST(SqliteStore, ASecondProcessIsRefused) {
 TEST(SqliteStore, ANewerSchemaIsRefusedAndLeftAlone) {
   InlineLoop loop;
   Folder folder;
-  { ASSERT_TRUE(SqliteStore::open(loop, loop, folder.file())); }
+  {
+    ASSERT_TRUE(SqliteStore::open(loop, loop, folder.file()));
+  }
   sqlite3* db = nullptr;
   ASSERT_EQ(sqlite3_open(folder.file().c_str(), &db), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(db, "UPDATE meta SET value=99 WHERE key='schema'", nullptr, nullptr, nullptr), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(db, "UPDATE meta SET value=99 WHERE key='schema'", nullptr, nullptr, nullptr),
+            SQLITE_OK);
   sqlite3_close(db);
   auto store = SqliteStore::open(loop, loop, folder.file());
   ASSERT_FALSE(store);

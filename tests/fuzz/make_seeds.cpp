@@ -71,7 +71,8 @@ void add_texts(Seeds& seeds) {
   seeds.add("head", "fresh", encode(fresh));
   auto checkpoint = *attached_head().checkpoint;
   RootsPage page;
-  page.roots = {{"image", 1 * MiB, checkpoint, "r1", 1'700'000'000'000, "worker-1"}, {"before", 2 * MiB, checkpoint, "r2", 0, {}}};
+  page.roots = {{"image", 1 * MiB, checkpoint, "r1", 1'700'000'000'000, "worker-1"},
+                {"before", 2 * MiB, checkpoint, "r2", 0, {}}};
   page.forks = {{DiskId("fork-1"), "image"}};
   page.restores = {{"image", "before", "r2", 1'700'000'000'001, {7, 3}, point(7, 5), point(5, 3)}};
   page.dropped = {checkpoint}, page.removed = {"r0"}, page.replaced = {"nonce1"};

@@ -31,10 +31,24 @@ class Mutation:
         fields = dict(line.split(":", 1) for line in head.splitlines() if ":" in line)
         self.guards, self.file, self.target, self.test = (fields[k].strip() for k in ("guards", "file", "target", "test"))
 
+    def places(self, whole):
+        """(from, to) of each place where the text stands in `whole`, however either is broken into lines and indented."""
+        kept = [i for i, c in enumerate(whole) if not c.isspace()]
+        dense, find = "".join(whole[i] for i in kept), "".join(self.find.split())
+        at, found = dense.find(find), []
+        while at >= 0:
+            found.append((kept[at], kept[at + len(find) - 1] + 1))
+            at = dense.find(find, at + 1)
+        return found
+
     def check_applies(self):
-        count = (REPO / self.file).read_text().count(self.find)
+        count = len(self.places((REPO / self.file).read_text()))
         if count != 1:
             raise SystemExit(f"{self.name}: its text stands {count} times in {self.file}, not once: bring the mutation up to date")
+
+    def broken(self, whole):
+        (begin, end), = self.places(whole)
+        return whole[:begin] + self.replace + whole[end:]
 
 
 def enter_overlay():
@@ -58,7 +72,7 @@ def caught(mutation):
     """(verdict, text): whether the named test fails on the broken code."""
     path = REPO / mutation.file
     whole = path.read_text()
-    path.write_text(whole.replace(mutation.find, mutation.replace))
+    path.write_text(mutation.broken(whole))
     try:
         built = build(mutation.target)
         if built.returncode != 0:

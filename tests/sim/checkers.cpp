@@ -149,8 +149,8 @@ class OneRunningCopy final : public Checker {
   std::map<VmId, Instant> since_;
 };
 
-// A guest with a disk stands still before a new owner of it serves (15 s after its claim), if its worker hears of neither
-// the control plane nor the store.
+// A guest with a disk stands still before a new owner of it serves (15 s after its claim), if its worker
+// hears of neither the control plane nor the store.
 class CutOffGuestsStandStill final : public Checker {
  public:
   void every_second(FleetSim& sim) override {

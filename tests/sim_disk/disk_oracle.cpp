@@ -207,23 +207,26 @@ void Oracle::read_offline(const DiskId& id, DiskEpoch head_epoch, const Content&
 
 // ---- snapshots and restores
 
-void Oracle::check_root(const DiskId& id, const std::string& name, const disk::LogPoint& position, const Content& found,
-                        DiskEpoch asked, std::size_t least) {
+void Oracle::check_root(const DiskId& id, const std::string& name, const disk::LogPoint& position,
+                        const Content& found, DiskEpoch asked, std::size_t least) {
   auto& disk = disks_.at(id);
   auto* tenure = before(disk, {position.epoch.placement, position.epoch.incarnation + 1});
   // The only checkpoint in a restore's own epoch is that of what it left.
-  if (tenure && tenure->epoch == position.epoch && tenure->worker == restorer) tenure = before(disk, position.epoch);
+  if (tenure && tenure->epoch == position.epoch && tenure->worker == restorer)
+    tenure = before(disk, position.epoch);
   if (!tenure) {
     if (found != disk.initial) violation("snapshot {} of {} is not as the disk was made", name, id);
     return;
   }
   const auto at_least = tenure->epoch == asked ? least : 0;
   if (!match(*tenure, found, at_least))
-    violation("snapshot {} of {} at epoch {} holds no prefix of epoch {} of at least {} of {} writes", name, id,
-              position.epoch.text(), tenure->epoch.text(), at_least, tenure->ops.size());
+    violation("snapshot {} of {} at epoch {} holds no prefix of epoch {} of at least {} of {} writes", name,
+              id, position.epoch.text(), tenure->epoch.text(), at_least, tenure->ops.size());
 }
 
-void Oracle::expect_restore(const DiskId& disk, Content content) { disks_.at(disk).restored_content = std::move(content); }
+void Oracle::expect_restore(const DiskId& disk, Content content) {
+  disks_.at(disk).restored_content = std::move(content);
+}
 
 // The disk begins anew: as if an owner had opened it, found this, and sealed it.
 void Oracle::begin_restored(Disk& disk, const disk::Head& head) {
@@ -244,8 +247,8 @@ void Oracle::check_left(const DiskId& id, DiskEpoch epoch, const Content& found)
   // It was sealed before; by whoever held it then, who may have come after a loss that was announced.
   const auto least = promised(disk, *last, *disk.tenures.at(epoch)).least;
   if (!match(*last, found, least))
-    violation("what the restore of {} in epoch {} left lacks some of the first {} of {} writes of epoch {}", id, epoch.text(), least,
-              last->acknowledged, last->epoch.text());
+    violation("what the restore of {} in epoch {} left lacks some of the first {} of {} writes of epoch {}",
+              id, epoch.text(), least, last->acknowledged, last->epoch.text());
 }
 
 void Oracle::check_final(const DiskId& id, const Content& found) {

@@ -72,9 +72,10 @@ class Oracle final {
   void read_offline(const DiskId& disk, DiskEpoch head_epoch, const Content& found,
                     const std::map<DiskEpoch, std::size_t>& least);
   // ---- snapshots and restores ----
-  // The root of that name holds a prefix; of the tenure `asked` it holds `least` writes at least, if it wrote last.
-  void check_root(const DiskId& disk, const std::string& name, const disk::LogPoint& position, const Content& found,
-                  DiskEpoch asked, std::size_t least);
+  // The root of that name holds a prefix; of the tenure `asked` it holds `least` writes at least, if it wrote
+  // last.
+  void check_root(const DiskId& disk, const std::string& name, const disk::LogPoint& position,
+                  const Content& found, DiskEpoch asked, std::size_t least);
   // The next restore of the disk makes it this.
   void expect_restore(const DiskId& disk, Content content);
   // What the restore in that epoch left: all that the disk was.
@@ -141,7 +142,8 @@ class Oracle final {
   disk::DiskTuning tuning_;
   std::map<DiskId, Disk> disks_;
   std::map<std::string, std::uint64_t> drives_;
-  std::map<std::string, std::set<std::string>> needed_;  // keys that a checkpoint's root names, by its own key
+  std::map<std::string, std::set<std::string>>
+      needed_;  // keys that a checkpoint's root names, by its own key
   std::size_t tenures_ = 0, writes_ = 0, lost_writes_ = 0;
 };
 

@@ -127,7 +127,8 @@ void Scenario::end_forks() {
       if (status)
         *made.is_made = true;
       else
-        fleet->world().violation(fmt::format("{}@{} cannot be forked: {}", made.parent, made.root, status.error()));
+        fleet->world().violation(
+            fmt::format("{}@{} cannot be forked: {}", made.parent, made.root, status.error()));
     };
     auto bytes = fleet_.oracle().initial(fork.disk).size() * disk::block_bytes;
     fork.process->make<Scope>(fork.process->loop()).spawn(make(&fleet_, &admin, fork, bytes));
@@ -176,7 +177,8 @@ bool Scenario::wait_for(std::string_view what, Duration limit, const std::functi
   for (const auto end = fleet_.now() + limit; !done();) {
     if (!tick()) return false;
     if (fleet_.now() < end) continue;
-    fleet_.world().violation(fmt::format("no progress although all is healed: {}; {}", what, snapshots_.waits_for()));
+    fleet_.world().violation(
+        fmt::format("no progress although all is healed: {}; {}", what, snapshots_.waits_for()));
     for (const auto& disk : control_.disks()) fleet_.world().violation("  " + why_not_open(disk));
     return false;
   }
@@ -209,7 +211,8 @@ void Scenario::play_act_two() {
   fleet_.pause_reclaim(false);
   control_.settle();
   guests_.is_calm = true;
-  if (!wait_for("snapshots and restores that were asked for end", act_two_limit, [&] { return snapshots_.is_idle(); }))
+  if (!wait_for("snapshots and restores that were asked for end", act_two_limit,
+                [&] { return snapshots_.is_idle(); }))
     return;
   const auto healed = fleet_.now();
   const auto& disks = control_.disks();
@@ -262,10 +265,12 @@ RunResult Scenario::result() {
   result.cache_disk_hits = fleet_.cache_disk_hits();
   result.tenures = oracle.tenures(), result.writes = oracle.writes();
   result.summary = fmt::format(
-      "{}; {} disks, {} tenures, {} writes, {} lost with their worker, {} read offline, {} snapshots, {} removed, {} restores, {} objects cleaned, {} reclaimed, "
+      "{}; {} disks, {} tenures, {} writes, {} lost with their worker, {} read offline, {} snapshots, {} "
+      "removed, {} restores, {} objects cleaned, {} reclaimed, "
       "{} found in caches, {} virtual",
-      names_.empty() ? "no troubles" : names_, control_.disks().size(), oracle.tenures(), oracle.writes(), oracle.lost_writes(), fleet_.offline_checks(),
-      snapshots_.taken(), snapshots_.removed(), snapshots_.restores(), fleet_.cleaned(), fleet_.reclaimed(), result.cache_disk_hits,
+      names_.empty() ? "no troubles" : names_, control_.disks().size(), oracle.tenures(), oracle.writes(),
+      oracle.lost_writes(), fleet_.offline_checks(), snapshots_.taken(), snapshots_.removed(),
+      snapshots_.restores(), fleet_.cleaned(), fleet_.reclaimed(), result.cache_disk_hits,
       format_duration(fleet_.now().time_since_epoch()));
   return result;
 }

@@ -13,10 +13,11 @@ std::shared_ptr<std::optional<Result<T>>> Snapshots::ask_control_plane(sim::SimP
   process = &fleet_.world().start_process("control", "admin");
   auto& client = process->make<sim::SimStoreClient>(*process, fleet_.store());
   auto& admin = process->make<disk::PoolAdmin>(process->loop(), client);
-  process->make<Scope>(process->loop()).spawn([](Task<Result<T>> task, std::shared_ptr<std::optional<Result<T>>> out) -> Task<void> {
-    auto done = co_await std::move(task);
-    out->emplace(std::move(done));
-  }(make(admin), answer));
+  process->make<Scope>(process->loop())
+      .spawn([](Task<Result<T>> task, std::shared_ptr<std::optional<Result<T>>> out) -> Task<void> {
+        auto done = co_await std::move(task);
+        out->emplace(std::move(done));
+      }(make(admin), answer));
   return answer;
 }
 
@@ -63,7 +64,8 @@ void Snapshots::ask(Wish& wish) {
     wish.process = worker.process;
     wish.answer = std::make_shared<std::optional<Result<bool>>>();
     MakeSnapshot request{wish.disk, pool_id, status->epoch, wish.name, wish.name};
-    worker.scope->spawn([](disk::DiskDaemon* daemon, MakeSnapshot made, std::shared_ptr<std::optional<Result<bool>>> out) -> Task<void> {
+    worker.scope->spawn([](disk::DiskDaemon* daemon, MakeSnapshot made,
+                           std::shared_ptr<std::optional<Result<bool>>> out) -> Task<void> {
       auto done = co_await daemon->snapshot(std::move(made));
       if (done)
         out->emplace(true);
@@ -73,7 +75,8 @@ void Snapshots::ask(Wish& wish) {
   } else if (random_.chance(0.3)) {  // perhaps nobody holds it
     auto tuning = fleet_.tuning();
     wish.answer = ask_control_plane<bool>(wish.process, [&](disk::PoolAdmin& admin) -> Task<Result<bool>> {
-      return [](disk::PoolAdmin* pool, DiskId disk, std::string name, disk::DiskTuning with) -> Task<Result<bool>> {
+      return [](disk::PoolAdmin* pool, DiskId disk, std::string name,
+                disk::DiskTuning with) -> Task<Result<bool>> {
         EBB_CO_CHECKED(co_await pool->snapshot(std::move(disk), {name, name}, with));
         co_return true;
       }(&admin, wish.disk, wish.name, tuning);
@@ -89,12 +92,15 @@ void Snapshots::tick() {
     if (wish.answer && *wish.answer) {
       const auto& error = (*wish.answer)->error();
       if (error.code == Code::conflict && error.field == "name")
-        fleet_.world().violation(fmt::format("snapshot {} of {} is refused: {}", wish.name, wish.disk, error));
+        fleet_.world().violation(
+            fmt::format("snapshot {} of {} is refused: {}", wish.name, wish.disk, error));
       wish.answer.reset();
     }
     if (!wish.answer && fleet_.now() >= wish.ask_at) ask(wish);
   }
-  std::erase_if(wishes_, [this](const Wish& wish) { return wish.answer && *wish.answer && **wish.answer && learn(wish); });
+  std::erase_if(wishes_, [this](const Wish& wish) {
+    return wish.answer && *wish.answer && **wish.answer && learn(wish);
+  });
   if (restore_) go_on_with_restore();
   if (removal_) go_on_with_removal();
 }
@@ -110,7 +116,8 @@ bool Snapshots::learn(const Wish& wish) {
   const auto* newest = fleet_.oracle().newest(wish.disk);
   const bool is_owners = wish.is_asked_of_owner && wish.told && wish.told->first == root->position.epoch &&
                          newest && newest->epoch == wish.told->first;
-  fleet_.oracle().check_root(wish.disk, wish.name, root->position, root->content, is_owners ? wish.told->first : wish.epoch,
+  fleet_.oracle().check_root(wish.disk, wish.name, root->position, root->content,
+                             is_owners ? wish.told->first : wish.epoch,
                              is_owners ? wish.told->second : wish.least);
   known_.push_back({wish.disk, wish.name, std::move(root->content)});
   return true;
@@ -174,7 +181,8 @@ void Snapshots::go_on_with_restore() {
     if (answer) return end_restore(*answer);
     const auto code = answer.error().code;
     if (code != Code::conflict && code != Code::fenced) {
-      fleet_.world().violation(fmt::format("{} cannot be restored to {}: {}", r.disk, r.name, answer.error()));
+      fleet_.world().violation(
+          fmt::format("{} cannot be restored to {}: {}", r.disk, r.name, answer.error()));
       return;
     }
     // Somebody opened it meanwhile, as asked long ago: HEAD decides.
@@ -188,8 +196,9 @@ void Snapshots::go_on_with_restore() {
     return;
   }
   auto tuning = fleet_.tuning();
-  r.answer = ask_control_plane<disk::RestoreRecord>(
-      r.process, [&](disk::PoolAdmin& admin) { return admin.restore(r.disk, {r.name, r.request, {}}, tuning); });
+  r.answer = ask_control_plane<disk::RestoreRecord>(r.process, [&](disk::PoolAdmin& admin) {
+    return admin.restore(r.disk, {r.name, r.request, {}}, tuning);
+  });
 }
 
 void Snapshots::end_restore(const disk::RestoreRecord& record) {
@@ -209,9 +218,13 @@ void Snapshots::end_restore(const disk::RestoreRecord& record) {
 
 void Snapshots::begin_removal(const DiskId& disk) {
   const auto* known = draw_known(disk);
-  if (removal_ || !known || known->forks_begun > 0 || (restore_ && restore_->disk == disk && restore_->name == known->name)) return;
+  if (removal_ || !known || known->forks_begun > 0 ||
+      (restore_ && restore_->disk == disk && restore_->name == known->name))
+    return;
   removal_ = Removal{*known};
-  std::erase_if(known_, [this](const Known& k) { return k.disk == removal_->known.disk && k.name == removal_->known.name; });
+  std::erase_if(known_, [this](const Known& k) {
+    return k.disk == removal_->known.disk && k.name == removal_->known.name;
+  });
 }
 
 void Snapshots::go_on_with_removal() {
@@ -223,7 +236,8 @@ void Snapshots::go_on_with_removal() {
     } else if (answer.error().code == Code::busy) {  // a fork needs it
       known_.push_back(std::move(r.known));
     } else {
-      fleet_.world().violation(fmt::format("snapshot {} of {} cannot be removed: {}", r.known.name, r.known.disk, answer.error()));
+      fleet_.world().violation(
+          fmt::format("snapshot {} of {} cannot be removed: {}", r.known.name, r.known.disk, answer.error()));
     }
     return removal_.reset();
   }
@@ -243,7 +257,9 @@ std::string Snapshots::waits_for() const {
   std::string out;
   for (const auto& wish : wishes_) out += fmt::format("snapshot {} of {}; ", wish.name, wish.disk);
   if (removal_) out += fmt::format("removal of {} of {}; ", removal_->known.name, removal_->known.disk);
-  if (restore_) out += fmt::format("restore of {} to {}{}", restore_->disk, restore_->name, restore_->has_begun ? " (sealed)" : "");
+  if (restore_)
+    out += fmt::format("restore of {} to {}{}", restore_->disk, restore_->name,
+                       restore_->has_begun ? " (sealed)" : "");
   return out;
 }
 
@@ -251,7 +267,8 @@ void Snapshots::check_end() {
   for (const auto& known : known_) {
     auto root = fleet_.read_root(known.disk, known.name);
     if (!root)
-      fleet_.world().violation(fmt::format("snapshot {} of {} in the end: {}", known.name, known.disk, root.error()));
+      fleet_.world().violation(
+          fmt::format("snapshot {} of {} in the end: {}", known.name, known.disk, root.error()));
     else if (root->content != known.content)
       fleet_.world().violation(fmt::format("snapshot {} of {} has changed", known.name, known.disk));
   }

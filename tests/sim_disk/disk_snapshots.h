@@ -1,5 +1,6 @@
-// Snapshots, forks of them and restores, as a control plane asks for them that may die on the way and then asks again.
-// What a snapshot holds is a prefix of its disk's history with all that was acknowledged when it was asked for.
+// Snapshots, forks of them and restores, as a control plane asks for them that may die on the way and then
+// asks again. What a snapshot holds is a prefix of its disk's history with all that was acknowledged when it
+// was asked for.
 #pragma once
 #include "disk_control.h"
 
@@ -7,7 +8,8 @@ namespace ebb::disk_sim {
 
 class Snapshots final {
  public:
-  Snapshots(DiskFleet& fleet, Control& control, std::uint64_t seed) : fleet_(fleet), control_(control), random_(seed) {}
+  Snapshots(DiskFleet& fleet, Control& control, std::uint64_t seed)
+      : fleet_(fleet), control_(control), random_(seed) {}
   Snapshots(const Snapshots&) = delete;
 
   // Something new is asked for.
@@ -37,10 +39,11 @@ class Snapshots final {
   struct Wish {
     DiskId disk;
     std::string name;
-    std::size_t least = 0;    // writes of the tenure `epoch` that were acknowledged when it was asked for
+    std::size_t least = 0;  // writes of the tenure `epoch` that were acknowledged when it was asked for
     DiskEpoch epoch;
     bool is_asked_of_owner = false;  // the newest question
-    std::optional<std::pair<DiskEpoch, std::size_t>> told;  // an owner, and what it had acknowledged when it was first asked
+    std::optional<std::pair<DiskEpoch, std::size_t>>
+        told;  // an owner, and what it had acknowledged when it was first asked
     std::shared_ptr<std::optional<Result<bool>>> answer{};  // null: not being asked
     sim::SimProcess* process = nullptr;                     // that was asked
     Instant ask_at{};

@@ -75,7 +75,8 @@ class CachesRot final : public Trouble {
   std::string_view name() const override { return "caches-rot"; }
   void strike(DiskFleet& fleet, Random& random) override {
     auto& worker = any_worker(fleet, random);
-    for (int i = 0; i < 20; ++i) (void)worker.drive->corrupt("/state/cache", random.below(random.chance(0.3) ? 8 * KiB : 1 * MiB));
+    for (int i = 0; i < 20; ++i)
+      (void)worker.drive->corrupt("/state/cache", random.below(random.chance(0.3) ? 8 * KiB : 1 * MiB));
   }
 };
 

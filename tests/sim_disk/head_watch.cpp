@@ -45,7 +45,8 @@ void Oracle::on_put(const std::string& key, const Bytes& body) {
   disk.head = std::move(*head);
 }
 
-// The one step that may leave another history than it found: an opener for that purpose ends its own, empty epoch.
+// The one step that may leave another history than it found: an opener for that purpose ends its own, empty
+// epoch.
 bool Oracle::is_restore(const Head& from, const Head& to) {
   return to.owner == restorer && from.opener == to.opener && from.state == HeadState::attached &&
          to.state == HeadState::detached_clean;
@@ -64,7 +65,8 @@ const std::set<std::string>& Oracle::needed_by(const disk::CheckpointRef& checkp
   }
   it->second.insert(key);
   for (const auto& o : root->objects) it->second.insert(disk::data_object_key(o.object));
-  for (const auto& p : root->packs) it->second.insert(disk::map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));
+  for (const auto& p : root->packs)
+    it->second.insert(disk::map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));
   return it->second;
 }
 
@@ -78,13 +80,15 @@ void Oracle::on_removed(const std::string& key, const Bytes& body) {
       auto page = object ? disk::decode_roots(object->body) : fail(Code::not_found, "it is gone");
       if (!page) return violation("the page of roots of {}: {}", id, page.error().message);
       for (const auto& root : page->roots)
-        if (needed_by(root.checkpoint).contains(key)) violation("{} was removed, and the root '{}' of {} needs it", key, root.name, id);
+        if (needed_by(root.checkpoint).contains(key))
+          violation("{} was removed, and the root '{}' of {} needs it", key, root.name, id);
     }
     if (!as_text(body).starts_with("EBBFENC") || !key.contains(fmt::format("/{}/", id))) continue;
     // One that came late, into the place of a segment that was reclaimed, decides nothing.
     bool is_below_a_seal = std::ranges::any_of(disk.seals, [&](const auto& seal) {
       auto epoch = disk::segment_key(id, seal.first, 0);
-      return key.starts_with(epoch.substr(0, epoch.size() - 12)) && key <= disk::segment_key(id, seal.first, seal.second.seq);
+      return key.starts_with(epoch.substr(0, epoch.size() - 12)) &&
+             key <= disk::segment_key(id, seal.first, seal.second.seq);
     });
     if (!is_below_a_seal) violation("the fence {} was removed", key);
   }

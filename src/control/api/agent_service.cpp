@@ -6,9 +6,11 @@ namespace {
 constexpr std::uint64_t wait_max_s = 60;
 
 Status check_registration(const Registration& r) {
-  if (!is_valid_name(r.worker.value)) return fail_field("worker", "'{}' is no name for a worker: 1 to 63 of a-z, 0-9 and '-'", r.worker);
+  if (!is_valid_name(r.worker.value))
+    return fail_field("worker", "'{}' is no name for a worker: 1 to 63 of a-z, 0-9 and '-'", r.worker);
   if (r.boot_id.empty()) return fail_field("boot_id", "'boot_id' is missing");
-  if (r.capacity.cpu_millis == 0 || r.capacity.memory_bytes == 0) return fail_field("capacity", "'capacity' must name cores and memory for VMs");
+  if (r.capacity.cpu_millis == 0 || r.capacity.memory_bytes == 0)
+    return fail_field("capacity", "'capacity' must name cores and memory for VMs");
   return {};
 }
 
@@ -36,7 +38,8 @@ Task<HttpResponse> AgentService::register_worker(Call call) {
     batch.journal("worker.registered", "workers/" + next.id.value, old ? "registered again" : "registered");
     if (old && old->boot_id != next.boot_id) {
       // The host has been rebooted or reinstalled: it takes nothing until somebody has looked at it.
-      batch.put(Hold{HoldId(batch.mint_id("hold")), next.id, "rejoin", "the host was rebooted or reinstalled", batch.now(), std::nullopt});
+      batch.put(Hold{HoldId(batch.mint_id("hold")), next.id, "rejoin", "the host was rebooted or reinstalled",
+                     batch.now(), std::nullopt});
     }
     return true;
   });
@@ -67,8 +70,10 @@ Task<HttpResponse> AgentService::report(Call call) {
   if (!c_.fleet().find(said->worker)) co_return error_reply(no_such("worker", said->worker.value));
   const auto answer = wanted_.of(said->worker).revision;
   auto& at = c_.owner.seen().workers[said->worker];
-  // A repeated or overtaken report of the same run says nothing new. Another run replaces it: its count starts anew.
-  const bool stale = at.heard && at.report.agent_run == said->agent_run && said->sequence <= at.report.sequence;
+  // A repeated or overtaken report of the same run says nothing new. Another run replaces it: its count
+  // starts anew.
+  const bool stale =
+      at.heard && at.report.agent_run == said->agent_run && said->sequence <= at.report.sequence;
   if (!stale) {
     at.vms.clear();
     for (const auto& vm : said->vms) at.vms[vm.vm] = vm;

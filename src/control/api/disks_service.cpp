@@ -13,7 +13,8 @@ std::string free_name(const Disk& disk) {
 // What stands in the way of a restore now; empty: nothing.
 std::vector<std::string> restore_blockers(const Fleet& fleet, const Disk& disk, const std::string& snapshot) {
   std::vector<std::string> blockers;
-  if (disk.state != DiskState::ready) blockers.push_back(fmt::format("disk '{}' is {}", disk.id, json::name_of(disk.state)));
+  if (disk.state != DiskState::ready)
+    blockers.push_back(fmt::format("disk '{}' is {}", disk.id, json::name_of(disk.state)));
   const auto* vm = disk.vm ? fleet.find(*disk.vm) : nullptr;
   if (vm && (vm->worker || vm->desired != VmDesired::stopped || fleet.open_migration_of(vm->id)))
     blockers.push_back(fmt::format("VM '{}' is not stopped: ebb stop {} --wait", vm->id, vm->id));
@@ -21,7 +22,8 @@ std::vector<std::string> restore_blockers(const Fleet& fleet, const Disk& disk, 
   if (found && found->state != SnapshotState::ready)
     blockers.push_back(fmt::format("snapshot '{}' is {}", snapshot, json::name_of(found->state)));
   for (const auto& other : disk.snapshots) {
-    if (other.state == SnapshotState::wanted) blockers.push_back(fmt::format("snapshot '{}' is being taken: wait for it", other.name));
+    if (other.state == SnapshotState::wanted)
+      blockers.push_back(fmt::format("snapshot '{}' is being taken: wait for it", other.name));
   }
   return blockers;
 }
@@ -38,8 +40,10 @@ const Disk* fork_of(const Fleet& fleet, const DiskOrigin& origin) {
 void DisksService::add_routes(Router& r) {
   const auto op = Access::operator_token;
   r.add("POST", "/v1/disks/{id}/snapshots", op, [this](Call c) { return create_snapshot(std::move(c)); });
-  r.add("DELETE", "/v1/disks/{id}/snapshots/{name}", op, [this](Call c) { return remove_snapshot(std::move(c)); });
-  r.add("GET", "/v1/disks/{id}/snapshots/{name}:plan-restore", op, [this](Call c) { return plan_restore(std::move(c)); });
+  r.add("DELETE", "/v1/disks/{id}/snapshots/{name}", op,
+        [this](Call c) { return remove_snapshot(std::move(c)); });
+  r.add("GET", "/v1/disks/{id}/snapshots/{name}:plan-restore", op,
+        [this](Call c) { return plan_restore(std::move(c)); });
   r.add("POST", "/v1/disks/{id}:restore", op, [this](Call c) { return restore(std::move(c)); });
   r.add("GET", "/v1/disks/{id}:log", op, [this](Call c) { return log(std::move(c)); });
   r.add("GET", "/v1/disks/{id}:why", op, [this](Call c) { return why(std::move(c)); });
@@ -48,16 +52,25 @@ void DisksService::add_routes(Router& r) {
 Result<bool> DisksService::create_in(Batch& batch, const DiskId& id, const CreateSnapshot& wish) const {
   const auto* disk = c_.fleet().find(id);
   if (!disk) return fail(no_such("disk", id.value));
-  if (!is_valid_name(wish.name)) return fail_field("name", "'{}' is no name for a snapshot: 1 to 63 of a-z, 0-9 and '-'", wish.name);
-  if (wish.request_id && (wish.request_id->empty() || wish.request_id->size() > 100)) return fail_field("request_id", "'request_id' has 1 to 100 characters");
+  if (!is_valid_name(wish.name))
+    return fail_field("name", "'{}' is no name for a snapshot: 1 to 63 of a-z, 0-9 and '-'", wish.name);
+  if (wish.request_id && (wish.request_id->empty() || wish.request_id->size() > 100))
+    return fail_field("request_id", "'request_id' has 1 to 100 characters");
   if (const auto* there = disk->find_snapshot(wish.name)) {
     if (wish.request_id && there->request == *wish.request_id) return false;
     return fail(Code::conflict, "disk '{}' has a snapshot '{}' already", id, wish.name);
   }
-  if (disk->state != DiskState::ready) return fail(Code::conflict, "disk '{}' is {}", id, json::name_of(disk->state));
-  if (disk->restore) return fail(Code::conflict, "disk '{}' is being restored to '{}'", id, disk->restore->snapshot);
+  if (disk->state != DiskState::ready)
+    return fail(Code::conflict, "disk '{}' is {}", id, json::name_of(disk->state));
+  if (disk->restore)
+    return fail(Code::conflict, "disk '{}' is being restored to '{}'", id, disk->restore->snapshot);
   auto next = *disk;
-  next.snapshots.push_back({wish.name, wish.request_id.value_or(batch.mint_id("snap")), SnapshotState::wanted, batch.now(), {}, {}});
+  next.snapshots.push_back({wish.name,
+                            wish.request_id.value_or(batch.mint_id("snap")),
+                            SnapshotState::wanted,
+                            batch.now(),
+                            {},
+                            {}});
   batch.put(next);
   batch.journal("snapshot.wanted", "disks/" + id.value, wish.name);
   return true;
@@ -79,17 +92,26 @@ Result<bool> DisksService::remove_in(Batch& batch, const DiskId& id, const std::
   const auto* snapshot = disk->find_snapshot(name);
   if (!snapshot) return fail(Code::not_found, "disk '{}' has no snapshot '{}'", id, name);
   if (snapshot->state == SnapshotState::removing) return false;
-  if (disk->restore && disk->restore->snapshot == name) return fail(Code::conflict, "disk '{}' is being restored to '{}'", id, name);
+  if (disk->restore && disk->restore->snapshot == name)
+    return fail(Code::conflict, "disk '{}' is being restored to '{}'", id, name);
   if (const auto* fork = fork_of(c_.fleet(), {id, name})) {
-    return fail(Code::conflict, "disk '{}'{} is a fork of '{}@{}'{}", fork->id, fork->vm ? fmt::format(" of VM '{}'", *fork->vm) : "", id, name,
-                fork->state == DiskState::deleting ? ", and is being removed: wait for it" : ": remove it first");
+    return fail(
+        Code::conflict, "disk '{}'{} is a fork of '{}@{}'{}", fork->id,
+        fork->vm ? fmt::format(" of VM '{}'", *fork->vm) : "", id, name,
+        fork->state == DiskState::deleting ? ", and is being removed: wait for it" : ": remove it first");
   }
   auto next = *disk;
   for (auto& s : next.snapshots)
     if (s.name == name) s.state = SnapshotState::removing, s.error.clear();
   batch.put(next);
   batch.effect_done(snapshot_effect_key(id, snapshot->request));
-  Effect effect{"remove_snapshot/" + id.value + "/" + snapshot->request, EffectKind::remove_snapshot, id, disk->pool, std::nullopt, disk->size_bytes, disk->disk_class};
+  Effect effect{"remove_snapshot/" + id.value + "/" + snapshot->request,
+                EffectKind::remove_snapshot,
+                id,
+                disk->pool,
+                std::nullopt,
+                disk->size_bytes,
+                disk->disk_class};
   effect.snapshot = name, effect.request = snapshot->request;
   batch.effect(std::move(effect));
   batch.journal("snapshot.removing", "disks/" + id.value, name);
@@ -122,17 +144,26 @@ Result<bool> DisksService::restore_in(Batch& batch, const DiskId& id, const std:
   const auto* disk = c_.fleet().find(id);
   if (!disk) return fail(no_such("disk", id.value));
   if (disk->restore && disk->restore->snapshot == snapshot) return false;
-  if (disk->restore) return fail(Code::conflict, "disk '{}' is being restored to '{}'", id, disk->restore->snapshot);
-  if (!disk->find_snapshot(snapshot)) return fail(Code::not_found, "disk '{}' has no snapshot '{}'", id, snapshot);
+  if (disk->restore)
+    return fail(Code::conflict, "disk '{}' is being restored to '{}'", id, disk->restore->snapshot);
+  if (!disk->find_snapshot(snapshot))
+    return fail(Code::not_found, "disk '{}' has no snapshot '{}'", id, snapshot);
   auto blockers = restore_blockers(c_.fleet(), *disk, snapshot);
   if (!blockers.empty()) return fail(Code::conflict, "{}", blockers.front());
   auto next = *disk;
   next.restore = DiskRestore{snapshot, free_name(*disk), batch.mint_id("restore"), batch.now()};
   batch.put(next);
-  Effect effect{"restore_disk/" + id.value + "/" + next.restore->request, EffectKind::restore_disk, id, disk->pool, std::nullopt, disk->size_bytes, disk->disk_class};
+  Effect effect{"restore_disk/" + id.value + "/" + next.restore->request,
+                EffectKind::restore_disk,
+                id,
+                disk->pool,
+                std::nullopt,
+                disk->size_bytes,
+                disk->disk_class};
   effect.snapshot = snapshot, effect.request = next.restore->request, effect.keep_as = next.restore->keep_as;
   batch.effect(std::move(effect));
-  batch.journal("disk.restore", "disks/" + id.value, fmt::format("to '{}'; what it is now will be kept as '{}'", snapshot, next.restore->keep_as));
+  batch.journal("disk.restore", "disks/" + id.value,
+                fmt::format("to '{}'; what it is now will be kept as '{}'", snapshot, next.restore->keep_as));
   return true;
 }
 
@@ -140,7 +171,8 @@ Task<HttpResponse> DisksService::restore(Call call) {
   auto wish = body_of<RestoreDisk>(call);
   if (!wish) co_return error_reply(wish.error());
   const DiskId id(call.param("id"));
-  auto begun = co_await c_.owner.change<bool>([&](Batch& batch) { return restore_in(batch, id, wish->snapshot); });
+  auto begun =
+      co_await c_.owner.change<bool>([&](Batch& batch) { return restore_in(batch, id, wish->snapshot); });
   if (!begun) co_return error_reply(begun.error());
   const auto* disk = c_.fleet().find(id);
   co_return disk ? reply_with(*disk) : error_reply(no_such("disk", id.value));

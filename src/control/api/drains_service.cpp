@@ -17,7 +17,8 @@ void put_hold(const Fleet& fleet, Batch& batch, const Drain& drain) {
   for (const auto* hold : fleet.holds_on(drain.worker)) {
     if (hold->owner.starts_with("drain:")) batch.erase(*hold);
   }
-  batch.put(Hold{HoldId(batch.mint_id("hold")), drain.worker, "drain:" + drain.id.value, drain.reason, batch.now(), std::nullopt});
+  batch.put(Hold{HoldId(batch.mint_id("hold")), drain.worker, "drain:" + drain.id.value, drain.reason,
+                 batch.now(), std::nullopt});
 }
 
 }  // namespace
@@ -35,7 +36,8 @@ void DrainsService::add_routes(Router& r) {
 
 Task<HttpResponse> DrainsService::list(Call call) {
   const bool active = call.query.contains("active") && call.query["active"] == "true";
-  co_return reply_or_error(page_of<DrainView>(c_, c_.fleet().drains(), call, [&](const Drain& d) { return !active || !is_ended(d.state); }));
+  co_return reply_or_error(page_of<DrainView>(c_, c_.fleet().drains(), call,
+                                              [&](const Drain& d) { return !active || !is_ended(d.state); }));
 }
 
 Task<HttpResponse> DrainsService::show(Call call) {
@@ -46,10 +48,13 @@ Task<HttpResponse> DrainsService::show(Call call) {
 Status DrainsService::check_wish(const CreateDrain& wish) const {
   if (!c_.fleet().find(wish.worker)) return fail(no_such("worker", wish.worker.value));
   const auto& options = wish.options;
-  if (options.parallel_max < 1 || options.parallel_max > 1000) return fail_field("options.parallel_max", "'options.parallel_max' must be between 1 and 1000");
-  if (options.per_target_max < 1 || options.per_target_max > 1000) return fail_field("options.per_target_max", "'options.per_target_max' must be between 1 and 1000");
+  if (options.parallel_max < 1 || options.parallel_max > 1000)
+    return fail_field("options.parallel_max", "'options.parallel_max' must be between 1 and 1000");
+  if (options.per_target_max < 1 || options.per_target_max > 1000)
+    return fail_field("options.per_target_max", "'options.per_target_max' must be between 1 and 1000");
   if (options.source_dead && c_.seen().is_ready(wish.worker)) {
-    return fail_field("options.source_dead", "{} answers: it cannot be declared dead; drain it without that", wish.worker);
+    return fail_field("options.source_dead", "{} answers: it cannot be declared dead; drain it without that",
+                      wish.worker);
   }
   return {};
 }
@@ -58,14 +63,18 @@ Task<HttpResponse> DrainsService::create(Call call) {
   auto wish = body_of<CreateDrain>(call);
   if (!wish) co_return error_reply(wish.error());
   if (auto status = check_wish(*wish); !status) co_return error_reply(status.error());
-  if (wish->validate_only) co_return reply_with(plan_drain(c_.fleet(), c_.seen(), wish->worker, wish->options, std::nullopt, c_.loop.wall_now()));
+  if (wish->validate_only)
+    co_return reply_with(
+        plan_drain(c_.fleet(), c_.seen(), wish->worker, wish->options, std::nullopt, c_.loop.wall_now()));
   bool created = false;
   auto id = co_await c_.owner.change<DrainId>([&](Batch& batch) -> Result<DrainId> {
     EBB_CHECKED(check_wish(*wish));
     if (const auto* same = with_request_id(c_.fleet(), wish->request_id)) return same->id;
     if (const auto* active = c_.fleet().active_drain_of(wish->worker)) {
       if (!wish->options.source_dead || active->options.source_dead) return active->id;
-      return fail(Code::conflict, "{} is being drained by {} as a living worker: cancel that first, then declare it dead", wish->worker, active->id);
+      return fail(Code::conflict,
+                  "{} is being drained by {} as a living worker: cancel that first, then declare it dead",
+                  wish->worker, active->id);
     }
     if (wish->state_hash && *wish->state_hash != drain::state_hash(c_.fleet(), c_.seen(), wish->worker)) {
       return fail(Code::conflict, "the fleet has changed since that plan was made: plan again");
@@ -77,7 +86,8 @@ Task<HttpResponse> DrainsService::create(Call call) {
     batch.put(drain);
     put_hold(c_.fleet(), batch, drain);
     batch.journal("drain.created", "drains/" + drain.id.value,
-                  fmt::format("{} takes nothing new and is emptied{}", drain.worker, drain.reason.empty() ? "" : ": " + drain.reason));
+                  fmt::format("{} takes nothing new and is emptied{}", drain.worker,
+                              drain.reason.empty() ? "" : ": " + drain.reason));
     created = true;
     return drain.id;
   });
@@ -91,21 +101,26 @@ Task<HttpResponse> DrainsService::cancel(Call call) {
     const auto* drain = c_.fleet().find(id);
     if (!drain) return fail(no_such("drain", id.value));
     if (drain->state == DrainState::cancelled) return true;
-    if (is_ended(drain->state)) return fail(Code::conflict, "{} has ended already: it is {}", id, json::name_of(drain->state));
+    if (is_ended(drain->state))
+      return fail(Code::conflict, "{} has ended already: it is {}", id, json::name_of(drain->state));
     auto next = *drain;
-    next.state = DrainState::cancelled, next.ended_at = batch.now(), next.end_reason = "cancelled by an operator";
+    next.state = DrainState::cancelled, next.ended_at = batch.now(),
+    next.end_reason = "cancelled by an operator";
     batch.put(next);
     for (const auto* hold : c_.fleet().holds_on(drain->worker)) {
       if (hold->owner == "drain:" + id.value) batch.erase(*hold);
     }
-    batch.journal("drain.cancelled", "drains/" + id.value, "moves before their point of no return go back; the others go on");
+    batch.journal("drain.cancelled", "drains/" + id.value,
+                  "moves before their point of no return go back; the others go on");
     return true;
   });
   co_return changed ? co_await show(std::move(call)) : error_reply(changed.error());
 }
 
 Task<HttpResponse> DrainsService::list_migrations(Call call) {
-  auto wanted = [&](const std::string& name, const std::string& value) { return !call.query.contains(name) || call.query.at(name) == value; };
+  auto wanted = [&](const std::string& name, const std::string& value) {
+    return !call.query.contains(name) || call.query.at(name) == value;
+  };
   co_return reply_or_error(page_of<MigrationView>(c_, c_.fleet().migrations(), call, [&](const Migration& m) {
     return wanted("vm", m.vm.value) && wanted("drain", m.drain ? m.drain->value : "");
   }));
@@ -122,11 +137,15 @@ Task<HttpResponse> DrainsService::cancel_migration(Call call) {
     const auto* m = c_.fleet().find(id);
     if (!m) return fail(no_such("migration", id.value));
     if (m->phase == Phase::aborting || m->phase == Phase::aborted) return true;
-    if (m->phase == Phase::done) return fail(Code::conflict, "{} has ended already: {} is on {}", id, m->vm, m->target);
-    if (const auto* drain = m->drain ? c_.fleet().find(*m->drain) : nullptr; drain && !is_ended(drain->state)) {
-      return fail(Code::conflict, "{} belongs to {}, which would only move {} again: cancel the drain", id, drain->id, m->vm);
+    if (m->phase == Phase::done)
+      return fail(Code::conflict, "{} has ended already: {} is on {}", id, m->vm, m->target);
+    if (const auto* drain = m->drain ? c_.fleet().find(*m->drain) : nullptr;
+        drain && !is_ended(drain->state)) {
+      return fail(Code::conflict, "{} belongs to {}, which would only move {} again: cancel the drain", id,
+                  drain->id, m->vm);
     }
-    EBB_CHECKED(apply_event(c_.fleet(), batch, *m, {migration::EventKind::cancel, "an operator cancelled it", 0}));
+    EBB_CHECKED(
+        apply_event(c_.fleet(), batch, *m, {migration::EventKind::cancel, "an operator cancelled it", 0}));
     return true;
   });
   co_return changed ? co_await show_migration(std::move(call)) : error_reply(changed.error());

@@ -17,20 +17,24 @@ Task<HttpResponse> EventsService::events(Call call) {
   co_return reply;
 }
 
-// Server-sent events (WHATWG HTML, section 9.2): the id is the revision, so that a client knows where to go on.
+// Server-sent events (WHATWG HTML, section 9.2): the id is the revision, so that a client knows where to go
+// on.
 Task<void> EventsService::stream(std::uint64_t since, bool follow, BodyWriter* out) {
   constexpr std::size_t page = 500;
   while (true) {
     auto entries = co_await c_.owner.journal(since, page);
     if (!entries) co_return;
     std::string text;
-    // A page may end inside a revision: then that revision is left for the next page, unless it fills a whole one.
+    // A page may end inside a revision: then that revision is left for the next page, unless it fills a whole
+    // one.
     const bool full = entries->size() == page;
-    const auto cut = full && entries->front().revision != entries->back().revision ? entries->back().revision : 0;
+    const auto cut =
+        full && entries->front().revision != entries->back().revision ? entries->back().revision : 0;
     for (const auto& entry : *entries) {
       if (entry.revision == cut) break;
       since = entry.revision;
-      text += fmt::format("id: {}\nevent: {}\ndata: {}\n\n", entry.revision, entry.kind, json::write_text(entry));
+      text +=
+          fmt::format("id: {}\nevent: {}\ndata: {}\n\n", entry.revision, entry.kind, json::write_text(entry));
     }
     if (!text.empty() && !co_await out->write(std::move(text))) co_return;
     if (full) continue;

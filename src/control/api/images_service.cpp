@@ -7,15 +7,19 @@ namespace {
 
 constexpr std::uint64_t kernel_max = 512 * MiB, initrd_max = 4 * GiB, disk_max = 64ull * 1024 * GiB;
 
-Result<Blob> announced(Loop& loop, const std::string& field, std::uint64_t bytes, const std::optional<std::string>& sha256, std::uint64_t bytes_max) {
-  if (bytes == 0 || bytes > bytes_max) return fail_field(field + "_bytes", "'{}_bytes' must be between 1 and {}", field, bytes_max);
-  if (!sha256 || !is_sha256_hex(*sha256)) return fail_field(field + "_sha256", "'{}_sha256' must be 64 lower-case hex digits", field);
+Result<Blob> announced(Loop& loop, const std::string& field, std::uint64_t bytes,
+                       const std::optional<std::string>& sha256, std::uint64_t bytes_max) {
+  if (bytes == 0 || bytes > bytes_max)
+    return fail_field(field + "_bytes", "'{}_bytes' must be between 1 and {}", field, bytes_max);
+  if (!sha256 || !is_sha256_hex(*sha256))
+    return fail_field(field + "_sha256", "'{}_sha256' must be 64 lower-case hex digits", field);
   return Blob{"b-" + loop.random().token(16), bytes, *sha256};
 }
 
 Status check_whole(const std::string& part, const Blob& announced, std::uint64_t received) {
   if (received == announced.size_bytes) return {};
-  return fail(Code::invalid, "the {} is truncated: {} bytes were announced, {} have come", part, announced.size_bytes, received);
+  return fail(Code::invalid, "the {} is truncated: {} bytes were announced, {} have come", part,
+              announced.size_bytes, received);
 }
 
 Status check_unused(const Fleet& fleet, const ImageId& id) {
@@ -44,11 +48,14 @@ void ImagesService::add_routes(Router& r) {
   r.add("DELETE", "/v1/images/{id}", op, [this](Call c) { return remove(std::move(c)); });
   r.add("POST", "/v1/images/{id}:seal", op, [this](Call c) { return seal(std::move(c)); });
   for (const auto* part : {"kernel", "initrd", "disk"}) {
-    r.add("PUT", fmt::format("/v1/images/{{id}}/{}", part), op, [this, part](Call c) { return put_piece(std::move(c), part); });
+    r.add("PUT", fmt::format("/v1/images/{{id}}/{}", part), op,
+          [this, part](Call c) { return put_piece(std::move(c), part); });
   }
 }
 
-Task<HttpResponse> ImagesService::list(Call call) { co_return reply_or_error(page_of<Image>(c_, c_.fleet().images(), call, keep_all)); }
+Task<HttpResponse> ImagesService::list(Call call) {
+  co_return reply_or_error(page_of<Image>(c_, c_.fleet().images(), call, keep_all));
+}
 
 Task<HttpResponse> ImagesService::show(Call call) {
   const auto* image = c_.fleet().find(ImageId(call.param("id")));
@@ -56,9 +63,11 @@ Task<HttpResponse> ImagesService::show(Call call) {
 }
 
 Result<Image> ImagesService::announced_image(const CreateImage& wish, WallMs now) const {
-  if (!is_valid_name(wish.id.value)) return fail_field("id", "'{}' is no name for an image: 1 to 63 of a-z, 0-9 and '-'", wish.id);
+  if (!is_valid_name(wish.id.value))
+    return fail_field("id", "'{}' is no name for an image: 1 to 63 of a-z, 0-9 and '-'", wish.id);
   for (const auto& channel : wish.channels) {
-    if (!is_valid_name(channel)) return fail_field("channels", "'{}' is no name for a channel: 1 to 63 of a-z, 0-9 and '-'", channel);
+    if (!is_valid_name(channel))
+      return fail_field("channels", "'{}' is no name for a channel: 1 to 63 of a-z, 0-9 and '-'", channel);
   }
   Image image;
   image.id = wish.id, image.cmdline = wish.cmdline, image.channels = wish.channels, image.created_at = now;
@@ -72,7 +81,8 @@ Result<Image> ImagesService::announced_image(const CreateImage& wish, WallMs now
   }
   if (wish.disk_bytes) {
     EBB_TRY(disk, announced(c_.loop, "disk", *wish.disk_bytes, wish.disk_sha256, disk_max));
-    if (disk.size_bytes % 4096 != 0) return fail_field("disk_bytes", "'disk_bytes' must be a multiple of 4096: is the image truncated?");
+    if (disk.size_bytes % 4096 != 0)
+      return fail_field("disk_bytes", "'disk_bytes' must be a multiple of 4096: is the image truncated?");
     image.disk_blob = disk;
     image.disk = DiskId("i-" + c_.loop.random().token(12));
   }
@@ -82,11 +92,14 @@ Result<Image> ImagesService::announced_image(const CreateImage& wish, WallMs now
 Task<HttpResponse> ImagesService::create(Call call) {
   auto wish = body_of<CreateImage>(call);
   if (!wish) co_return error_reply(wish.error());
-  if (uploads_.size() >= uploads_max) co_return error_reply({Code::busy, "too many uploads at a time: try again later", {}});
+  if (uploads_.size() >= uploads_max)
+    co_return error_reply({Code::busy, "too many uploads at a time: try again later", {}});
   auto image = co_await c_.owner.change<Image>([&](Batch& batch) -> Result<Image> {
     EBB_TRY(next, announced_image(*wish, batch.now()));
     if (const auto* old = c_.fleet().find(wish->id)) {
-      return fail(Code::conflict, "there is an image '{}' already ({}): remove it first, or choose another name", old->id, json::name_of(old->state));
+      return fail(Code::conflict,
+                  "there is an image '{}' already ({}): remove it first, or choose another name", old->id,
+                  json::name_of(old->state));
     }
     batch.put(next);
     batch.journal("image.announced", "images/" + next.id.value, "upload begins");
@@ -109,25 +122,36 @@ Task<HttpResponse> ImagesService::put_piece(Call call, std::string part) {
   if (!image) co_return error_reply(no_such("image", id.value));
   auto found = uploads_.find(id);
   if (found == uploads_.end()) {
-    co_return error_reply({Code::conflict, fmt::format("image '{}' takes no more bytes: it is {}", id, json::name_of(image->state)), {}});
+    co_return error_reply(
+        {Code::conflict,
+         fmt::format("image '{}' takes no more bytes: it is {}", id, json::name_of(image->state)),
+         {}});
   }
   auto status = co_await run_in(
-      c_.loop, scope_, take_piece(found->second, *image, std::move(part), *offset, to_bytes(call.request.body)));
+      c_.loop, scope_,
+      take_piece(found->second, *image, std::move(part), *offset, to_bytes(call.request.body)));
   co_return status ? no_content() : error_reply(status.error());
 }
 
-Task<Status> ImagesService::take_piece(std::shared_ptr<Upload> upload, Image image, std::string name, std::uint64_t offset, Bytes piece) {
+Task<Status> ImagesService::take_piece(std::shared_ptr<Upload> upload, Image image, std::string name,
+                                       std::uint64_t offset, Bytes piece) {
   auto turn = co_await upload->turn.lock();
-  if (!upload->failed.empty()) co_return fail(Code::conflict, "the upload of '{}' has failed: {}", image.id, upload->failed);
+  if (!upload->failed.empty())
+    co_return fail(Code::conflict, "the upload of '{}' has failed: {}", image.id, upload->failed);
   auto found = upload->parts.find(name);
-  if (found == upload->parts.end()) co_return fail(Code::invalid, "no {} was announced for image '{}'", name, image.id);
+  if (found == upload->parts.end())
+    co_return fail(Code::invalid, "no {} was announced for image '{}'", name, image.id);
   auto& part = found->second;
   const auto end = offset + piece.size();
-  if (piece.empty() || piece.size() > upload_piece_max) co_return fail(Code::invalid, "a piece has 1 byte to 4 MiB, this one {}", piece.size());
+  if (piece.empty() || piece.size() > upload_piece_max)
+    co_return fail(Code::invalid, "a piece has 1 byte to 4 MiB, this one {}", piece.size());
   if (end <= part.received) co_return Status{};  // a repeated piece
-  if (offset != part.received) co_return fail_field("offset", "the next piece of the {} begins at byte {}, not {}", name, part.received, offset);
+  if (offset != part.received)
+    co_return fail_field("offset", "the next piece of the {} begins at byte {}, not {}", name, part.received,
+                         offset);
   if (end > part.announced.size_bytes) {
-    co_return fail(Code::invalid, "the {} is longer than the {} bytes that were announced", name, part.announced.size_bytes);
+    co_return fail(Code::invalid, "the {} is longer than the {} bytes that were announced", name,
+                   part.announced.size_bytes);
   }
   part.sum.add(piece);
   Status stored;
@@ -149,7 +173,8 @@ Task<Status> ImagesService::take_piece(std::shared_ptr<Upload> upload, Image ima
       rest = rest.subspan(take);
       const auto at = end - rest.size();
       if (part.chunk.size() < blob_chunk_bytes && at < part.announced.size_bytes) continue;
-      stored = co_await c_.pools.write_blob_chunk(image.pool, part.announced.id, (at - 1) / blob_chunk_bytes, std::exchange(part.chunk, {}));
+      stored = co_await c_.pools.write_blob_chunk(image.pool, part.announced.id, (at - 1) / blob_chunk_bytes,
+                                                  std::exchange(part.chunk, {}));
     }
   }
   if (!stored) {
@@ -167,7 +192,8 @@ Task<Status> ImagesService::finish(std::shared_ptr<Upload> upload) {
   for (auto& [name, part] : upload->parts) {
     auto sum = part.sum.hex();
     if (sum != part.announced.sha256) {
-      upload->failed = fmt::format("the {} has SHA-256 {}, not {} as announced", name, sum, part.announced.sha256);
+      upload->failed =
+          fmt::format("the {} has SHA-256 {}, not {} as announced", name, sum, part.announced.sha256);
       co_return fail(Code::invalid, "{}", upload->failed);
     }
   }
@@ -183,7 +209,8 @@ Task<HttpResponse> ImagesService::seal(Call call) {
   if (!image) co_return error_reply(no_such("image", id.value));
   if (image->state == ImageState::ready) co_return reply_with(*image);
   auto found = uploads_.find(id);
-  if (found == uploads_.end()) co_return error_reply({Code::conflict, "the upload was interrupted: import the image again", {}});
+  if (found == uploads_.end())
+    co_return error_reply({Code::conflict, "the upload was interrupted: import the image again", {}});
   auto status = co_await run_in(c_.loop, scope_, finish(found->second));
   if (!status) {
     co_await drop(id, status.error().message);
@@ -208,7 +235,8 @@ Task<Status> ImagesService::drop(ImageId id, std::string why) {
     if (!image) return true;
     EBB_CHECKED(check_unused(c_.fleet(), id));
     if (image->disk) {
-      batch.effect({"delete_disk/" + image->disk->value, EffectKind::delete_disk, *image->disk, image->pool, std::nullopt, 0, DiskClass::remote});
+      batch.effect({"delete_disk/" + image->disk->value, EffectKind::delete_disk, *image->disk, image->pool,
+                    std::nullopt, 0, DiskClass::remote});
     }
     batch.erase(*image);
     batch.journal("image.removed", "images/" + id.value, why);
@@ -231,7 +259,8 @@ Task<void> ImagesService::remove_interrupted() {
   for (const auto& [id, image] : c_.fleet().images()) {
     if (image.state == ImageState::uploading && !uploads_.contains(id)) interrupted.push_back(id);
   }
-  for (const auto& id : interrupted) (void)co_await drop(id, "its upload was interrupted by a restart of the control plane");
+  for (const auto& id : interrupted)
+    (void)co_await drop(id, "its upload was interrupted by a restart of the control plane");
 }
 
 }  // namespace ebb::control

@@ -1,4 +1,5 @@
-// Images: announced, uploaded in order in pieces, checked, sealed. Bytes go to the pool as they come, never all in memory.
+// Images: announced, uploaded in order in pieces, checked, sealed. Bytes go to the pool as they come, never
+// all in memory.
 #pragma once
 #include "base/sha256.h"
 #include "control/api/services.h"
@@ -37,7 +38,8 @@ class ImagesService {
   Task<HttpResponse> seal(Call call);
   Task<HttpResponse> remove(Call call);
   Result<Image> announced_image(const CreateImage& wish, WallMs now) const;
-  Task<Status> take_piece(std::shared_ptr<Upload> upload, Image image, std::string part, std::uint64_t offset, Bytes piece);
+  Task<Status> take_piece(std::shared_ptr<Upload> upload, Image image, std::string part, std::uint64_t offset,
+                          Bytes piece);
   Task<Status> finish(std::shared_ptr<Upload> upload);
   Task<Status> drop(ImageId id, std::string why);
 

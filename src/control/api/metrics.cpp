@@ -1,7 +1,7 @@
 #include "control/api/metrics.h"
 
-#include <prometheus/gauge.h>
 #include <prometheus/counter.h>
+#include <prometheus/gauge.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
@@ -19,12 +19,14 @@ Counts zeroes() {
   return counts;
 }
 
-void add_gauges(prometheus::Registry& registry, const std::string& name, const std::string& help, const std::string& label, const Counts& counts) {
+void add_gauges(prometheus::Registry& registry, const std::string& name, const std::string& help,
+                const std::string& label, const Counts& counts) {
   auto& family = prometheus::BuildGauge().Name(name).Help(help).Register(registry);
   for (const auto& [value, count] : counts) family.Add({{label, value}}).Set(count);
 }
 
-void add_gauge(prometheus::Registry& registry, const std::string& name, const std::string& help, double value) {
+void add_gauge(prometheus::Registry& registry, const std::string& name, const std::string& help,
+               double value) {
   prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({}).Set(value);
 }
 
@@ -32,7 +34,8 @@ void add_gauge(prometheus::Registry& registry, const std::string& name, const st
 
 std::string metrics_text(const Context& c, const Reclaimer& reclaimer) {
   prometheus::Registry registry;
-  auto workers = zeroes<Liveness>(), vms = zeroes<VmSeen>(), migrations = zeroes<Phase>(), drains = zeroes<DrainState>();
+  auto workers = zeroes<Liveness>(), vms = zeroes<VmSeen>(), migrations = zeroes<Phase>(),
+       drains = zeroes<DrainState>();
   double held = 0, unplaced = 0;
   for (const auto& [id, worker] : c.fleet().workers()) {
     const auto* at = c.seen().find(id);
@@ -52,11 +55,25 @@ std::string metrics_text(const Context& c, const Reclaimer& reclaimer) {
   add_gauges(registry, "ebb_drains", "Drains on record by state.", "state", drains);
   add_gauge(registry, "ebb_workers_held", "Workers that take no new VMs because of a hold.", held);
   add_gauge(registry, "ebb_vms_unplaced", "VMs that shall run and have no worker.", unplaced);
-  add_gauge(registry, "ebb_effects_pending", "Effects decided and not yet carried out.", static_cast<double>(c.owner.effects().size()));
-  add_gauge(registry, "ebb_records_revision", "Revision of the records.", static_cast<double>(c.owner.revision()));
-  add_gauge(registry, "ebb_reclaim_blocked_pools", "Pools in which space cannot be given back; the log says why.", static_cast<double>(reclaimer.troubles().size()));
-  prometheus::BuildCounter().Name("ebb_reclaimed_objects_total").Help("Objects removed from pools since this process started.").Register(registry).Add({}).Increment(static_cast<double>(reclaimer.objects_removed()));
-  prometheus::BuildCounter().Name("ebb_commits_total").Help("Commits since this process started.").Register(registry).Add({}).Increment(static_cast<double>(c.owner.commits()));
+  add_gauge(registry, "ebb_effects_pending", "Effects decided and not yet carried out.",
+            static_cast<double>(c.owner.effects().size()));
+  add_gauge(registry, "ebb_records_revision", "Revision of the records.",
+            static_cast<double>(c.owner.revision()));
+  add_gauge(registry, "ebb_reclaim_blocked_pools",
+            "Pools in which space cannot be given back; the log says why.",
+            static_cast<double>(reclaimer.troubles().size()));
+  prometheus::BuildCounter()
+      .Name("ebb_reclaimed_objects_total")
+      .Help("Objects removed from pools since this process started.")
+      .Register(registry)
+      .Add({})
+      .Increment(static_cast<double>(reclaimer.objects_removed()));
+  prometheus::BuildCounter()
+      .Name("ebb_commits_total")
+      .Help("Commits since this process started.")
+      .Register(registry)
+      .Add({})
+      .Increment(static_cast<double>(c.owner.commits()));
   return prometheus::TextSerializer().Serialize(registry.Collect());
 }
 

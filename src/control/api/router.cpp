@@ -9,14 +9,19 @@ namespace {
 
 int status_of(Code code) {
   switch (code) {
-    case Code::not_found: return 404;
+    case Code::not_found:
+      return 404;
     case Code::conflict:
-    case Code::fenced: return 409;
-    case Code::invalid: return 400;
+    case Code::fenced:
+      return 409;
+    case Code::invalid:
+      return 400;
     case Code::busy:
-    case Code::unavailable: return 503;
+    case Code::unavailable:
+      return 503;
     case Code::corrupt:
-    case Code::internal: return 500;
+    case Code::internal:
+      return 500;
   }
   return 500;
 }
@@ -38,7 +43,8 @@ std::optional<std::string> percent_decode(std::string_view text) {
   return out;
 }
 
-// Matches one path against one pattern; a "{name}" takes all of its segment up to the pattern's next literal (":verb").
+// Matches one path against one pattern; a "{name}" takes all of its segment up to the pattern's next literal
+// (":verb").
 bool match(std::string_view pattern, std::string_view path, std::map<std::string, std::string>& params) {
   auto wanted = split(pattern, '/'), given = split(path, '/');
   if (wanted.size() != given.size()) return false;
@@ -61,7 +67,8 @@ bool match(std::string_view pattern, std::string_view path, std::map<std::string
 // Takes the same time wherever the first difference is.
 bool same_secret(std::string_view a, std::string_view b) {
   unsigned difference = a.size() == b.size() ? 0 : 1;
-  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) difference |= static_cast<unsigned char>(a[i] ^ b[i]);
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)
+    difference |= static_cast<unsigned char>(a[i] ^ b[i]);
   return difference == 0;
 }
 
@@ -77,7 +84,8 @@ Result<std::uint64_t> Call::number(const std::string& name, std::uint64_t otherw
   std::uint64_t value = 0;
   const auto& text = found->second;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return fail_field(name, "'{}' must be a whole number", name);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size())
+    return fail_field(name, "'{}' must be a whole number", name);
   return value;
 }
 
@@ -105,8 +113,10 @@ Task<HttpResponse> Router::handle(HttpRequest request) const {
     for (auto item : split(target.substr(question + 1), '&')) {
       auto equals = item.find('=');
       auto name = percent_decode(item.substr(0, equals));
-      auto value = percent_decode(equals == std::string_view::npos ? std::string_view() : item.substr(equals + 1));
-      if (!name || !value) co_return plain_error(400, "invalid", "the query is not percent-encoded as it should be");
+      auto value =
+          percent_decode(equals == std::string_view::npos ? std::string_view() : item.substr(equals + 1));
+      if (!name || !value)
+        co_return plain_error(400, "invalid", "the query is not percent-encoded as it should be");
       if (!name->empty()) call.query[*name] = *value;
     }
   }
@@ -117,12 +127,14 @@ Task<HttpResponse> Router::handle(HttpRequest request) const {
     path_known = true;
     if (route.method != request.method) continue;
     if (!is_allowed(request, route.access)) {
-      co_return plain_error(401, "unauthenticated", "this needs the header 'authorization: Bearer TOKEN' with the right token");
+      co_return plain_error(401, "unauthenticated",
+                            "this needs the header 'authorization: Bearer TOKEN' with the right token");
     }
     call.request = std::move(request);
     co_return co_await route.handler(std::move(call));
   }
-  if (path_known) co_return plain_error(405, "invalid", fmt::format("{} is not possible on {}", request.method, path));
+  if (path_known)
+    co_return plain_error(405, "invalid", fmt::format("{} is not possible on {}", request.method, path));
   co_return plain_error(404, "not_found", fmt::format("there is nothing at {}", path));
 }
 

@@ -1,4 +1,5 @@
-// The table of routes: method and pattern -> handler, with who may call it. Patterns are as in docs/api/openapi.json:
+// The table of routes: method and pattern -> handler, with who may call it. Patterns are as in
+// docs/api/openapi.json:
 // "/v1/workers/{id}:cordon".
 #pragma once
 #include "env/http.h"
@@ -48,7 +49,8 @@ HttpResponse reply_with(const T& value, int status = 200) {
 // The described body of a request: strict, errors name the field.
 template <class T>
 Result<T> body_of(const Call& call) {
-  return json::read_text<T>(call.request.body.empty() ? std::string_view("{}") : std::string_view(call.request.body));
+  return json::read_text<T>(call.request.body.empty() ? std::string_view("{}")
+                                                      : std::string_view(call.request.body));
 }
 
 }  // namespace ebb::control

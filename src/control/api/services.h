@@ -1,4 +1,5 @@
-// Wire handlers, one class a resource. Each checks its input, asks the owner for one change, and shows the result.
+// Wire handlers, one class a resource. Each checks its input, asks the owner for one change, and shows the
+// result.
 #pragma once
 #include "control/api/router.h"
 #include "control/api/views.h"

@@ -13,18 +13,25 @@ std::vector<Reason> waits_of(const Context& c, const Disk& disk) {
   auto trouble = c.effects.trouble(disk.id);
   auto more = [&](std::string text) { return trouble.empty() ? text : text + ": " + trouble; };
   const auto* who = trouble.empty() ? by_itself : "operator: look at the pool";
-  if (disk.state == DiskState::creating) return {{more(fmt::format("its disk {} is being made", disk.id)), disk.created_at, who}};
-  if (disk.state == DiskState::deleting) return {{more(fmt::format("disk {} is being removed", disk.id)), std::nullopt, who}};
+  if (disk.state == DiskState::creating)
+    return {{more(fmt::format("its disk {} is being made", disk.id)), disk.created_at, who}};
+  if (disk.state == DiskState::deleting)
+    return {{more(fmt::format("disk {} is being removed", disk.id)), std::nullopt, who}};
   std::vector<Reason> reasons;
   if (disk.restore) {
-    reasons.push_back({more(fmt::format("disk {} is being restored to '{}'", disk.id, disk.restore->snapshot)), disk.restore->requested_at, who});
+    reasons.push_back(
+        {more(fmt::format("disk {} is being restored to '{}'", disk.id, disk.restore->snapshot)),
+         disk.restore->requested_at, who});
   }
   const auto* vm = disk.vm ? c.fleet().find(*disk.vm) : nullptr;
   const auto* said = vm && vm->worker ? c.seen().find(*vm->worker, vm->id) : nullptr;
   for (const auto& s : disk.snapshots) {
     auto what = fmt::format("snapshot '{}' of disk {}", s.name, disk.id);
-    if (s.state == SnapshotState::removing) reasons.push_back({more(what + " is being removed"), std::nullopt, who});
-    if (s.state == SnapshotState::failed) reasons.push_back({fmt::format("{} was not taken: {}", what, s.error), s.created_at, "operator: remove it"});
+    if (s.state == SnapshotState::removing)
+      reasons.push_back({more(what + " is being removed"), std::nullopt, who});
+    if (s.state == SnapshotState::failed)
+      reasons.push_back(
+          {fmt::format("{} was not taken: {}", what, s.error), s.created_at, "operator: remove it"});
     if (s.state != SnapshotState::wanted) continue;
     std::string waiting;
     if (said) {
@@ -34,7 +41,9 @@ std::vector<Reason> waits_of(const Context& c, const Disk& disk) {
     if (!vm || !vm->worker)
       reasons.push_back({more(what + " is being taken"), s.created_at, who});
     else
-      reasons.push_back({fmt::format("{} is being taken by {}{}", what, *vm->worker, waiting.empty() ? "" : ": " + waiting), s.created_at, by_itself});
+      reasons.push_back(
+          {fmt::format("{} is being taken by {}{}", what, *vm->worker, waiting.empty() ? "" : ": " + waiting),
+           s.created_at, by_itself});
   }
   return reasons;
 }
@@ -49,29 +58,38 @@ std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
     }
     auto found = c.reconciler.unplaced().find(vm.id);
     if (found != c.reconciler.unplaced().end()) {
-      return {{"no worker can take it: " + found->second, vm.created_at, "operator: add a worker, release a hold, or stop a VM"}};
+      return {{"no worker can take it: " + found->second, vm.created_at,
+               "operator: add a worker, release a hold, or stop a VM"}};
     }
     return {{"it is about to be placed", vm.created_at, "nobody: it goes on by itself"}};
   }
   const auto* worker = c.seen().find(*vm.worker);
   if (!worker || worker->liveness != Liveness::ready) {
-    return {{fmt::format("{} does not answer", *vm.worker), worker && worker->heard ? std::optional(worker->heard_at_wall) : std::nullopt,
-             fmt::format("operator: bring {} back, or declare it dead: ebb drain {} --dead", *vm.worker, *vm.worker)}};
+    return {{fmt::format("{} does not answer", *vm.worker),
+             worker && worker->heard ? std::optional(worker->heard_at_wall) : std::nullopt,
+             fmt::format("operator: bring {} back, or declare it dead: ebb drain {} --dead", *vm.worker,
+                         *vm.worker)}};
   }
   const auto* said = c.seen().find(*vm.worker, vm.id);
   if (vm.desired == VmDesired::running && (!said || said->state != VmSeen::running)) {
-    auto text = fmt::format("{} says: {}", *vm.worker, said ? json::name_of(said->state) : std::string_view("nothing yet"));
+    auto text = fmt::format("{} says: {}", *vm.worker,
+                            said ? json::name_of(said->state) : std::string_view("nothing yet"));
     if (said && !said->error.empty()) text += ", " + said->error;
-    return {{text, std::nullopt, said && said->state == VmSeen::failed ? "operator: mend what it names; the agent tries again" : "nobody: it goes on by itself"}};
+    return {{text, std::nullopt,
+             said && said->state == VmSeen::failed ? "operator: mend what it names; the agent tries again"
+                                                   : "nobody: it goes on by itself"}};
   }
   if (vm.desired == VmDesired::running && !said->error.empty()) {
-    return {{fmt::format("it runs, but {} says: {}", *vm.worker, said->error), std::nullopt, "operator: mend what it names; the guest waits and loses nothing"}};
+    return {{fmt::format("it runs, but {} says: {}", *vm.worker, said->error), std::nullopt,
+             "operator: mend what it names; the guest waits and loses nothing"}};
   }
-  if (vm.desired != VmDesired::running) return {{fmt::format("{} stops it", *vm.worker), std::nullopt, "nobody: it goes on by itself"}};
+  if (vm.desired != VmDesired::running)
+    return {{fmt::format("{} stops it", *vm.worker), std::nullopt, "nobody: it goes on by itself"}};
   return {};
 }
 
-std::string status_of(const Drain& drain, bool any_move_open, const std::vector<PlanBlocker>& blockers, bool answers) {
+std::string status_of(const Drain& drain, bool any_move_open, const std::vector<PlanBlocker>& blockers,
+                      bool answers) {
   if (is_ended(drain.state)) return std::string(json::name_of(drain.state));
   if (drain.state == DrainState::reserving) return blockers.empty() ? "planned" : "blocked";
   if (!any_move_open && (!blockers.empty() || (!answers && !drain.options.source_dead))) return "blocked";
@@ -79,7 +97,8 @@ std::string status_of(const Drain& drain, bool any_move_open, const std::vector<
 }
 
 // Moves that have not begun, as a plan; moves that run count with what is left of them.
-std::uint32_t time_left_ms(const Context& c, const Drain& drain, const std::vector<const Migration*>& moves, const drain::Eta& eta) {
+std::uint32_t time_left_ms(const Context& c, const Drain& drain, const std::vector<const Migration*>& moves,
+                           const drain::Eta& eta) {
   std::vector<PlanMove> left;
   for (const auto* m : moves) {
     if (is_ended(m->phase)) continue;
@@ -87,7 +106,8 @@ std::uint32_t time_left_ms(const Context& c, const Drain& drain, const std::vect
     auto rest = static_cast<std::uint32_t>((1 - drain::progress(*m, eta, c.loop.wall_now())) * total);
     left.push_back({m->vm, m->mechanism, m->target, 0, 0, rest});
   }
-  std::sort(left.begin(), left.end(), [](const auto& a, const auto& b) { return a.predicted_total_ms < b.predicted_total_ms; });
+  std::sort(left.begin(), left.end(),
+            [](const auto& a, const auto& b) { return a.predicted_total_ms < b.predicted_total_ms; });
   return drain::timeline(left, drain.options).total_ms;
 }
 
@@ -115,7 +135,8 @@ VmView view_of(const Context& c, const Vm& vm) {
   VmView view;
   view.vm = vm;
   if (vm.worker) {
-    if (const auto* said = c.seen().find(*vm.worker, vm.id)) view.seen = said->state, view.ports = said->ports, view.accel = said->accel;
+    if (const auto* said = c.seen().find(*vm.worker, vm.id))
+      view.seen = said->state, view.ports = said->ports, view.accel = said->accel;
   }
   if (const auto* m = open_migration(c, vm)) view.migration = m->id;
   view.waiting_for = waits_of(c, vm);
@@ -141,7 +162,8 @@ DrainView view_of(const Context& c, const Drain& drain) {
   for (const auto& [id, m] : c.fleet().migrations()) {
     if (m.drain == drain.id) moves.push_back(&m);
   }
-  std::sort(moves.begin(), moves.end(), [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
+  std::sort(moves.begin(), moves.end(),
+            [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
   bool any_open = false;
   for (const auto* m : moves) {
     view.migrations.push_back(view_of(c, *m));
@@ -152,12 +174,14 @@ DrainView view_of(const Context& c, const Drain& drain) {
     }
   }
   DrainProgress progress;
-  if (auto found = c.reconciler.drains().find(drain.id); found != c.reconciler.drains().end()) progress = found->second;
+  if (auto found = c.reconciler.drains().find(drain.id); found != c.reconciler.drains().end())
+    progress = found->second;
   view.done_check = done_check(c.fleet(), c.seen(), drain, progress);
   if (!is_ended(drain.state)) {
     view.blockers = progress.blockers;
     view.remaining = view.done_check.vms_owned;
-    for (auto& reason : drain::explain(c.fleet(), c.seen(), drain, view.done_check, progress.blockers)) view.waiting_for.push_back(reason);
+    for (auto& reason : drain::explain(c.fleet(), c.seen(), drain, view.done_check, progress.blockers))
+      view.waiting_for.push_back(reason);
     view.eta_ms = time_left_ms(c, drain, moves, eta);
   }
   view.status = status_of(drain, any_open, progress.blockers, c.seen().is_ready(drain.worker));
@@ -172,23 +196,28 @@ WhyAnswer why_worker(const Context& c, const Worker& worker) {
     std::string who = "operator: ebb uncordon " + worker.id.value;
     if (hold.owner.starts_with("drain:")) {
       const auto* drain = c.fleet().find(DrainId(hold.owner.substr(6)));
-      who = drain && !is_ended(drain->state) ? "operator: ebb cancel " + drain->id.value + ", or wait for it to be done"
-                                             : "operator: ebb return " + worker.id.value;
+      who = drain && !is_ended(drain->state)
+                ? "operator: ebb cancel " + drain->id.value + ", or wait for it to be done"
+                : "operator: ebb return " + worker.id.value;
     } else if (hold.owner != "operator") {
       who = "operator: ebb return " + worker.id.value;
     }
-    answer.reasons.push_back({fmt::format("held by {}{}", hold.owner, hold.reason.empty() ? "" : ": " + hold.reason), hold.since, who});
+    answer.reasons.push_back(
+        {fmt::format("held by {}{}", hold.owner, hold.reason.empty() ? "" : ": " + hold.reason), hold.since,
+         who});
   }
   if (view.liveness != Liveness::ready) {
-    answer.reasons.push_back({view.liveness == Liveness::never_seen ? "its agent has not reported since the control plane started"
-                                                                    : fmt::format("its agent has been {}", json::name_of(view.liveness)),
+    answer.reasons.push_back({view.liveness == Liveness::never_seen
+                                  ? "its agent has not reported since the control plane started"
+                                  : fmt::format("its agent has been {}", json::name_of(view.liveness)),
                               view.last_seen_at, "operator: look at the host and at ebb-agent on it"});
   }
   if (const auto* drain = c.fleet().active_drain_of(worker.id)) {
     for (auto& reason : view_of(c, *drain).waiting_for) answer.reasons.push_back(reason);
   }
-  answer.headline = view.schedulable ? fmt::format("{} is in service: it takes new VMs ({} on it)", worker.id, view.vms)
-                                     : fmt::format("{} takes no new VMs ({} on it)", worker.id, view.vms);
+  answer.headline = view.schedulable
+                        ? fmt::format("{} is in service: it takes new VMs ({} on it)", worker.id, view.vms)
+                        : fmt::format("{} takes no new VMs ({} on it)", worker.id, view.vms);
   return answer;
 }
 
@@ -196,7 +225,8 @@ WhyAnswer why_disk(const Context& c, const Disk& disk) {
   WhyAnswer answer;
   answer.subject = "disks/" + disk.id.value;
   answer.reasons = waits_of(c, disk);
-  answer.headline = fmt::format("{} is {}", disk.id, disk.restore ? std::string_view("being restored") : json::name_of(disk.state));
+  answer.headline = fmt::format(
+      "{} is {}", disk.id, disk.restore ? std::string_view("being restored") : json::name_of(disk.state));
   if (disk.vm) answer.headline += fmt::format(", the disk of {}", *disk.vm);
   return answer;
 }
@@ -211,9 +241,11 @@ WhyAnswer why_vm(const Context& c, const Vm& vm) {
   } else if (vm.desired == VmDesired::stopped && !vm.worker) {
     answer.headline = fmt::format("{} is stopped, as was asked", vm.id);
   } else if (const auto* m = open_migration(c, vm)) {
-    answer.headline = fmt::format("{} moves from {} to {} ({})", vm.id, m->source, m->target, json::name_of(m->phase));
+    answer.headline =
+        fmt::format("{} moves from {} to {} ({})", vm.id, m->source, m->target, json::name_of(m->phase));
   } else {
-    answer.headline = fmt::format("{} shall be {}, and is {}", vm.id, json::name_of(vm.desired), json::name_of(view.seen));
+    answer.headline =
+        fmt::format("{} shall be {}, and is {}", vm.id, json::name_of(vm.desired), json::name_of(view.seen));
   }
   return answer;
 }

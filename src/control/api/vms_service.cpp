@@ -8,14 +8,19 @@ constexpr std::uint64_t memory_min = 16 * MiB, memory_max = 4096ull * GiB;
 constexpr std::size_t ports_max = 32;
 
 Status check_spec(const VmSpec& spec) {
-  if (spec.cpus < 1 || spec.cpus > 256) return fail_field("spec.cpus", "'spec.cpus' must be between 1 and 256");
-  if (spec.memory_bytes < memory_min || spec.memory_bytes > memory_max) return fail_field("spec.memory_bytes", "'spec.memory_bytes' must be between 16 MiB and 4 TiB");
+  if (spec.cpus < 1 || spec.cpus > 256)
+    return fail_field("spec.cpus", "'spec.cpus' must be between 1 and 256");
+  if (spec.memory_bytes < memory_min || spec.memory_bytes > memory_max)
+    return fail_field("spec.memory_bytes", "'spec.memory_bytes' must be between 16 MiB and 4 TiB");
   if (spec.ports.size() > ports_max) return fail_field("spec.ports", "at most {} ports", ports_max);
   std::set<std::string> names;
   for (const auto& port : spec.ports) {
-    if (!is_valid_name(port.name)) return fail_field("spec.ports", "port name '{}' must be 1 to 63 of a-z, 0-9 and '-'", port.name);
-    if (port.guest == 0) return fail_field("spec.ports", "port '{}' needs a guest port between 1 and 65535", port.name);
-    if (!names.insert(port.name).second) return fail_field("spec.ports", "port name '{}' is there twice", port.name);
+    if (!is_valid_name(port.name))
+      return fail_field("spec.ports", "port name '{}' must be 1 to 63 of a-z, 0-9 and '-'", port.name);
+    if (port.guest == 0)
+      return fail_field("spec.ports", "port '{}' needs a guest port between 1 and 65535", port.name);
+    if (!names.insert(port.name).second)
+      return fail_field("spec.ports", "port name '{}' is there twice", port.name);
   }
   return {};
 }
@@ -28,16 +33,23 @@ void VmsService::add_routes(Router& r) {
   r.add("POST", "/v1/vms", op, [this](Call c) { return create(std::move(c)); });
   r.add("GET", "/v1/vms/{id}", op, [this](Call c) { return show(std::move(c)); });
   r.add("GET", "/v1/vms/{id}:why", op, [this](Call c) { return why(std::move(c)); });
-  r.add("DELETE", "/v1/vms/{id}", op, [this](Call c) { return set_desired(std::move(c), VmDesired::absent); });
-  r.add("POST", "/v1/vms/{id}:start", op, [this](Call c) { return set_desired(std::move(c), VmDesired::running); });
-  r.add("POST", "/v1/vms/{id}:stop", op, [this](Call c) { return set_desired(std::move(c), VmDesired::stopped); });
+  r.add("DELETE", "/v1/vms/{id}", op,
+        [this](Call c) { return set_desired(std::move(c), VmDesired::absent); });
+  r.add("POST", "/v1/vms/{id}:start", op,
+        [this](Call c) { return set_desired(std::move(c), VmDesired::running); });
+  r.add("POST", "/v1/vms/{id}:stop", op,
+        [this](Call c) { return set_desired(std::move(c), VmDesired::stopped); });
   r.add("POST", "/v1/vms/{id}:migrate", op, [this](Call c) { return migrate(std::move(c)); });
   r.add("GET", "/v1/disks", op, [this](Call c) { return list_disks(std::move(c)); });
   r.add("GET", "/v1/disks/{id}", op, [this](Call c) { return show_disk(std::move(c)); });
 }
 
-Task<HttpResponse> VmsService::list(Call call) { co_return reply_or_error(page_of<VmView>(c_, c_.fleet().vms(), call, keep_all)); }
-Task<HttpResponse> VmsService::list_disks(Call call) { co_return reply_or_error(page_of<Disk>(c_, c_.fleet().disks(), call, keep_all)); }
+Task<HttpResponse> VmsService::list(Call call) {
+  co_return reply_or_error(page_of<VmView>(c_, c_.fleet().vms(), call, keep_all));
+}
+Task<HttpResponse> VmsService::list_disks(Call call) {
+  co_return reply_or_error(page_of<Disk>(c_, c_.fleet().disks(), call, keep_all));
+}
 
 Task<HttpResponse> VmsService::show(Call call) {
   const auto* vm = c_.fleet().find(VmId(call.param("id")));
@@ -55,34 +67,46 @@ Task<HttpResponse> VmsService::why(Call call) {
 }
 
 Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
-  if (!is_valid_name(wish.id.value)) return fail_field("id", "'{}' is no name for a VM: 1 to 63 of a-z, 0-9 and '-'", wish.id);
+  if (!is_valid_name(wish.id.value))
+    return fail_field("id", "'{}' is no name for a VM: 1 to 63 of a-z, 0-9 and '-'", wish.id);
   EBB_CHECKED(check_spec(wish.spec));
   const auto* image = c_.fleet().find(wish.spec.image);
   if (!image) return fail_field("spec.image", "there is no image '{}'", wish.spec.image);
-  if (image->state != ImageState::ready) return fail(Code::conflict, "image '{}' is {}: import it first", image->id, json::name_of(image->state));
+  if (image->state != ImageState::ready)
+    return fail(Code::conflict, "image '{}' is {}: import it first", image->id, json::name_of(image->state));
   auto spec = wish.spec;
   const Disk* origin = nullptr;
   if (spec.disk_from) {
-    if (spec.storage != Storage::object) return fail_field("spec.disk_from", "a stateless VM has no disk that could be a fork");
+    if (spec.storage != Storage::object)
+      return fail_field("spec.disk_from", "a stateless VM has no disk that could be a fork");
     origin = c_.fleet().find(spec.disk_from->disk);
     if (!origin) return fail_field("spec.disk_from", "there is no disk '{}'", spec.disk_from->disk);
     const auto* snapshot = origin->find_snapshot(spec.disk_from->snapshot);
-    const bool is_ready = snapshot && snapshot->state == SnapshotState::ready && origin->state == DiskState::ready;
+    const bool is_ready =
+        snapshot && snapshot->state == SnapshotState::ready && origin->state == DiskState::ready;
     // The same wish again is answered below, whatever became of the snapshot.
     if (!is_ready && !c_.fleet().find(wish.id)) {
-      return fail(Code::conflict, "disk '{}' has no snapshot '{}' that could be forked", origin->id, spec.disk_from->snapshot);
+      return fail(Code::conflict, "disk '{}' has no snapshot '{}' that could be forked", origin->id,
+                  spec.disk_from->snapshot);
     }
-    if (origin->pool != image->pool) return fail_field("spec.disk_from", "disk '{}' is in pool '{}', and image '{}' in '{}'", origin->id, origin->pool, image->id, image->pool);
+    if (origin->pool != image->pool)
+      return fail_field("spec.disk_from", "disk '{}' is in pool '{}', and image '{}' in '{}'", origin->id,
+                        origin->pool, image->id, image->pool);
   }
   if (spec.storage == Storage::object) {
-    if (!origin && !image->disk) return fail_field("spec.storage", "image '{}' has no disk to fork from: run the VM stateless, or import an image with a disk", image->id);
+    if (!origin && !image->disk)
+      return fail_field(
+          "spec.storage",
+          "image '{}' has no disk to fork from: run the VM stateless, or import an image with a disk",
+          image->id);
     if (!spec.disk_class) spec.disk_class = c_.pools.all().at(image->pool).default_class;
   } else if (spec.disk_class) {
     return fail_field("spec.disk_class", "a stateless VM has no disk whose class could be chosen");
   }
   if (const auto* old = c_.fleet().find(wish.id)) {
     if (old->spec == spec && old->desired != VmDesired::absent) return old->id;  // the same wish again
-    return fail(Code::conflict, "there is a VM '{}' already{}", wish.id, old->desired == VmDesired::absent ? " (it is being removed)" : "");
+    return fail(Code::conflict, "there is a VM '{}' already{}", wish.id,
+                old->desired == VmDesired::absent ? " (it is being removed)" : "");
   }
   Vm vm;
   vm.id = wish.id, vm.spec = spec, vm.created_at = batch.now();
@@ -98,12 +122,15 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
       disk.image = image->id;
     vm.disk = disk.id;
     batch.put(disk);
-    Effect effect{"create_disk/" + disk.id.value, EffectKind::create_disk, disk.id, disk.pool, origin ? origin->id : *image->disk, disk.size_bytes, disk.disk_class};
+    Effect effect{"create_disk/" + disk.id.value,     EffectKind::create_disk, disk.id,        disk.pool,
+                  origin ? origin->id : *image->disk, disk.size_bytes,         disk.disk_class};
     if (origin) effect.snapshot = spec.disk_from->snapshot;
     batch.effect(std::move(effect));
   }
   batch.put(vm);
-  auto from = spec.disk_from ? fmt::format(", with a fork of {}@{}", spec.disk_from->disk, spec.disk_from->snapshot) : std::string();
+  auto from = spec.disk_from
+                  ? fmt::format(", with a fork of {}@{}", spec.disk_from->disk, spec.disk_from->snapshot)
+                  : std::string();
   batch.journal("vm.created", "vms/" + vm.id.value, fmt::format("from image {}{}", image->id, from));
   return vm.id;
 }
@@ -124,14 +151,18 @@ Status VmsService::check_may_remove(const Vm& vm) const {
   if (!disk) return {};
   for (const auto& [id, other] : c_.fleet().disks()) {
     if (!other.origin || other.origin->disk != disk->id) continue;
-    auto whose = other.vm ? fmt::format("VM '{}' has a fork of it as its disk: remove that VM first", *other.vm)
-                          : fmt::format("'{}' is a fork of it and is being removed: wait for that", id);
+    auto whose = other.vm
+                     ? fmt::format("VM '{}' has a fork of it as its disk: remove that VM first", *other.vm)
+                     : fmt::format("'{}' is a fork of it and is being removed: wait for that", id);
     return fail(Code::conflict, "its disk '{}' is in use: {}", disk->id, whose);
   }
   if (disk->snapshots.empty()) return {};
   std::string names;
   for (const auto& s : disk->snapshots) names += (names.empty() ? "" : ", ") + s.name;
-  return fail(Code::conflict, "its disk '{}' has snapshots that would be lost: {}; remove them first: ebb snapshots rm {} NAME", disk->id, names, disk->id);
+  return fail(
+      Code::conflict,
+      "its disk '{}' has snapshots that would be lost: {}; remove them first: ebb snapshots rm {} NAME",
+      disk->id, names, disk->id);
 }
 
 Task<HttpResponse> VmsService::set_desired(Call call, VmDesired desired) {
@@ -143,7 +174,8 @@ Task<HttpResponse> VmsService::set_desired(Call call, VmDesired desired) {
     if (vm->desired == desired) return true;
     if (vm->desired == VmDesired::absent) return fail(Code::conflict, "'{}' is being removed", id);
     if (const auto* m = c_.fleet().open_migration_of(id)) {
-      return fail(Code::conflict, "'{}' is moving from {} to {} ({}): wait for it, or cancel it first", id, m->source, m->target, m->id);
+      return fail(Code::conflict, "'{}' is moving from {} to {} ({}): wait for it, or cancel it first", id,
+                  m->source, m->target, m->id);
     }
     if (desired == VmDesired::absent) EBB_CHECKED(check_may_remove(*vm));
     auto next = *vm;
@@ -167,16 +199,21 @@ Result<MigrationId> VmsService::migrate_in(Batch& batch, const VmId& id, const M
     if (!wish.target || *wish.target == m->target) return m->id;  // it is under way already
     return fail(Code::conflict, "'{}' is already moving to {} ({}): cancel that first", id, m->target, m->id);
   }
-  if (vm->desired != VmDesired::running || !vm->worker) return fail(Code::conflict, "'{}' is not running: start it, and it is placed", id);
+  if (vm->desired != VmDesired::running || !vm->worker)
+    return fail(Code::conflict, "'{}' is not running: start it, and it is placed", id);
   if (wish.target && !fleet.find(*wish.target)) return fail(no_such("worker", wish.target->value));
   if (wish.target == vm->worker) return fail_field("target", "'{}' runs on {} already", id, *vm->worker);
   if (wish.source_dead && c_.seen().is_ready(*vm->worker)) {
-    return fail(Code::conflict, "{} answers: it cannot be declared dead; move the VM without that", *vm->worker);
+    return fail(Code::conflict, "{} answers: it cannot be declared dead; move the VM without that",
+                *vm->worker);
   }
   auto workers = candidates(fleet, c_.seen());
-  std::erase_if(workers, [&](const auto& w) { return w.worker == *vm->worker || (wish.target && w.worker != *wish.target); });
+  std::erase_if(workers, [&](const auto& w) {
+    return w.worker == *vm->worker || (wish.target && w.worker != *wish.target);
+  });
   auto choices = placement::place(std::move(workers), {request_for(fleet, *vm, {})});
-  if (!choices[0].worker) return fail(Code::conflict, "no worker can take '{}': {}", id, placement::describe(choices[0].refusals));
+  if (!choices[0].worker)
+    return fail(Code::conflict, "no worker can take '{}': {}", id, placement::describe(choices[0].refusals));
   return begin_migration(batch, *vm, *choices[0].worker, std::nullopt, wish.source_dead).id;
 }
 
@@ -184,7 +221,8 @@ Task<HttpResponse> VmsService::migrate(Call call) {
   const VmId id(call.param("id"));
   auto wish = body_of<MigrateVm>(call);
   if (!wish) co_return error_reply(wish.error());
-  auto migration = co_await c_.owner.change<MigrationId>([&](Batch& batch) { return migrate_in(batch, id, *wish); });
+  auto migration =
+      co_await c_.owner.change<MigrationId>([&](Batch& batch) { return migrate_in(batch, id, *wish); });
   if (!migration) co_return error_reply(migration.error());
   co_return reply_with(view_of(c_, *c_.fleet().find(*migration)), 201);
 }

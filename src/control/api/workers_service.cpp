@@ -57,23 +57,30 @@ Task<HttpResponse> WorkersService::uncordon(Call call) {
   co_return changed ? co_await show(std::move(call)) : error_reply(changed.error());
 }
 
-// Verifies the worker, then releases the holds of ended drains and of its rejoining. An operator's own cordon stays.
+// Verifies the worker, then releases the holds of ended drains and of its rejoining. An operator's own cordon
+// stays.
 Task<HttpResponse> WorkersService::give_back(Call call) {
   const WorkerId id(call.param("id"));
   auto changed = co_await c_.owner.change<bool>([&](Batch& batch) -> Result<bool> {
     const auto& fleet = c_.fleet();
     if (!fleet.find(id)) return fail(no_such("worker", id.value));
     if (const auto* drain = fleet.active_drain_of(id)) {
-      return fail(Code::conflict, "{} is still being drained by {}: wait for it, or cancel it", id, drain->id);
+      return fail(Code::conflict, "{} is still being drained by {}: wait for it, or cancel it", id,
+                  drain->id);
     }
     const auto* at = c_.seen().find(id);
-    if (!at || at->liveness != Liveness::ready) return fail(Code::conflict, "{} does not answer: its agent must report before it can take work", id);
-    if (!at->report.disk_daemon_up) return fail(Code::conflict, "the disk daemon of {} does not answer its agent: start ebb-diskd there first", id);
-    if (!at->is_current()) return fail(Code::busy, "{} has not yet confirmed the newest wanted set: try again in a moment", id);
+    if (!at || at->liveness != Liveness::ready)
+      return fail(Code::conflict, "{} does not answer: its agent must report before it can take work", id);
+    if (!at->report.disk_daemon_up)
+      return fail(Code::conflict,
+                  "the disk daemon of {} does not answer its agent: start ebb-diskd there first", id);
+    if (!at->is_current())
+      return fail(Code::busy, "{} has not yet confirmed the newest wanted set: try again in a moment", id);
     for (const auto* hold : fleet.holds_on(id)) {
       if (hold->owner == "operator") continue;
       batch.erase(*hold);
-      batch.journal("worker.returned", "workers/" + id.value, fmt::format("verified, hold of {} released", hold->owner));
+      batch.journal("worker.returned", "workers/" + id.value,
+                    fmt::format("verified, hold of {} released", hold->owner));
     }
     return true;
   });
@@ -90,7 +97,8 @@ Task<HttpResponse> WorkersService::forget(Call call) {
       return fail(Code::conflict, "{} still has {} VMs: drain it first", id, fleet.vms_owned_by(id).size());
     }
     if (c_.seen().is_ready(id)) return fail(Code::conflict, "{} still reports: stop its agent first", id);
-    if (const auto* drain = fleet.active_drain_of(id)) return fail(Code::conflict, "{} is being drained by {}", id, drain->id);
+    if (const auto* drain = fleet.active_drain_of(id))
+      return fail(Code::conflict, "{} is being drained by {}", id, drain->id);
     for (const auto* hold : fleet.holds_on(id)) batch.erase(*hold);
     batch.erase(*worker);
     batch.journal("worker.forgotten", "workers/" + id.value, "forgotten");

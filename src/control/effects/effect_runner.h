@@ -1,5 +1,5 @@
-// Carries out decided effects until they succeed, and turns each result into the next event. After a crash the outbox is
-// simply run again.
+// Carries out decided effects until they succeed, and turns each result into the next event. After a crash
+// the outbox is simply run again.
 #pragma once
 #include "control/owner.h"
 #include "control/pools.h"

@@ -7,7 +7,8 @@ std::string refusal(const Fleet& fleet, const Seen& seen, const WorkerId& id) {
   auto holds = fleet.holds_on(id);
   if (!holds.empty()) {
     const auto& hold = *holds.front();
-    return hold.reason.empty() ? fmt::format("held by {}", hold.owner) : fmt::format("held by {} ({})", hold.owner, hold.reason);
+    return hold.reason.empty() ? fmt::format("held by {}", hold.owner)
+                               : fmt::format("held by {} ({})", hold.owner, hold.reason);
   }
   if (!seen.is_ready(id)) return "does not answer";
   return {};

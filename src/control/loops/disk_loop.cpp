@@ -33,7 +33,8 @@ void step_snapshots(const Fleet& fleet, const Seen& seen, const Effects& effects
     for (const auto& snapshot : disk.snapshots) {
       auto key = snapshot_effect_key(id, snapshot.request);
       if (snapshot.state != SnapshotState::wanted || effects.contains(key)) continue;
-      Effect effect{key, EffectKind::snapshot_disk, id, disk.pool, std::nullopt, disk.size_bytes, disk.disk_class};
+      Effect effect{
+          key, EffectKind::snapshot_disk, id, disk.pool, std::nullopt, disk.size_bytes, disk.disk_class};
       effect.snapshot = snapshot.name, effect.request = snapshot.request;
       batch.effect(std::move(effect));
     }
@@ -51,7 +52,8 @@ void record_snapshot(const Disk& disk, const std::string& request, Batch& batch)
   }
 }
 
-void record_failed_snapshot(const Disk& disk, const std::string& request, const std::string& error, Batch& batch) {
+void record_failed_snapshot(const Disk& disk, const std::string& request, const std::string& error,
+                            Batch& batch) {
   auto next = disk;
   for (auto& snapshot : next.snapshots) {
     if (snapshot.request != request || snapshot.state != SnapshotState::wanted) continue;

@@ -1,4 +1,5 @@
-// Snapshots that are wanted: taken by the agent where a worker holds the disk, by an effect where nobody does.
+// Snapshots that are wanted: taken by the agent where a worker holds the disk, by an effect where nobody
+// does.
 #pragma once
 #include "control/batch.h"
 
@@ -10,6 +11,7 @@ void step_snapshots(const Fleet& fleet, const Seen& seen, const Effects& effects
 
 // What somebody says of a snapshot that is wanted; one that is not any more is left alone.
 void record_snapshot(const Disk& disk, const std::string& request, Batch& batch);
-void record_failed_snapshot(const Disk& disk, const std::string& request, const std::string& error, Batch& batch);
+void record_failed_snapshot(const Disk& disk, const std::string& request, const std::string& error,
+                            Batch& batch);
 
 }  // namespace ebb::control

@@ -10,7 +10,8 @@ std::vector<drain::Placed> choose_targets(const Fleet& fleet, const Seen& seen, 
                                           const std::optional<DrainId>& drain, WallMs now) {
   std::vector<placement::Request> requests;
   for (const auto& id : drain::to_place(fleet, worker)) {
-    auto excluded = drain ? drain::rejected_targets(fleet, *drain, id, now) : std::map<WorkerId, std::string>{};
+    auto excluded =
+        drain ? drain::rejected_targets(fleet, *drain, id, now) : std::map<WorkerId, std::string>{};
     requests.push_back(request_for(fleet, fleet.vms().at(id), std::move(excluded)));
   }
   auto workers = candidates(fleet, seen);
@@ -40,20 +41,23 @@ bool reserve(const Fleet& fleet, const Drain& drain, const DrainPlan& plan, Batc
 
 }  // namespace
 
-DrainPlan plan_drain(const Fleet& fleet, const Seen& seen, const WorkerId& worker, const DrainOptions& options,
-                     const std::optional<DrainId>& drain, WallMs now) {
-  auto plan = drain::make_plan(fleet, worker, options, choose_targets(fleet, seen, worker, drain, now), drain::measure(fleet));
+DrainPlan plan_drain(const Fleet& fleet, const Seen& seen, const WorkerId& worker,
+                     const DrainOptions& options, const std::optional<DrainId>& drain, WallMs now) {
+  auto plan = drain::make_plan(fleet, worker, options, choose_targets(fleet, seen, worker, drain, now),
+                               drain::measure(fleet));
   plan.state_hash = drain::state_hash(fleet, seen, worker);
   return plan;
 }
 
-DoneCheck done_check(const Fleet& fleet, const Seen& seen, const Drain& drain, const DrainProgress& progress) {
+DoneCheck done_check(const Fleet& fleet, const Seen& seen, const Drain& drain,
+                     const DrainProgress& progress) {
   auto check = drain::check_done(fleet, seen, drain);
   check.heads_checked = progress.heads_checked, check.heads_attached = progress.heads_attached;
   return check;
 }
 
-void step_drain(const Fleet& fleet, const Seen& seen, const Drain& drain, DrainProgress& progress, Batch& batch) {
+void step_drain(const Fleet& fleet, const Seen& seen, const Drain& drain, DrainProgress& progress,
+                Batch& batch) {
   if (is_ended(drain.state)) return;
   auto plan = plan_drain(fleet, seen, drain.worker, drain.options, drain.id, batch.now());
   progress.blockers = plan.blockers;
@@ -64,16 +68,21 @@ void step_drain(const Fleet& fleet, const Seen& seen, const Drain& drain, DrainP
     auto next = drain;
     next.state = DrainState::running;
     batch.put(next);
-    batch.journal("drain.running", "drains/" + drain.id.value, fmt::format("{} has a destination for everything that can move", drain.worker));
+    batch.journal("drain.running", "drains/" + drain.id.value,
+                  fmt::format("{} has a destination for everything that can move", drain.worker));
     return;
   }
   reserve(fleet, drain, plan, batch);
   if (!batch.empty()) return;
   if (drain::is_done(drain, done_check(fleet, seen, drain, progress))) {
-    end_drain(drain, DrainState::done,
-              drain.options.source_dead ? fmt::format("{} owns nothing any more; it was declared dead, so its own processes could not be checked", drain.worker)
-                                        : fmt::format("{} is empty: no VM, no disk, no export, no debt", drain.worker),
-              batch);
+    end_drain(
+        drain, DrainState::done,
+        drain.options.source_dead
+            ? fmt::format(
+                  "{} owns nothing any more; it was declared dead, so its own processes could not be checked",
+                  drain.worker)
+            : fmt::format("{} is empty: no VM, no disk, no export, no debt", drain.worker),
+        batch);
   }
 }
 

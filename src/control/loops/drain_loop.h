@@ -15,11 +15,13 @@ struct DrainProgress {
 using DrainProgresses = std::map<DrainId, DrainProgress>;
 
 // The plan of a drain of `worker` now, destinations included.
-DrainPlan plan_drain(const Fleet& fleet, const Seen& seen, const WorkerId& worker, const DrainOptions& options,
-                     const std::optional<DrainId>& drain, WallMs now);
+DrainPlan plan_drain(const Fleet& fleet, const Seen& seen, const WorkerId& worker,
+                     const DrainOptions& options, const std::optional<DrainId>& drain, WallMs now);
 
-// One turn of one drain. Reservations come in commits of bounded size; the last one publishes (state running).
-void step_drain(const Fleet& fleet, const Seen& seen, const Drain& drain, DrainProgress& progress, Batch& batch);
+// One turn of one drain. Reservations come in commits of bounded size; the last one publishes (state
+// running).
+void step_drain(const Fleet& fleet, const Seen& seen, const Drain& drain, DrainProgress& progress,
+                Batch& batch);
 
 DoneCheck done_check(const Fleet& fleet, const Seen& seen, const Drain& drain, const DrainProgress& progress);
 

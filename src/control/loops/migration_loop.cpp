@@ -11,11 +11,13 @@ using migration::EventKind;
 std::string phase_text(const Migration& m) {
   auto text = fmt::format("{}: {} ({} -> {})", m.vm, json::name_of(m.phase), m.source, m.target);
   if (m.phase == Phase::aborting || m.phase == Phase::aborted) text += ": " + m.last_error;
-  if (auto ms = drain::interruption_ms(m); ms && m.phase == Phase::done) text += fmt::format(", interrupted for {} ms", *ms);
+  if (auto ms = drain::interruption_ms(m); ms && m.phase == Phase::done)
+    text += fmt::format(", interrupted for {} ms", *ms);
   return text;
 }
 
-std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migration& m, const std::set<MigrationId>& may_begin) {
+std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migration& m,
+                                const std::set<MigrationId>& may_begin) {
   const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
   const bool cancelled = drain && drain->state == DrainState::cancelled;
   if (cancelled && !is_past_no_return(m.phase) && m.phase != Phase::aborting) {
@@ -29,7 +31,8 @@ std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migr
   if (m.phase == Phase::reserving) {
     // After a restart of the control plane nobody has been heard of yet: that is no reason to choose anew.
     const auto* target = seen.find(m.target);
-    if (target && target->heard && target->liveness != Liveness::ready) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
+    if (target && target->heard && target->liveness != Liveness::ready)
+      return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
     return may_begin.contains(m.id) ? std::optional(Event{}) : std::nullopt;
   }
   const auto* vm = fleet.find(m.vm);
@@ -65,7 +68,8 @@ void step_migrations(const Fleet& fleet, const Seen& seen, Batch& batch) {
     if (batch.is_full()) return;
     const auto& m = fleet.migrations().at(id);
     auto event = next_event(fleet, seen, m, may_begin);
-    // A refusal here means that the world shows something that should not be: it is not acted upon, and explained.
+    // A refusal here means that the world shows something that should not be: it is not acted upon, and
+    // explained.
     if (event) (void)apply_event(fleet, batch, m, std::move(*event));
   }
 }
@@ -77,7 +81,8 @@ void forget_old_migrations(const Fleet& fleet, Batch& batch) {
     const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
     if (is_ended(m.phase) && (!drain || is_ended(drain->state))) ended.push_back(&m);
   }
-  std::sort(ended.begin(), ended.end(), [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
+  std::sort(ended.begin(), ended.end(),
+            [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
   auto excess = fleet.migrations().size() - ended_migrations_max;
   for (std::size_t i = 0; i < std::min(excess, ended.size()) && !batch.is_full(); ++i) batch.erase(*ended[i]);
 }

@@ -7,7 +7,8 @@ namespace ebb::control {
 
 void step_migrations(const Fleet& fleet, const Seen& seen, Batch& batch);
 
-// Applies one event in `batch`: the migration, the VM's ownership at `=>`, the journal. conflict if it is refused.
+// Applies one event in `batch`: the migration, the VM's ownership at `=>`, the journal. conflict if it is
+// refused.
 Status apply_event(const Fleet& fleet, Batch& batch, const Migration& migration, migration::Event event);
 
 // Ended migrations beyond this many are forgotten, oldest first, unless an open drain needs them.

@@ -1,5 +1,5 @@
-// Gives space in the pools back: asks of each disk, in turn, what it no longer needs, and removes that. Slow by
-// intention, and apart from everything that guests wait for.
+// Gives space in the pools back: asks of each disk, in turn, what it no longer needs, and removes that. Slow
+// by intention, and apart from everything that guests wait for.
 #pragma once
 #include "control/owner.h"
 #include "control/pools.h"

@@ -30,7 +30,8 @@ Task<bool> Reconciler::decide(std::function<void(Batch&)> decision) {
   co_return *changed;
 }
 
-// The order matters: a migration that ends because its target gave up must have its successor before its drain is judged.
+// The order matters: a migration that ends because its target gave up must have its successor before its
+// drain is judged.
 Task<bool> Reconciler::turn() {
   const auto& fleet = owner_.fleet();
   const auto& seen = owner_.seen();
@@ -49,7 +50,9 @@ Task<bool> Reconciler::step_drains() {
   for (const auto& [id, drain] : owner_.fleet().drains()) {
     if (!is_ended(drain.state)) active.push_back(id);
   }
-  std::erase_if(drains_, [&](const auto& item) { return std::find(active.begin(), active.end(), item.first) == active.end(); });
+  std::erase_if(drains_, [&](const auto& item) {
+    return std::find(active.begin(), active.end(), item.first) == active.end();
+  });
   bool changed = false;
   for (const auto& id : active) {
     co_await confirm_heads(id);
@@ -92,7 +95,9 @@ Task<void> Reconciler::update_liveness() {
   for (auto& [id, at] : owner_.seen().workers) {
     if (!at.heard) continue;
     auto quiet = loop_.now() - at.heard_at;
-    auto liveness = quiet < limits_.silent ? Liveness::ready : quiet < limits_.suspect ? Liveness::silent : Liveness::suspect;
+    auto liveness = quiet < limits_.silent    ? Liveness::ready
+                    : quiet < limits_.suspect ? Liveness::silent
+                                              : Liveness::suspect;
     if (liveness == at.liveness) continue;
     transitions.emplace_back(id, liveness);
     at.liveness = liveness;
@@ -101,7 +106,8 @@ Task<void> Reconciler::update_liveness() {
   co_await decide([transitions](Batch& batch) {
     for (const auto& [id, liveness] : transitions) {
       if (batch.is_full()) return;
-      batch.journal("worker.liveness", "workers/" + id.value, fmt::format("{} is {}", id, json::name_of(liveness)));
+      batch.journal("worker.liveness", "workers/" + id.value,
+                    fmt::format("{} is {}", id, json::name_of(liveness)));
     }
   });
 }
@@ -112,7 +118,8 @@ Task<void> Reconciler::expire_holds() {
     for (const auto& [id, hold] : owner_.fleet().holds()) {
       if (batch.is_full() || !hold.expires_at || *hold.expires_at > now) continue;
       batch.erase(hold);
-      batch.journal("hold.expired", "workers/" + hold.worker.value, fmt::format("the hold of {} expired", hold.owner));
+      batch.journal("hold.expired", "workers/" + hold.worker.value,
+                    fmt::format("the hold of {} expired", hold.owner));
     }
   });
 }

@@ -1,5 +1,5 @@
-// The control loops in one: poked on change and by a slow timer, never told what changed. Each turn takes small decisions,
-// one commit each, until nothing is left to decide.
+// The control loops in one: poked on change and by a slow timer, never told what changed. Each turn takes
+// small decisions, one commit each, until nothing is left to decide.
 #pragma once
 #include "control/loops/drain_loop.h"
 #include "control/loops/vm_loop.h"

@@ -28,7 +28,8 @@ void remove_vm(const Fleet& fleet, const Vm& vm, Batch& batch) {
       auto next = *disk;
       next.state = DiskState::deleting, next.vm.reset();
       batch.put(next);
-      batch.effect({"delete_disk/" + disk->id.value, EffectKind::delete_disk, disk->id, disk->pool, std::nullopt, disk->size_bytes, disk->disk_class});
+      batch.effect({"delete_disk/" + disk->id.value, EffectKind::delete_disk, disk->id, disk->pool,
+                    std::nullopt, disk->size_bytes, disk->disk_class});
       batch.effect_done("create_disk/" + disk->id.value);
     }
   }
@@ -38,7 +39,8 @@ void remove_vm(const Fleet& fleet, const Vm& vm, Batch& batch) {
 
 }  // namespace
 
-Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, std::optional<DrainId> drain, bool source_dead) {
+Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, std::optional<DrainId> drain,
+                          bool source_dead) {
   Migration m;
   m.id = MigrationId(batch.mint_id("mig"));
   m.vm = vm.id, m.source = *vm.worker, m.target = target, m.source_epoch = vm.epoch;
@@ -68,7 +70,8 @@ void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unp
     vm.worker = choice.worker, vm.epoch = batch.mint_epoch();
     vm.start_failures = 0, vm.last_error.clear();
     batch.put(vm);
-    batch.journal("vm.placed", "vms/" + vm.id.value, fmt::format("placed on {} (epoch {})", *vm.worker, vm.epoch));
+    batch.journal("vm.placed", "vms/" + vm.id.value,
+                  fmt::format("placed on {} (epoch {})", *vm.worker, vm.epoch));
   }
 }
 
@@ -81,7 +84,8 @@ void retire_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
       continue;
     }
     const auto* said = seen.find(*vm.worker, id);
-    const bool stopped = said && said->state == VmSeen::stopped && said->epoch == vm.epoch && !said->disk_open && !said->machine;
+    const bool stopped = said && said->state == VmSeen::stopped && said->epoch == vm.epoch &&
+                         !said->disk_open && !said->machine;
     if (vm.desired == VmDesired::stopped ? !stopped : !has_left(seen, *vm.worker, id)) continue;
     auto next = vm;
     next.worker.reset();
@@ -95,7 +99,9 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     if (batch.is_full()) return;
     if (vm.desired != VmDesired::running || !vm.worker || fleet.open_migration_of(id)) continue;
     const auto* said = seen.find(*vm.worker, id);
-    if (!said || said->state != VmSeen::failed || said->epoch != vm.epoch || said->failures < migration::boot_attempts_max) continue;
+    if (!said || said->state != VmSeen::failed || said->epoch != vm.epoch ||
+        said->failures < migration::boot_attempts_max)
+      continue;
     // If a drain brought it here, the drain stays responsible until it runs somewhere.
     const Migration* last = nullptr;
     for (const auto& [mid, m] : fleet.migrations()) {
@@ -109,7 +115,8 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     const bool active = drain && !is_ended(drain->state);
     begin_migration(batch, vm, *choices[0].worker, active ? std::optional(drain->id) : std::nullopt, false);
     batch.journal("vm.placed_anew", "vms/" + id.value,
-                  fmt::format("{} could not start it {} times ({}): it goes to {}", *vm.worker, said->failures, said->error, *choices[0].worker));
+                  fmt::format("{} could not start it {} times ({}): it goes to {}", *vm.worker,
+                              said->failures, said->error, *choices[0].worker));
     return;  // the next one sees this one's reservation
   }
 }

@@ -1,4 +1,5 @@
-// VMs that need a worker get one; VMs that are stopped or removed leave theirs; VMs that will not start go elsewhere.
+// VMs that need a worker get one; VMs that are stopped or removed leave theirs; VMs that will not start go
+// elsewhere.
 #pragma once
 #include "control/batch.h"
 
@@ -14,6 +15,7 @@ void retire_vms(const Fleet& fleet, const Seen& seen, Batch& batch);
 void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch);
 
 // The record of a new move, and its journal line.
-Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, std::optional<DrainId> drain, bool source_dead);
+Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, std::optional<DrainId> drain,
+                          bool source_dead);
 
 }  // namespace ebb::control

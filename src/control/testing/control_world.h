@@ -1,5 +1,5 @@
-// A control plane in virtual time with workers that obey at once: for tests of decisions and of the API. The simulator
-// proper (tests/sim) runs the production agent and disk daemon instead.
+// A control plane in virtual time with workers that obey at once: for tests of decisions and of the API. The
+// simulator proper (tests/sim) runs the production agent and disk daemon instead.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -37,8 +37,9 @@ class ControlWorld {
     auto& loop = process_->loop();
     auto& records = process_->make<MemoryStore>(loop, records_);
     auto& pool = process_->make<sim::SimStoreClient>(*process_, store_, "pool/");
-    control_ = &process_->make<ControlPlane>(loop, records, std::map<PoolId, Pool>{{PoolId("main"), {&pool, &pool, DiskClass::remote}}},
-                                             ControlConfig{"operator-token-0", "join-token-0", "{}", {}}, Logger());
+    control_ = &process_->make<ControlPlane>(
+        loop, records, std::map<PoolId, Pool>{{PoolId("main"), {&pool, &pool, DiskClass::remote}}},
+        ControlConfig{"operator-token-0", "join-token-0", "{}", {}}, Logger());
     scope_ = &process_->make<Scope>(loop);
     EXPECT_TRUE(wait(control_->start()));
   }
@@ -46,12 +47,15 @@ class ControlWorld {
   template <class T>
   T wait(Task<T> task) {
     std::optional<T> out;
-    scope_->spawn([](Task<T> t, std::optional<T>* o) -> Task<void> { o->emplace(co_await t); }(std::move(task), &out));
+    scope_->spawn(
+        [](Task<T> t, std::optional<T>* o) -> Task<void> { o->emplace(co_await t); }(std::move(task), &out));
     EXPECT_TRUE(world_.loop().run_until([&] { return out.has_value(); }, 120s));
     return std::move(*out);
   }
-  HttpResponse ask(std::string method, std::string target, std::string body = {}, std::string token = "operator-token-0") {
-    HttpRequest request{std::move(method), std::move(target), {{"authorization", "Bearer " + token}}, std::move(body)};
+  HttpResponse ask(std::string method, std::string target, std::string body = {},
+                   std::string token = "operator-token-0") {
+    HttpRequest request{
+        std::move(method), std::move(target), {{"authorization", "Bearer " + token}}, std::move(body)};
     return wait(control_->handle(std::move(request)));
   }
   template <class T>
@@ -104,9 +108,11 @@ class ControlWorld {
     auto sealed = ask("POST", "/v1/images/" + name + ":seal");
     ASSERT_EQ(sealed.status, 200) << sealed.body;
   }
-  void create_vm(const std::string& name, Storage storage = Storage::object, std::uint64_t memory = 128 * MiB) {
+  void create_vm(const std::string& name, Storage storage = Storage::object,
+                 std::uint64_t memory = 128 * MiB) {
     CreateVm wish;
-    wish.id = VmId(name), wish.spec.image = ImageId("guest"), wish.spec.storage = storage, wish.spec.memory_bytes = memory;
+    wish.id = VmId(name), wish.spec.image = ImageId("guest"), wish.spec.storage = storage,
+    wish.spec.memory_bytes = memory;
     auto reply = ask("POST", "/v1/vms", json::write_text(wish));
     ASSERT_EQ(reply.status, 201) << reply.body;
   }
@@ -114,7 +120,9 @@ class ControlWorld {
     auto view = get<VmView>("/v1/vms/" + vm);
     return view.vm.worker && view.seen == VmSeen::running;
   }
-  std::string worker_of(const std::string& vm) { return get<VmView>("/v1/vms/" + vm).vm.worker.value_or(WorkerId("-")).value; }
+  std::string worker_of(const std::string& vm) {
+    return get<VmView>("/v1/vms/" + vm).vm.worker.value_or(WorkerId("-")).value;
+  }
   // At most one worker runs any VM.
   void check_one_copy() {
     std::map<VmId, int> copies;
@@ -179,10 +187,18 @@ class ControlWorld {
           tell_snapshots(worker, wanted, seen);
         }
         break;
-      case Wanted::standby: seen.state = VmSeen::standby; break;
-      case Wanted::sealed: seen.state = VmSeen::sealed; break;
-      case Wanted::stopped: seen.state = VmSeen::stopped; break;
-      case Wanted::absent: seen.state = VmSeen::absent; break;
+      case Wanted::standby:
+        seen.state = VmSeen::standby;
+        break;
+      case Wanted::sealed:
+        seen.state = VmSeen::sealed;
+        break;
+      case Wanted::stopped:
+        seen.state = VmSeen::stopped;
+        break;
+      case Wanted::absent:
+        seen.state = VmSeen::absent;
+        break;
     }
     return seen;
   }

@@ -121,7 +121,8 @@ class MachineTest : public testing::Test {
   }
   bool wait_for_growth(const std::string& path, std::uintmax_t size) {
     auto deadline = loop_.now() + patience;
-    while (fs::file_size(path) <= size && loop_.now() < deadline) run_until_done(loop_, sleep_for(loop_, 20ms));
+    while (fs::file_size(path) <= size && loop_.now() < deadline)
+      run_until_done(loop_, sleep_for(loop_, 20ms));
     return fs::file_size(path) > size;
   }
   std::string folder_of(const std::string& vm) { return options_.state_dir + "/machines/" + vm; }

@@ -18,7 +18,9 @@ S3ErrorBody read_error_body(std::string_view xml);
 // What was asked, as far as the meaning of an answer depends on it.
 struct S3Asked {
   enum class Verb { get, put, remove } verb = Verb::get;
-  std::string_view verb_name() const { return verb == Verb::get ? "get" : verb == Verb::put ? "put" : "remove"; }
+  std::string_view verb_name() const {
+    return verb == Verb::get ? "get" : verb == Verb::put ? "put" : "remove";
+  }
   PutCondition::Kind condition = PutCondition::Kind::none;
   std::string bucket, key;
 };

@@ -252,7 +252,8 @@ Task<Result<TagQuoting>> S3Store::Core::find_out(Self self) {
     int refused = 0;
     for (auto form : {TagQuoting::quoted, TagQuoting::bare}) {
       auto current = co_await get(self, key);
-      if (!current && current.error().code == Code::not_found)  // of our own key: says nothing about the caller's
+      if (!current &&
+          current.error().code == Code::not_found)  // of our own key: says nothing about the caller's
         current = fail(Code::unavailable, "{}", current.error().message);
       if (!current) co_return fail(std::move(current).error().within("find out how tags are quoted"));
       auto body = body_of(1 + 2 * tried + (form == TagQuoting::bare));

@@ -177,7 +177,8 @@ Result<S3Url> parse_s3_url(std::string_view text) {
       if (equals == std::string_view::npos)
         return fail_field(std::string(name),
                           "the option '{}' has no value: NAME=VALUE, with '&' between them", option);
-      if (std::ranges::find(seen, name) != seen.end()) return fail_field(std::string(name), "{} is given twice", name);
+      if (std::ranges::find(seen, name) != seen.end())
+        return fail_field(std::string(name), "{} is given twice", name);
       seen.push_back(name);
       EBB_TRY(value, decode(name, option.substr(equals + 1)));
       EBB_CHECKED(read_option(url, name, std::move(value), style));
