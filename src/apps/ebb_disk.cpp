@@ -1,10 +1,11 @@
-// ebb-disk: looks at disks with nothing but the store. Reads only; takes no lease.
+// ebb-disk: looks at disks, and mends their maps, with nothing but the store.
 #include <cstdio>
 
 #include "base/text.h"
 #include "disk/keys.h"
-#include "disk/offline.h"
-#include "disk/scrub.h"
+#include "disk/offline/offline.h"
+#include "disk/offline/rebuild.h"
+#include "disk/offline/scrub.h"
 #include "platform/real_env.h"
 #include "platform/s3/pool_store.h"
 
@@ -13,12 +14,14 @@ namespace {
 
 constexpr const char* usage = R"(usage: ebb-disk COMMAND --pool URL DISK [FILE]
 
-Looks at a disk with nothing but the store (URL: dir:/PATH or s3://BUCKET/PREFIX?...). Changes nothing.
+Works on a disk with nothing but the store (URL: dir:/PATH or s3://BUCKET/PREFIX?...). Only `rebuild` changes anything.
   ebb-disk head  --pool URL DISK        prints HEAD
   ebb-disk cat   --pool URL DISK FILE   writes the disk's content, sparse, to FILE
   ebb-disk check --pool URL DISK        reads what the disk holds now and verifies every checksum
   ebb-disk scrub --pool URL DISK        reads every object whole, holds what they say against the map, and
                                         prints each bad extent: first block, blocks, what is wrong
+  ebb-disk rebuild --pool URL DISK      reads every object whole and makes the map anew from what they say; the VM must
+                                        be stopped. If data is damaged, prints each bad extent and changes nothing
 Exit status: 0 all is well, 1 damaged or not readable, 2 wrong usage.
 )";
 
@@ -45,17 +48,38 @@ Task<Status> check(Offline at, Arguments args) {
   co_return Status{};
 }
 
-Task<Status> scrub(Offline at, Arguments args) {
-  EBB_CO_TRY(report, co_await disk::scrub(at.access, DiskId(args.disk)));
-  for (const auto& bad : report.bad)
+void print_bad(const std::vector<disk::BadExtent>& extents) {
+  for (const auto& bad : extents)
     std::printf("%llu %llu %s\n", static_cast<unsigned long long>(bad.block),
                 static_cast<unsigned long long>(bad.count), bad.what.c_str());
-  auto read = fmt::format("{} of data in {} objects, {} of them live", format_size(report.data_bytes), report.objects,
-                          format_size(report.live_bytes));
+}
+
+Task<Status> scrub(Offline at, Arguments args) {
+  EBB_CO_TRY(report, co_await disk::scrub(at.access, DiskId(args.disk)));
+  print_bad(report.bad);
+  auto read = fmt::format("{} of data in {} objects, {} of them live", format_size(report.data_bytes),
+                          report.objects, format_size(report.live_bytes));
   if (report.bad_extents > 0)
-    co_return fail(Code::corrupt, "{}: {} bad extents ({}): restore a snapshot, or copy what is good with 'ebb-disk cat'",
+    co_return fail(Code::corrupt,
+                   "{}: {} bad extents ({}): restore a snapshot, or copy what is good with 'ebb-disk cat'",
                    args.disk, report.bad_extents, read);
   std::fprintf(stderr, "%s: all right: %s\n", args.disk.c_str(), read.c_str());
+  co_return Status{};
+}
+
+Task<Status> rebuild(Offline at, Arguments args) {
+  EBB_CO_TRY(report, co_await disk::rebuild(at.access, DiskId(args.disk)));
+  print_bad(report.bad);
+  if (report.bad_extents > 0)
+    co_return fail(Code::corrupt,
+                   "{}: {} bad extents, nothing was changed: restore a snapshot, or copy what is good with "
+                   "'ebb-disk cat'",
+                   args.disk, report.bad_extents);
+  std::fprintf(
+      stderr, "%s: rebuilt from %s of data in %llu objects, %s of them live: checkpoint %llu of epoch %s\n",
+      args.disk.c_str(), format_size(report.data_bytes).c_str(),
+      static_cast<unsigned long long>(report.objects), format_size(report.live_bytes).c_str(),
+      static_cast<unsigned long long>(report.checkpoint.number), report.checkpoint.epoch.text().c_str());
   co_return Status{};
 }
 
@@ -84,6 +108,7 @@ Task<Status> carry_out(RealEnv& env, Arguments args) {
   if (args.command == "head") co_return co_await print_head(at, args);
   if (args.command == "check") co_return co_await check(at, args);
   if (args.command == "scrub") co_return co_await scrub(at, args);
+  if (args.command == "rebuild") co_return co_await rebuild(at, args);
   co_return co_await copy_out(at, args);
 }
 
@@ -100,7 +125,7 @@ std::optional<Arguments> read_arguments(const std::vector<std::string>& words) {
   }
   if (plain.empty()) return std::nullopt;
   args.command = plain[0];
-  constexpr std::string_view commands[] = {"head", "check", "scrub", "cat"};
+  constexpr std::string_view commands[] = {"head", "check", "scrub", "rebuild", "cat"};
   bool is_known = std::ranges::find(commands, args.command) != std::end(commands);
   if (!is_known || args.pool.empty() || plain.size() != (args.command == "cat" ? 3u : 2u))
     return std::nullopt;

@@ -1,5 +1,6 @@
-// The one interface of every block layer, asynchronous and free of NBD's vocabulary. A layer implements what it changes
-// and hands the rest on. Requests may overlap in time; a layer must order overlapping writes as they were issued.
+// The one interface of every block layer, asynchronous and free of NBD's vocabulary. A layer implements what
+// it changes and hands the rest on. Requests may overlap in time; a layer must order overlapping writes as
+// they were issued.
 #pragma once
 #include <vector>
 

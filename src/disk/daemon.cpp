@@ -1,7 +1,6 @@
 #include "disk/daemon.h"
 
 #include "disk/daemon_metrics.h"
-
 #include "model/api_types.h"
 
 namespace ebb::disk {
@@ -47,7 +46,8 @@ Task<Status> DiskDaemon::check_state_folder() {
 Task<void> DiskDaemon::begin_cache() {
   auto path = options_.state_dir + "/cache";
   if (options_.cache_disk_bytes > 0)
-    options_.memory.pieces->add_disk(loop_, files_, DiskTier::Options(path, options_.cache_disk_bytes), log_.named("cache"));
+    options_.memory.pieces->add_disk(loop_, files_, DiskTier::Options(path, options_.cache_disk_bytes),
+                                     log_.named("cache"));
   else
     (void)co_await files_.remove(path);  // of a former configuration
 }
@@ -79,7 +79,8 @@ Task<Status> DiskDaemon::find_disk(std::string name) {
 
 Status DiskDaemon::open_again(const std::string& name, ByteView open_record) {
   EBB_TRY(record, read_text_object<OpenRecord>(open_record, "ebb-open", "it"));
-  if (record.request.disk.str() != name) return fail(Code::corrupt, "it names disk '{}'", record.request.disk);
+  if (record.request.disk.str() != name)
+    return fail(Code::corrupt, "it names disk '{}'", record.request.disk);
   EBB_TRY(served, disk_of(record.request.disk, record.request.pool));
   scope_.spawn([](ServedDisk* disk, OpenDisk request) -> Task<void> {
     (void)co_await disk->open(std::move(request), ServedDisk::Start::after_restart);
@@ -201,11 +202,14 @@ Task<HttpResponse> DiskDaemon::answer(HttpRequest request) {
     co_return json_reply(200, json::write_text(status()));
   }
   if (request.target == "/metrics" && request.method == "GET")
-    co_return HttpResponse{200, {{"content-type", "text/plain; version=0.0.4"}}, metrics_text(status(), options_.memory), {}};
+    co_return HttpResponse{
+        200, {{"content-type", "text/plain; version=0.0.4"}}, metrics_text(status(), options_.memory), {}};
   if (request.target != "/open" && request.target != "/standby" && request.target != "/seal" &&
       request.target != "/close" && request.target != "/snapshot") {
-    co_return json_reply(404, json::write_text(ErrorBody{
-                                  "not_found", "there are /open, /standby, /seal, /close, /snapshot, /status and /metrics", {}}));
+    co_return json_reply(
+        404,
+        json::write_text(ErrorBody{
+            "not_found", "there are /open, /standby, /seal, /close, /snapshot, /status and /metrics", {}}));
   }
   if (request.method != "POST")
     co_return json_reply(405, json::write_text(ErrorBody{"invalid", "use POST", {}}));

@@ -3,11 +3,10 @@
 #include "base/check.h"
 
 namespace ebb::disk {
-namespace {
 
-// Attached under an epoch of our own, and not yet started.
 Task<Result<std::unique_ptr<ObjectDisk>>> open_for_ourselves(StoreAccess access, HeadAt before,
-                                                             std::string purpose, DiskTuning tuning) {
+                                                             std::string purpose, DiskTuning tuning,
+                                                             LoadForOurselves load) {
   LogCache cache;
   ClaimRequest request{0, std::string(administrative_prefix) + purpose, Replace::confirmed,
                        before.head.disk_class};
@@ -15,13 +14,16 @@ Task<Result<std::unique_ptr<ObjectDisk>>> open_for_ourselves(StoreAccess access,
   EBB_CO_TRY(sealed, co_await seal_all(access, claim, &cache));
   EBB_CO_TRY(attached, co_await publish_attached(access, claim, std::move(sealed)));
   DiskMemory memory;
-  EBB_CO_TRY(loaded, co_await load_map(access, attached.head, &cache, memory.pages));
+  EBB_CO_TRY(loaded,
+             co_await (load ? load(attached.head) : load_map(access, attached.head, &cache, memory.pages)));
   ObjectDisk::Parts parts{access,  std::move(attached), claim.opener, std::move(loaded),
                           nullptr, std::move(memory),   tuning};
   auto disk = std::make_unique<ObjectDisk>(std::move(parts));
   disk->start();
   co_return disk;
 }
+
+namespace {
 
 Status check_is_living(const Head& head) {
   if (head.state == HeadState::deleted) return fail(Code::not_found, "disk '{}' was deleted", head.disk);

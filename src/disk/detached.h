@@ -5,6 +5,14 @@
 
 namespace ebb::disk {
 
+// The map under the HEAD that was just attached.
+using LoadForOurselves = std::function<Task<Result<LoadedMap>>(Head attached)>;
+// Attached under an epoch of our own, without a log on any worker; `purpose` is who HEAD says that we are.
+// Without `load` the map is the one that HEAD names. conflict: a worker holds the disk.
+Task<Result<std::unique_ptr<ObjectDisk>>> open_for_ourselves(StoreAccess access, HeadAt before,
+                                                             std::string purpose, DiskTuning tuning,
+                                                             LoadForOurselves load = nullptr);
+
 // conflict: a worker holds the disk, or opened it meanwhile; or the name is another request's. invalid: an
 // image.
 Task<Result<NamedRoot>> snapshot_detached(StoreAccess access, DiskId disk, SnapshotRequest request,

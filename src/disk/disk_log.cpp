@@ -34,10 +34,11 @@ DiskLogEntry entry_of(std::string kind, const LogPoint& point, const Owners& own
 
 DiskLogEntry entry_of_restore(const RestoreRecord& restore) {
   DiskLogEntry entry;
-  entry.kind = "restore", entry.epoch = restore.epoch.text(), entry.owner = std::string(administrative_prefix) + "restore";
+  entry.kind = "restore", entry.epoch = restore.epoch.text(),
+  entry.owner = std::string(administrative_prefix) + "restore";
   entry.at = restore.at, entry.write_seq = restore.to.write_seq;
-  entry.text = fmt::format("went back to '{}'; what it was, up to write {} of epoch {}, is kept as '{}'", restore.root,
-                           restore.from.write_seq, restore.from.epoch.text(), restore.kept_as);
+  entry.text = fmt::format("went back to '{}'; what it was, up to write {} of epoch {}, is kept as '{}'",
+                           restore.root, restore.from.write_seq, restore.from.epoch.text(), restore.kept_as);
   return entry;
 }
 
@@ -56,7 +57,8 @@ Task<Result<DiskLogView>> read_disk_log(StoreAccess access, DiskId disk) {
   log.disk = disk;
   if (head.parent) {
     DiskLogEntry origin;
-    origin.kind = "origin", origin.text = fmt::format("forked from {}@{}", head.parent->disk, head.parent->root);
+    origin.kind = "origin",
+    origin.text = fmt::format("forked from {}@{}", head.parent->disk, head.parent->root);
     log.entries.push_back(std::move(origin));
   }
   for (const auto& point : line) {
@@ -79,11 +81,13 @@ Task<Result<DiskLogView>> read_disk_log(StoreAccess access, DiskId disk) {
   for (const auto& restore : page.restores) log.entries.push_back(entry_of_restore(restore));
   if (head.checkpoint) {
     auto entry = entry_of("checkpoint", head.checkpoint->position, owners);
-    entry.text = fmt::format("number {} of epoch {} of {}", head.checkpoint->number, head.checkpoint->epoch.text(), head.checkpoint->disk);
+    entry.text = fmt::format("number {} of epoch {} of {}", head.checkpoint->number,
+                             head.checkpoint->epoch.text(), head.checkpoint->disk);
     log.entries.push_back(std::move(entry));
   }
   DiskLogEntry present;
-  present.kind = "now", present.epoch = head.epoch.text(), present.owner = head.owner, present.text = std::string(json::name_of(head.state));
+  present.kind = "now", present.epoch = head.epoch.text(), present.owner = head.owner,
+  present.text = std::string(json::name_of(head.state));
   if (!line.empty()) present.write_seq = line.back().write_seq;
   log.entries.push_back(std::move(present));
   co_return log;

@@ -48,15 +48,21 @@ CheckpointRoot sample_root() {
   CheckpointRoot root{disk, {7, 2}, 3, 64 * MiB, point(7, 5), {point(5, 3)}, 12, {}, {}, {}, 4, {}};
   root.objects = {{2, {DiskId("parent"), {3, 1}, 1, 8192}, 100, 1, 0},
                   {11, {disk, {7, 2}, 5, 4096, ObjectKind::cleaned}, 20, 20, 3}};
-  root.condemned = {{{{7, 1}, 2}, {{Condemned::Kind::segment, {7, 1}, 9, 0}, {Condemned::Kind::pack, {7, 1}, 1, 2}}},
-                    {{{7, 2}, 3}, {{Condemned::Kind::lost_cleaned, {7, 1}, 5, 0}}}};
+  root.condemned = {
+      {{{7, 1}, 2}, {{Condemned::Kind::segment, {7, 1}, 9, 0}, {Condemned::Kind::pack, {7, 1}, 1, 2}}},
+      {{{7, 2}, 3}, {{Condemned::Kind::lost_cleaned, {7, 1}, 5, 0}}}};
   root.packs = {{DiskId("parent"), {3, 1}, 4, 1, 500}, {disk, {7, 2}, 3, 1, 90}};
   root.pages = {{0, 0, 400, 100}, {1, 1, 0, 90}};
   return root;
 }
 
 CleanedHead sample_cleaned() {
-  return {disk, {7, 2}, 4, {{0, 2, ExtentKind::data, 8, 0}, {9, 1, ExtentKind::data, 3, 2}, {4, 100, ExtentKind::zeroes, 9, 0}}, {1, 2, 3}};
+  return {
+      disk,
+      {7, 2},
+      4,
+      {{0, 2, ExtentKind::data, 8, 0}, {9, 1, ExtentKind::data, 3, 2}, {4, 100, ExtentKind::zeroes, 9, 0}},
+      {1, 2, 3}};
 }
 
 MapPage sample_page() { return {disk, 1, {{0, 2, 2, 0}, {5, 1, 11, 9}}, {11, 12, 13}}; }
@@ -227,7 +233,8 @@ TEST(Formats, RootsOutOfRangeAreRefused) {
 
 TEST(Formats, LargePagesArePackedAndReadBack) {
   MapPage page{disk, 7, {}, {}};
-  for (std::uint32_t i = 0; i < 2000; ++i) page.runs.push_back({i * 2, 1, 1 + i / 500, i}), page.crcs.push_back(i * 77);
+  for (std::uint32_t i = 0; i < 2000; ++i)
+    page.runs.push_back({i * 2, 1, 1 + i / 500, i}), page.crcs.push_back(i * 77);
   auto body = encode(page);
   EXPECT_LT(body.size(), 2000 * 20 * 3 / 4);
   EXPECT_EQ(decode_map_page(body), page);

@@ -26,15 +26,15 @@ Task<Status> ImageWriter::begin(DiskId disk, std::uint64_t size_bytes) {
 Task<Status> ImageWriter::open_fresh() {
   LogCache cache;
   EBB_CO_TRY(before, co_await read_head(access_, disk_id_));
-  EBB_CO_TRY(claim, co_await claim_disk(access_, std::move(before), {0, std::string(importer), Replace::unconfirmed}));
+  EBB_CO_TRY(claim, co_await claim_disk(access_, std::move(before),
+                                        {0, std::string(importer), Replace::unconfirmed}));
   EBB_CO_TRY(sealed, co_await seal_all(access_, claim, &cache));
   bool begins_anew = !sealed.empty() || !claim.at.head.lineage.empty();
   EBB_CO_TRY(head, co_await publish_attached(access_, claim, std::move(sealed)));
   DiskMemory memory;
   EBB_CO_TRY(loaded, co_await load_map(access_, head.head, &cache, memory.pages));
-  ObjectDisk::Parts parts{
-      access_, std::move(head), claim.opener, std::move(loaded), nullptr, std::move(memory),
-      tuning_};
+  ObjectDisk::Parts parts{access_, std::move(head),   claim.opener, std::move(loaded),
+                          nullptr, std::move(memory), tuning_};
   disk_ = std::make_unique<ObjectDisk>(std::move(parts));
   disk_->start();
   if (begins_anew) co_return co_await disk_->trim(0, size_bytes_);

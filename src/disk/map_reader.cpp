@@ -39,11 +39,13 @@ bool copy_from(const PieceCache::Pieces& pieces, std::size_t offset, MutableByte
 std::vector<PieceRange> piece_ranges(const std::vector<MapPiece>& pieces, const Resident& resident) {
   std::vector<PieceRange> ranges;
   for (const auto& piece : pieces) {
-    bool is_stored = piece.object && piece.object->data_offset > 0 && (!resident || resident(*piece.object).empty());
+    bool is_stored =
+        piece.object && piece.object->data_offset > 0 && (!resident || resident(*piece.object).empty());
     if (is_stored) ranges.push_back(range_of(*piece.object, piece.data_block, piece.count));
   }
-  std::sort(ranges.begin(), ranges.end(),
-            [](const PieceRange& a, const PieceRange& b) { return std::tie(a.object, a.first) < std::tie(b.object, b.first); });
+  std::sort(ranges.begin(), ranges.end(), [](const PieceRange& a, const PieceRange& b) {
+    return std::tie(a.object, a.first) < std::tie(b.object, b.first);
+  });
   std::vector<PieceRange> joined;
   for (auto& range : ranges) {
     if (!joined.empty() && joined.back().object == range.object && joined.back().end >= range.first)
@@ -70,8 +72,8 @@ Task<Status> MapReader::fetch(Wanted wanted, Bytes* into) {
     auto wrong = first_wrong(to, wanted.crcs);
     if (wrong == count) co_return Status{};
     if (is_last)
-      co_return fail(Code::corrupt, "block {} has a wrong checksum: block {} of the data of {}", wanted.block + wrong,
-                     wanted.data_block + wrong, text_of(wanted.object));
+      co_return fail(Code::corrupt, "block {} has a wrong checksum: block {} of the data of {}",
+                     wanted.block + wrong, wanted.data_block + wrong, text_of(wanted.object));
   }
   co_return Status{};
 }

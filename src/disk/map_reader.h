@@ -1,5 +1,5 @@
-// Reads a disk through its map: from memory what the store may not have yet, the rest through the cache, ahead of sequential
-// readers; every block is held against the checksum in the map.
+// Reads a disk through its map: from memory what the store may not have yet, the rest through the cache,
+// ahead of sequential readers; every block is held against the checksum in the map.
 #pragma once
 #include "disk/block_device.h"
 #include "disk/cache/hot_regions.h"

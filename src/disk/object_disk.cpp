@@ -26,8 +26,8 @@ ObjectDisk::ObjectDisk(Parts parts)
       tuning_(parts.tuning),
       pipeline_(access_, {head_.head.disk, head_.head.unsealed.back(), wal_ ? wal_->log_id() : std::string()},
                 map_.get(), wal_.get(), tuning_,
-                {[this](const LogPoint& point, std::size_t bytes) { after_cut(point, bytes); }, [](const LogPoint&) {},
-                 [this](Error why) { scope_.spawn(lose(std::move(why))); }}),
+                {[this](const LogPoint& point, std::size_t bytes) { after_cut(point, bytes); },
+                 [](const LogPoint&) {}, [this](Error why) { scope_.spawn(lose(std::move(why))); }}),
       reader_(access_, map_.get(), memory_.pieces.get(),
               [this](const DataObject& object) { return pipeline_.resident(object); }),
       head_lock_(*access_.loop),
@@ -52,7 +52,10 @@ Task<Result<Bytes>> ObjectDisk::explain_missing(Error missing) {
   EBB_CO_TRY(now, co_await read_head(access_, head_.head.disk));
   if (now.head.opener == opener_.opener && now.head.epoch == opener_.epoch)
     co_return fail(Code::corrupt, "{}", missing.message);
-  Error why{Code::fenced, fmt::format("{} took disk '{}' over as epoch {}", now.head.owner, now.head.disk, now.head.epoch.text()), {}};
+  Error why{
+      Code::fenced,
+      fmt::format("{} took disk '{}' over as epoch {}", now.head.owner, now.head.disk, now.head.epoch.text()),
+      {}};
   co_await lose(why);
   co_return fail(std::move(why));
 }
@@ -89,8 +92,9 @@ Task<Result<std::vector<Extent>>> ObjectDisk::extents(std::uint64_t offset, std:
   co_return co_await reader_.extents(offset, length);
 }
 
-// What class `remote` acknowledges, the store has accepted from us. Class `local` must know by other means that it has no
-// successor, who would serve `settle` after a take-over: so its word is good for less than that.
+// What class `remote` acknowledges, the store has accepted from us. Class `local` must know by other means
+// that it has no successor, who would serve `settle` after a take-over: so its word is good for less than
+// that.
 Task<Status> ObjectDisk::wait_until_surely_owner() {
   while (owned_at_ && !stopped() && access_.loop->now() - *owned_at_ > tuning_.ownership_age_max) {
     co_await ownership_changed_.wait();
@@ -136,8 +140,10 @@ bool ObjectDisk::checkpoint_is_due() const {
   if (map_->changed_bytes() > tuning_.map_changes_bytes_max / 2) return true;
   // What is overwritten until then takes room in the store: with little data, a little.
   auto bytes_min = std::max<std::uint64_t>(map_->live_blocks() * block_bytes / 64, 8 * tuning_.segment_bytes);
-  if (segments_since_checkpoint_ < tuning_.checkpoint_segments && bytes_since_checkpoint_ < bytes_min) return false;
-  return map_->changed_bytes() * 32 >= map_->stored_bytes() || segments_since_checkpoint_ >= tuning_.checkpoint_segments * 16;
+  if (segments_since_checkpoint_ < tuning_.checkpoint_segments && bytes_since_checkpoint_ < bytes_min)
+    return false;
+  return map_->changed_bytes() * 32 >= map_->stored_bytes() ||
+         segments_since_checkpoint_ >= tuning_.checkpoint_segments * 16;
 }
 
 void ObjectDisk::after_cut(const LogPoint& point, std::size_t data_bytes) {
@@ -158,7 +164,8 @@ BlockMap::CheckpointPlan ObjectDisk::begin_checkpoint(const LogPoint& point) {
   segments_since_checkpoint_ = bytes_since_checkpoint_ = 0;
   map_->freeze();
   cleaner_.checkpoint_begun();
-  return {head_.head.disk, opener_.epoch, ++checkpoints_, head_.head.size_bytes, point, lineage_, head_.head.reclaimed};
+  return {head_.head.disk, opener_.epoch, ++checkpoints_,      head_.head.size_bytes,
+          point,           lineage_,      head_.head.reclaimed};
 }
 
 Task<void> ObjectDisk::write_checkpoint(BlockMap::CheckpointPlan plan) {
@@ -197,7 +204,8 @@ Task<Status> ObjectDisk::publish_checkpoint(BlockMap::CheckpointPlan plan) {
 // ---- cleaning
 
 bool ObjectDisk::is_committed(const DataObject& object) const {
-  bool is_in_our_run = object.kind == ObjectKind::segment && object.disk == head_.head.disk && object.epoch == opener_.epoch;
+  bool is_in_our_run =
+      object.kind == ObjectKind::segment && object.disk == head_.head.disk && object.epoch == opener_.epoch;
   return !is_in_our_run || object.seq <= pipeline_.committed().seq;
 }
 
@@ -264,7 +272,8 @@ Task<Status> ObjectDisk::seal_as_image(std::string root_name) {
   ++segments_since_checkpoint_;  // an image always has a checkpoint, also an empty one
   EBB_CO_CHECKED(co_await close_and_checkpoint(0));
   auto disk = head_.head.disk;
-  NamedRoot root{root_name, head_.head.size_bytes, *head_.head.checkpoint, root_name, access_.loop->wall_now(), opener_.owner};
+  NamedRoot root{root_name, head_.head.size_bytes,    *head_.head.checkpoint,
+                 root_name, access_.loop->wall_now(), opener_.owner};
   RootsPage roots;
   roots.roots = {root};
   auto page = co_await store_roots(access_, disk, std::move(roots));

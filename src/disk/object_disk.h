@@ -49,14 +49,15 @@ class ObjectDisk final : public BlockDevice {
   Task<Status> seal();
   // As seal, but HEAD becomes `sealed` for good, with the present state as a named root: an image.
   Task<Status> seal_as_image(std::string root_name);
-  // A named root with every write that had been acknowledged before the call, and a prefix of the later ones; the guest
-  // writes on meanwhile. The same request finds what it made; conflict: the name is another's.
+  // A named root with every write that had been acknowledged before the call, and a prefix of the later ones;
+  // the guest writes on meanwhile. The same request finds what it made; conflict: the name is another's.
   Task<Result<NamedRoot>> snapshot(SnapshotRequest request);
-  // As seal, but what is left is the disk as it was at that root; what it is now is kept as a root of its own. One
-  // compare-and-set does all of it. not_found: no such root.
+  // As seal, but what is left is the disk as it was at that root; what it is now is kept as a root of its
+  // own. One compare-and-set does all of it. not_found: no such root.
   Task<Result<RestoreRecord>> restore(RestoreRequest request);
-  // HEAD named us when it was asked at `asked_at`. Once called, class `local` acknowledges a FLUSH only while that is recent:
-  // a process that was paused, or is cut off from the store, may have a successor that it has not heard of.
+  // HEAD named us when it was asked at `asked_at`. Once called, class `local` acknowledges a FLUSH only while
+  // that is recent: a process that was paused, or is cut off from the store, may have a successor that it has
+  // not heard of.
   void confirm_ownership(Instant asked_at);
   std::optional<Instant> owned_at() const { return owned_at_; }
   // All I/O fails with `why` from now on, and nothing more is sent.
@@ -70,6 +71,8 @@ class ObjectDisk final : public BlockDevice {
   std::uint64_t unsent_bytes() const { return pipeline_.unsent_bytes(); }
   Duration unsent_age() const { return pipeline_.unsent_age(); }
   const Wal* wal() const { return wal_.get(); }
+  const Head& head() const { return head_.head; }
+  const BlockMap& map() const { return *map_; }
   const HotRegions& hot_regions() const { return reader_.hot_regions(); }
   const LogPoint& committed() const { return pipeline_.committed(); }
   std::uint64_t blocks_cleaned() const { return cleaner_.blocks_moved(); }

@@ -144,7 +144,8 @@ TEST_F(ObjectDiskTest, AnAgedDiskIsAttachedFromItsCheckpoint) {
   for (Stamp i = 41; i <= 60; ++i) EXPECT_EQ((*content)[i % 20], i);
 }
 
-// Whatever was written before: HEAD, then all that it points to beside the claim, then the fences after a crash, then HEAD.
+// Whatever was written before: HEAD, then all that it points to beside the claim, then the fences after a
+// crash, then HEAD.
 TEST_F(ObjectDiskTest, AnAttachTakesFewRoundsWhateverTheHistory) {
   w_.settle = 0s;
   start();
@@ -217,7 +218,8 @@ TEST_F(ObjectDiskTest, ARestartTakesANewIncarnationAndOpensByItself) {
 
 TEST_F(ObjectDiskTest, ADamagedRecordOfOneDiskKeepsNoOtherFromBeingOpened) {
   const DiskId other("d2");
-  ASSERT_TRUE(w_.create_disk() && w_.create_disk(DiskClass::remote, other) && w_.boot(a_) && w_.open(a_, 1) && w_.open(a_, 2, false, other));
+  ASSERT_TRUE(w_.create_disk() && w_.create_disk(DiskClass::remote, other) && w_.boot(a_) && w_.open(a_, 1) &&
+              w_.open(a_, 2, false, other));
   ASSERT_TRUE(w_.write(a_, 3, 33) && w_.write(a_, 4, 44, other));
   a_.process->kill();
   ASSERT_TRUE(a_.drive->corrupt("/state/disks/d1/open", 40));
@@ -345,7 +347,8 @@ TEST_F(ObjectDiskTest, DamageInsideSyncedLogBytesIsNotTakenForATornTail) {
   ASSERT_TRUE(w_.boot(a_));
   auto opened = w_.wait_open(a_);
   ASSERT_FALSE(opened) << "a flush was acknowledged for what is damaged: fail closed";
-  EXPECT_TRUE(opened.error().message.contains("synced bytes are damaged") || opened.error().message.contains("had been synced"))
+  EXPECT_TRUE(opened.error().message.contains("synced bytes are damaged") ||
+              opened.error().message.contains("had been synced"))
       << opened.error().message;
   EXPECT_EQ(a_.daemon->status().unsent_logs, std::vector{disk_id});
 }

@@ -57,7 +57,8 @@ Task<Result<std::vector<LogPoint>>> read_left_history(StoreAccess access, Head h
     history.push_back(root.checkpoint.position);
     if (root.checkpoint.disk != head.disk) continue;
     auto checkpoint = co_await read_checkpoint_root(access, root.checkpoint, nullptr);
-    if (!checkpoint && checkpoint.error().code == Code::not_found) continue;  // removed meanwhile: a log more is kept
+    if (!checkpoint && checkpoint.error().code == Code::not_found)
+      continue;  // removed meanwhile: a log more is kept
     if (!checkpoint) co_return fail(std::move(checkpoint).error());
     history.insert(history.end(), checkpoint->lineage.begin(), checkpoint->lineage.end());
   }
@@ -86,11 +87,13 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
   auto access = tools.access;
   EBB_CO_CHECKED(co_await tools.files->make_dirs(request.disk_folder));
   EBB_CO_TRY(before, co_await read_head(access, request.disk));
-  // What stands in the store does not change while we claim the disk; what comes to stand there is found by the fences.
+  // What stands in the store does not change while we claim the disk; what comes to stand there is found by
+  // the fences.
   Scope prefetching(*access.loop);
   prefetching.spawn(prefetch_log(access, before.head, tools.cache));
-  EBB_CO_TRY(claim, co_await claim_disk(access, std::move(before),
-                                        {request.placement, request.owner, request.replace, request.disk_class}));
+  EBB_CO_TRY(claim,
+             co_await claim_disk(access, std::move(before),
+                                 {request.placement, request.owner, request.replace, request.disk_class}));
   co_await prefetching.join();
   if (tools.on_claimed) tools.on_claimed(claim);
   EBB_CO_TRY(sealed, co_await seal_all(access, claim, tools.cache));
@@ -117,7 +120,8 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
   if (!kept.empty()) {
     EBB_CO_TRY(left, co_await read_left_history(access, with_roots));
     history.insert(history.end(), left.begin(), left.end());
-    EBB_CO_TRY(kept_still, co_await sweep_logs(tools.files, request.disk_folder, std::move(history), chosen.log.folder));
+    EBB_CO_TRY(kept_still,
+               co_await sweep_logs(tools.files, request.disk_folder, std::move(history), chosen.log.folder));
     kept = std::move(kept_still);
   }
   opened.kept_logs = std::move(kept);

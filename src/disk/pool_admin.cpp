@@ -72,7 +72,8 @@ Task<Status> PoolAdmin::create_fork(DiskId parent, DiskId disk, std::uint64_t si
   if (origin.head.state == HeadState::deleted)
     co_return fail(Code::not_found, "disk '{}' was deleted", parent);
   if (origin.head.state != HeadState::sealed && root_name == image_root)
-    co_return fail(Code::invalid, "disk '{}' is not an image: it cannot be forked but from a snapshot", parent);
+    co_return fail(Code::invalid, "disk '{}' is not an image: it cannot be forked but from a snapshot",
+                   parent);
   EBB_CO_TRY(roots, co_await disk::read_roots(access_, origin.head));
   const auto* root = roots.find(root_name);
   if (!root && root_name == image_root) co_return fail(Code::corrupt, "image '{}' has no root", parent);
@@ -133,7 +134,8 @@ Task<Result<std::vector<ForkPin>>> PoolAdmin::dead_pins(Head head, std::optional
       dead.push_back(fork);
       continue;
     }
-    co_return fail(Code::busy, "disk '{}' is in use: '{}' was forked from its '{}'", head.disk, fork.disk, fork.root);
+    co_return fail(Code::busy, "disk '{}' is in use: '{}' was forked from its '{}'", head.disk, fork.disk,
+                   fork.root);
   }
   co_return dead;
 }

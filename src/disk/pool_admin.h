@@ -28,8 +28,8 @@ class PoolAdmin {
 
   // conflict: a disk of that id exists, or existed, and is another one.
   Task<Status> create_empty_disk(DiskId disk, std::uint64_t size_bytes, DiskClass disk_class);
-  // A disk that begins as the image, or as a snapshot of a living disk; O(1) whatever its size. invalid: `parent` is no
-  // image, or is larger. not_found: it has no such root.
+  // A disk that begins as the image, or as a snapshot of a living disk; O(1) whatever its size. invalid:
+  // `parent` is no image, or is larger. not_found: it has no such root.
   Task<Status> create_fork(DiskId parent, DiskId disk, std::uint64_t size_bytes, DiskClass disk_class,
                            std::string root = std::string(image_root));
   Task<Result<HeadSummary>> read_head(DiskId disk);
@@ -49,8 +49,8 @@ class PoolAdmin {
   }
   Task<Result<DiskLogView>> read_log(DiskId disk) { return read_disk_log(access_, std::move(disk)); }
   Task<Result<RootsPage>> read_roots(DiskId disk);
-  // Whoever holds the disk goes on. Fine if there is none of that name; then, should it still be on its way, it will not come.
-  // busy: a fork of it lives.
+  // Whoever holds the disk goes on. Fine if there is none of that name; then, should it still be on its way,
+  // it will not come. busy: a fork of it lives.
   Task<Status> remove_root(DiskId disk, SnapshotRequest made_by);
 
   // Chunk `n` of a blob, at most 8 MiB. conflict: other bytes stand there.

@@ -18,7 +18,10 @@ struct PutReply {
 class Probe {
  public:
   Probe(Loop& loop, ObjectStore& store, ProbeEffort effort)
-      : loop_(loop), store_(store), effort_(effort), prefix_(fmt::format("probe/{}/", loop.random().token(20))) {}
+      : loop_(loop),
+        store_(store),
+        effort_(effort),
+        prefix_(fmt::format("probe/{}/", loop.random().token(20))) {}
 
   Task<Result<ProbeReport>> run() {
     auto began = loop_.now();
@@ -179,7 +182,8 @@ class Probe {
       condition = PutCondition::if_match(object->tag);
     }
     if (stale > 0)
-      wrong("{} reads of {} gave something else than what had just been written", stale, effort_.overwrites + 1);
+      wrong("{} reads of {} gave something else than what had just been written", stale,
+            effort_.overwrites + 1);
     co_return Status{};
   }
 

@@ -217,15 +217,19 @@ Task<void> ServedDisk::run_standby() {
 Task<void> ServedDisk::warm_up_from(Head head, LoadedMap loaded) {
   auto hints = co_await find_hints(access(), std::move(head));
   if (!hints) co_return;
-  auto bytes = co_await disk::warm_up(access(), loaded.map.get(), env_.memory.pieces.get(), std::move(*hints), {});
+  auto bytes =
+      co_await disk::warm_up(access(), loaded.map.get(), env_.memory.pieces.get(), std::move(*hints), {});
   env_.log.info("{}: {} MiB of it were in use elsewhere, and are here now", disk_, bytes / MiB);
 }
 
 Task<void> ServedDisk::leave_hints() {
   auto life = life_;
-  if (!life->disk || life->hints >= hints_number_max || life->disk->hot_regions().changes() == life->hinted_changes) co_return;
+  if (!life->disk || life->hints >= hints_number_max ||
+      life->disk->hot_regions().changes() == life->hinted_changes)
+    co_return;
   life->hinted_changes = life->disk->hot_regions().changes();
-  (void)co_await store_hints(access(), {disk_, life->disk->epoch(), ++life->hints, life->disk->hot_regions().list()});
+  (void)co_await store_hints(access(),
+                             {disk_, life->disk->epoch(), ++life->hints, life->disk->hot_regions().list()});
 }
 
 // The last one is left for the seal.
@@ -311,8 +315,10 @@ Task<Result<SnapshotMade>> ServedDisk::snapshot(MakeSnapshot request) {
   if (state_ != DiskSeen::open || epoch_ != request.epoch || !life_->disk)
     co_return fail(Code::busy, "disk '{}' is not open here under epoch {}", disk_, request.epoch);
   if (!snapshots_.contains(request.request)) {
-    if (snapshots_.size() >= at_a_time_max) std::erase_if(snapshots_, [](const auto& made) { return made.second.has_value(); });
-    if (snapshots_.size() >= at_a_time_max) co_return fail(Code::busy, "{} snapshots of '{}' are being made", snapshots_.size(), disk_);
+    if (snapshots_.size() >= at_a_time_max)
+      std::erase_if(snapshots_, [](const auto& made) { return made.second.has_value(); });
+    if (snapshots_.size() >= at_a_time_max)
+      co_return fail(Code::busy, "{} snapshots of '{}' are being made", snapshots_.size(), disk_);
     snapshots_[request.request] = std::nullopt;
     scope_.spawn(run_snapshot(request));
   }
@@ -323,7 +329,8 @@ Task<Result<SnapshotMade>> ServedDisk::snapshot(MakeSnapshot request) {
       auto made = std::move(*found->second);
       snapshots_.erase(found);  // told; asked again, it is found in the store
       if (!made) co_return fail(std::move(made).error());
-      co_return SnapshotMade{made->name, made->request, made->created_at, made->size_bytes, made->checkpoint.position.write_seq};
+      co_return SnapshotMade{made->name, made->request, made->created_at, made->size_bytes,
+                             made->checkpoint.position.write_seq};
     }
     if (env_.loop->now() >= until) {
       auto trouble = life_->trouble.text();
@@ -338,7 +345,8 @@ Task<void> ServedDisk::run_snapshot(MakeSnapshot request) {
   auto life = life_;
   auto made = co_await life->disk->snapshot({request.name, request.request});
   if (life != life_) co_return;
-  if (auto found = snapshots_.find(request.request); found != snapshots_.end()) found->second = std::move(made);
+  if (auto found = snapshots_.find(request.request); found != snapshots_.end())
+    found->second = std::move(made);
   changed_.notify_all();
 }
 
@@ -384,7 +392,8 @@ void ServedDisk::become_fenced(const Error& why) {
 }
 
 Task<void> ServedDisk::watch() {
-  if ((has_unexamined_logs_ || !kept_logs_.empty()) && state_ != DiskSeen::open && state_ != DiskSeen::opening)
+  if ((has_unexamined_logs_ || !kept_logs_.empty()) && state_ != DiskSeen::open &&
+      state_ != DiskSeen::opening)
     co_await examine_logs();
   bool is_ours = (state_ == DiskSeen::open || state_ == DiskSeen::opening || state_ == DiskSeen::sealing) &&
                  !opener_.empty();
@@ -462,8 +471,7 @@ DiskStatus ServedDisk::status() const {
     s.unsent_age_ms = static_cast<std::uint64_t>(to_ms(life_->disk->unsent_age()));
     auto owned_at = life_->disk->owned_at();
     bool is_ours = state_ == DiskSeen::open || state_ == DiskSeen::opening || state_ == DiskSeen::sealing;
-    if (is_ours && owned_at)
-      s.owner_age_ms = static_cast<std::uint64_t>(to_ms(env_.loop->now() - *owned_at));
+    if (is_ours && owned_at) s.owner_age_ms = static_cast<std::uint64_t>(to_ms(env_.loop->now() - *owned_at));
   }
   bool is_silent = store_silent_since_ && env_.loop->now() - *store_silent_since_ >= silent_max;
   s.waiting_for = life_->log_trouble.text();

@@ -25,9 +25,10 @@ struct DaemonOptions {
   Duration watch_every = 3s;
   Duration reply_within = 1s;  // a verb answers with the state reached by then, and goes on
   DiskTuning tuning;
-  DiskMemory memory;  // shared by all disks
+  DiskMemory memory;                   // shared by all disks
   std::uint64_t cache_disk_bytes = 0;  // of the cache's file in the state folder; 0: none
-  Duration hints_after = 1min;         // served so long, a disk leaves its first hints; the next after four times as long
+  Duration hints_after =
+      1min;  // served so long, a disk leaves its first hints; the next after four times as long
 };
 
 // What is opened again after a restart of the daemon.
@@ -124,7 +125,8 @@ class ServedDisk {
   std::shared_ptr<BlockDevice> device_;
   std::unique_ptr<Published> published_;
   LogCache cache_;
-  std::map<std::string, std::optional<Result<NamedRoot>>> snapshots_;  // by request; under way, or made and not yet told
+  std::map<std::string, std::optional<Result<NamedRoot>>>
+      snapshots_;  // by request; under way, or made and not yet told
   std::vector<std::string> kept_logs_;
   bool has_unexamined_logs_ = false;
   std::optional<Instant> store_silent_since_;

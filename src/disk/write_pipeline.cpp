@@ -145,7 +145,8 @@ Task<bool> WritePipeline::apply(Record record) {
 
 bool WritePipeline::has_room(const Record& record) const {
   // A full map waits for its checkpoint, which begins with a cut.
-  bool map_has_room = map_.changed_bytes() < tuning_.map_changes_bytes_max || (builder_.empty() && !map_.is_frozen());
+  bool map_has_room =
+      map_.changed_bytes() < tuning_.map_changes_bytes_max || (builder_.empty() && !map_.is_frozen());
   return map_has_room && builder_.has_room(record.data_bytes, tuning_.segment_bytes);
 }
 
@@ -252,7 +253,8 @@ void WritePipeline::stop(Error why) {
 
 ByteView WritePipeline::resident(const DataObject& object) const {
   // Cleaned objects of our epoch have numbers of their own.
-  if (object.kind != ObjectKind::segment || object.disk != start_.disk || object.epoch != cut_point_.epoch) return {};
+  if (object.kind != ObjectKind::segment || object.disk != start_.disk || object.epoch != cut_point_.epoch)
+    return {};
   if (object.seq == cut_point_.seq + 1) return builder_.data();
   const auto* cut = uploader_.find(object.seq);
   return cut ? ByteView(*cut->body).subspan(cut->data_offset) : ByteView();

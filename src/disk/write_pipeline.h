@@ -15,15 +15,17 @@ struct DiskTuning {
   std::size_t segment_bytes = 8 * MiB;
   std::uint64_t window = 8;  // segments in flight
   std::uint64_t log_file_bytes = 64 * MiB;
-  std::size_t pending_bytes_max = 64 * MiB;      // not yet in the store; beyond it writes wait
-  Duration age_cut = 2s;                         // a segment is cut when its first write is so old
-  std::uint64_t checkpoint_segments = 64;        // between checkpoints
-  std::size_t map_changes_bytes_max = 32 * MiB;  // of the map in memory that no checkpoint has; beyond it writes wait
+  std::size_t pending_bytes_max = 64 * MiB;  // not yet in the store; beyond it writes wait
+  Duration age_cut = 2s;                     // a segment is cut when its first write is so old
+  std::uint64_t checkpoint_segments = 64;    // between checkpoints
+  std::size_t map_changes_bytes_max =
+      32 * MiB;  // of the map in memory that no checkpoint has; beyond it writes wait
   std::uint64_t detach_checkpoint_segments = 8;  // a clean detach with more since the last one makes one
   // The announced loss of class `local`: no FLUSH is acknowledged beyond it.
   std::uint64_t unsent_bytes_max = 1 * GiB;
   Duration unsent_age_max = 60s;
-  // HEAD must have named us so recently for class `local` to acknowledge; shorter than a successor's settling time.
+  // HEAD must have named us so recently for class `local` to acknowledge; shorter than a successor's settling
+  // time.
   Duration ownership_age_max = 10s;
 };
 
@@ -67,8 +69,11 @@ class WritePipeline {
   const std::optional<Error>& stopped() const { return stopped_; }
 
   const LogPoint& committed() const { return committed_; }
-  // Where the log was last cut, if nothing has been applied since: the map is exactly what the log says up to there.
-  std::optional<LogPoint> quiet_point() const { return builder_.empty() ? std::optional(cut_point_) : std::nullopt; }
+  // Where the log was last cut, if nothing has been applied since: the map is exactly what the log says up to
+  // there.
+  std::optional<LogPoint> quiet_point() const {
+    return builder_.empty() ? std::optional(cut_point_) : std::nullopt;
+  }
   // The bytes of an object that the store may not have yet; empty if it has.
   ByteView resident(const DataObject& object) const;
   std::uint64_t unsent_bytes() const { return unsent_bytes_; }

@@ -2,7 +2,7 @@
 
 #include "disk/keys.h"
 #include "disk/local_logs.h"
-#include "disk/scrub.h"
+#include "disk/offline/scrub.h"
 
 namespace ebb::disk_sim {
 namespace {
@@ -69,7 +69,8 @@ void DiskFleet::remember_segment(const std::string& key, const Bytes& body) {
   auto parts = split(key, '/');  // s/SHARD/DISK/EPOCH/SEQ
   auto hex = [](std::string_view text) { return std::stoull(std::string(text), nullptr, 16); };
   DiskEpoch epoch{hex(parts[3].substr(0, 12)), hex(parts[3].substr(13))};
-  auto read = disk::decode_log_object(ByteView(body).first(*head_bytes), DiskId(std::string(parts[2])), epoch, hex(parts[4]));
+  auto read = disk::decode_log_object(ByteView(body).first(*head_bytes), DiskId(std::string(parts[2])), epoch,
+                                      hex(parts[4]));
   if (!read || !std::holds_alternative<disk::ReadSegment>(*read)) return;
   const auto& head = std::get<disk::ReadSegment>(*read).head;
   segments_put_[key] = {head.log_id, head.log_position};
@@ -253,11 +254,12 @@ Task<Result<DiskFleet::Offline>> DiskFleet::read_offline(disk::StoreAccess acces
   for (int tries = 1;; ++tries) {
     EBB_CO_TRY(view, co_await disk::open_offline(access, disk));
     auto bytes = co_await view.device->read(0, view.device->size_bytes());
-    if (!bytes && bytes.error().code == Code::not_found && tries < 20) continue;  // cleaned and reclaimed meanwhile
+    if (!bytes && bytes.error().code == Code::not_found && tries < 20)
+      continue;  // cleaned and reclaimed meanwhile
     if (!bytes) co_return fail(std::move(bytes).error());
     out.head_epoch = view.head.head.epoch;
-    // Nothing is written under a HEAD that is attaching, and the end of what was before may not be decided yet: what was
-    // read is its predecessor's.
+    // Nothing is written under a HEAD that is attaching, and the end of what was before may not be decided
+    // yet: what was read is its predecessor's.
     if (view.head.head.state == disk::HeadState::attaching) --out.head_epoch.incarnation;
     EBB_CO_TRY(content, disk::testing::read_stamps(*bytes));
     out.content = std::move(content);

@@ -3,7 +3,7 @@
 #pragma once
 #include "disk/cleaning/reclaim.h"
 #include "disk/daemon.h"
-#include "disk/offline.h"
+#include "disk/offline/offline.h"
 #include "disk/pool_admin.h"
 #include "disk_oracle.h"
 #include "sim/run_in.h"
@@ -27,7 +27,7 @@ struct SimWorker {
 struct FleetOptions {
   std::uint64_t seed = 1;
   std::size_t workers = 3;
-  std::uint64_t cache_disk_bytes = 0;  // of each worker
+  std::uint64_t cache_disk_bytes = 0;               // of each worker
   std::function<void(std::string_view)> on_note{};  // everything that happens, for --verbose
 };
 

@@ -10,8 +10,8 @@ enum class Replace {
   unconfirmed,  // also one whose owner has not said that it stopped
 };
 
-// The owner of who opens a disk for the control plane, and never serves a guest: anybody may replace it at once, and it
-// replaces nobody but its like. No worker has such a name.
+// The owner of who opens a disk for the control plane, and never serves a guest: anybody may replace it at
+// once, and it replaces nobody but its like. No worker has such a name.
 inline constexpr std::string_view administrative_prefix = "ebb:";
 inline bool is_administrative(std::string_view owner) { return owner.starts_with(administrative_prefix); }
 
@@ -31,8 +31,9 @@ struct Claim {
   bool replaces_own = false;                // this one was: perhaps in the midst of waiting for another's end
 };
 
-// Step 1, from HEAD as it was read. fenced: HEAD names a newer placement, or another owner under this one. conflict: attached to
-// another owner, and `confirmed` was asked for. invalid: an image. not_found: deleted, or never made.
+// Step 1, from HEAD as it was read. fenced: HEAD names a newer placement, or another owner under this one.
+// conflict: attached to another owner, and `confirmed` was asked for. invalid: an image. not_found: deleted,
+// or never made.
 Task<Result<Claim>> claim_disk(StoreAccess access, HeadAt before, ClaimRequest request);
 
 // Step 2: what each unsealed epoch ended at, oldest first.

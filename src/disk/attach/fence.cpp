@@ -41,7 +41,8 @@ LogPoint point_of(const ReadSegment& segment) {
 Task<Result<LogPoint>> seal_epoch(StoreAccess access, DiskId disk, LogPoint unsealed, Opener by,
                                   LogCache* cache) {
   for (auto last = std::move(unsealed);;) {
-    for (const auto* known = cache->find(last.epoch, last.seq + 1); known; known = cache->find(last.epoch, last.seq + 1)) {
+    for (const auto* known = cache->find(last.epoch, last.seq + 1); known;
+         known = cache->find(last.epoch, last.seq + 1)) {
       EBB_CO_CHECKED(check_follows(*known, last));
       last = point_of(*known);
     }

@@ -64,7 +64,8 @@ Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, Checkpoint
   co_return root;
 }
 
-Task<Result<LoadedMap>> load_map(StoreAccess access, Head head, LogCache* cache, std::shared_ptr<PageCache> pages) {
+Task<Result<LoadedMap>> load_map(StoreAccess access, Head head, LogCache* cache,
+                                 std::shared_ptr<PageCache> pages) {
   LoadedMap out{std::make_unique<BlockMap>(access, std::move(pages), head.size_bytes), {}, 0};
   LogPoint last;
   if (head.checkpoint) {
@@ -92,7 +93,8 @@ Task<void> prefetch_root(StoreAccess access, CheckpointRef ref, LogCache* cache)
 }
 
 // Whether anything stands there.
-Task<bool> prefetch_place(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t seq, LogCache* cache) {
+Task<bool> prefetch_place(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t seq,
+                          LogCache* cache) {
   if (cache->find(epoch, seq) || cache->has_fence(epoch, seq)) co_return true;
   auto object = co_await read_log_object(access, disk, epoch, seq);
   if (!object) co_return false;
@@ -104,13 +106,14 @@ Task<bool> prefetch_place(StoreAccess access, DiskId disk, DiskEpoch epoch, std:
 }
 
 // Places (`from`, `to`], and on from there while all of them are taken, if the epoch has no known end.
-Task<void> prefetch_places(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t from, std::uint64_t to,
-                           std::uint64_t more, LogCache* cache) {
+Task<void> prefetch_places(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t from,
+                           std::uint64_t to, std::uint64_t more, LogCache* cache) {
   constexpr std::uint64_t at_once = 256;
   for (to += more; from < to;) {
     auto end = std::min(to, from + at_once);
     std::vector<Task<bool>> reads;
-    for (auto seq = from + 1; seq <= end; ++seq) reads.push_back(prefetch_place(access, disk, epoch, seq, cache));
+    for (auto seq = from + 1; seq <= end; ++seq)
+      reads.push_back(prefetch_place(access, disk, epoch, seq, cache));
     auto found = co_await when_all(*access.loop, std::move(reads));
     if (std::find(found.begin(), found.end(), false) != found.end()) co_return;
     from = end;
@@ -142,13 +145,15 @@ Task<void> prefetch_log(StoreAccess access, Head head, LogCache* cache) {
 
 namespace {
 
-// Where a log seems to end, it may have been reclaimed: its owner writes on, and a newer checkpoint has taken it over.
+// Where a log seems to end, it may have been reclaimed: its owner writes on, and a newer checkpoint has taken
+// it over.
 Task<Status> check_not_overtaken(StoreAccess access, Head head, std::vector<LogPoint> ends) {
   EBB_CO_TRY(now, co_await read_head(access, head.disk));
   const auto& newer = now.head.checkpoint;
   bool is_newer = newer && newer != head.checkpoint && newer->disk == head.disk;
   auto place = [](const LogPoint& point) { return std::pair(point.epoch, point.seq); };
-  bool was_restored = is_newer && head.checkpoint && place(newer->position) < place(head.checkpoint->position);
+  bool was_restored =
+      is_newer && head.checkpoint && place(newer->position) < place(head.checkpoint->position);
   for (const auto& end : ends) {
     bool is_behind = is_newer && place(end) < place(newer->position);
     if (is_behind || was_restored || now.head.state == HeadState::deleted)
@@ -187,7 +192,8 @@ Task<Result<FollowedHead>> read_followed(StoreAccess access, DiskId disk, LogCac
     if (at.head.state == HeadState::deleted) co_return FollowedHead{at.head, at.head};
     auto followed = co_await follow_unsealed(access, at.head, cache);
     if (followed) co_return FollowedHead{std::move(at.head), std::move(*followed)};
-    if (followed.error().code != Code::not_found || tries == tries_max) co_return fail(std::move(followed).error());
+    if (followed.error().code != Code::not_found || tries == tries_max)
+      co_return fail(std::move(followed).error());
   }
 }
 

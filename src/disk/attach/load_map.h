@@ -1,5 +1,5 @@
-// From HEAD to the map: the checkpoint's root, then the heads of all segments since, along the lineage. Pages are
-// fetched when they are asked for.
+// From HEAD to the map: the checkpoint's root, then the heads of all segments since, along the lineage. Pages
+// are fetched when they are asked for.
 #pragma once
 #include "disk/attach/head_store.h"
 #include "disk/log_objects.h"
@@ -16,16 +16,17 @@ struct LoadedMap {
 // Through `cache`, unless that is null.
 Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, CheckpointRef ref, LogCache* cache);
 
-// The map at the end of `head`'s lineage. What is read goes through `cache`, which outlives the task; what `access` refers
-// to outlives the map.
-Task<Result<LoadedMap>> load_map(StoreAccess access, Head head, LogCache* cache, std::shared_ptr<PageCache> pages);
+// The map at the end of `head`'s lineage. What is read goes through `cache`, which outlives the task; what
+// `access` refers to outlives the map.
+Task<Result<LoadedMap>> load_map(StoreAccess access, Head head, LogCache* cache,
+                                 std::shared_ptr<PageCache> pages);
 
-// Everything that opening `head` will ask for, as far as its place is known beforehand, in one round. What cannot be read
-// is left to whoever needs it.
+// Everything that opening `head` will ask for, as far as its place is known beforehand, in one round. What
+// cannot be read is left to whoever needs it.
 Task<void> prefetch_log(StoreAccess access, Head head, LogCache* cache);
 
-// For reading without owning: the unsealed epochs too, as far as their segments stand in the store now. not_found: some were
-// reclaimed meanwhile; HEAD says more.
+// For reading without owning: the unsealed epochs too, as far as their segments stand in the store now.
+// not_found: some were reclaimed meanwhile; HEAD says more.
 Task<Result<Head>> follow_unsealed(StoreAccess access, Head head, LogCache* cache);
 
 // HEAD of now, and the same followed, also while reclaim goes on. A deleted disk has nothing to follow.

@@ -64,7 +64,9 @@ Result<RootsPage> with_root(RootsPage page, NamedRoot root) {
   if (std::ranges::find(page.removed, root.request) != page.removed.end())
     return fail(Code::invalid, "the snapshot '{}' was removed before it was taken", root.name);
   if (page.roots.size() >= roots_max)
-    return fail(Error{Code::conflict, fmt::format("the disk has {} snapshots: remove some first", page.roots.size()), "name"});
+    return fail(Error{Code::conflict,
+                      fmt::format("the disk has {} snapshots: remove some first", page.roots.size()),
+                      "name"});
   page.roots.push_back(std::move(root));
   return page;
 }

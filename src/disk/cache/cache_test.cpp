@@ -161,7 +161,8 @@ TEST(PieceCache, AScanLargerThanTheDiskKeepsTheHotPiecesThere) {
   CacheWorld w;
   w.boot(1 * MiB, 32 * MiB);  // 16 pieces in memory, 500 on the disk
   auto ratio = hit_ratio_during_a_scan(w, 250, 6000);
-  fmt::print("hit ratio of the hot pieces in both tiers during a scan of 12 times the cache: {:.3f}\n", ratio);
+  fmt::print("hit ratio of the hot pieces in both tiers during a scan of 12 times the cache: {:.3f}\n",
+             ratio);
   EXPECT_GT(ratio, 0.9);
 }
 
@@ -238,8 +239,10 @@ TEST_F(CachedDisk, AColdSequentialReadIsFastOverAStoreWithLatency) {
   auto right = sim::run_in(*reader_, read(device_));
   ASSERT_TRUE(right && *right);
   auto rate = static_cast<double>(bytes) / 1e6 / to_seconds(w_->world.loop().now() - began);
-  fmt::print("sequential, one read of 128 KiB at a time, 30 ms: {:.0f} MB/s in virtual time, {} requests, {} at a time\n", rate,
-             counted_->gets, counted_->most);
+  fmt::print(
+      "sequential, one read of 128 KiB at a time, 30 ms: {:.0f} MB/s in virtual time, {} requests, {} at a "
+      "time\n",
+      rate, counted_->gets, counted_->most);
   EXPECT_GT(rate, 200);
   EXPECT_LT(counted_->gets, bytes / MiB * 5 / 4);
 }

@@ -57,7 +57,8 @@ Task<Status> DiskTier::open() {
     layout_ = std::move(*layout);
     EBB_CO_CHECKED(co_await read_index());
   } else {
-    if (!header.empty()) log_.info("{}: no cache of {} pieces; it begins empty", options_.path, layout_.slots);
+    if (!header.empty())
+      log_.info("{}: no cache of {} pieces; it begins empty", options_.path, layout_.slots);
     EBB_CO_CHECKED(co_await begin_anew());
   }
   stats_.is_ready = true;
@@ -142,7 +143,8 @@ std::vector<DiskTier::Placed> DiskTier::place_batch() {
     auto length = static_cast<std::uint32_t>(piece.bytes->size());
     batch.push_back({std::move(piece), {slot, length, crc}});
   }
-  std::sort(batch.begin(), batch.end(), [](const Placed& a, const Placed& b) { return a.kept.slot < b.kept.slot; });
+  std::sort(batch.begin(), batch.end(),
+            [](const Placed& a, const Placed& b) { return a.kept.slot < b.kept.slot; });
   return batch;
 }
 
@@ -227,7 +229,8 @@ Task<std::vector<SharedBytes>> DiskTier::read(std::vector<PieceKey> keys) {
       kept.push_back(*next);
     }
     for (auto i = from; i < to; ++i) items_.use(keys[i]);
-    std::vector<PieceKey> run(keys.begin() + static_cast<std::ptrdiff_t>(from), keys.begin() + static_cast<std::ptrdiff_t>(to));
+    std::vector<PieceKey> run(keys.begin() + static_cast<std::ptrdiff_t>(from),
+                              keys.begin() + static_cast<std::ptrdiff_t>(to));
     reads.push_back(with_timeout(loop_, read_in_turn(std::move(run), std::move(kept)), options_.read_within));
     read_at.push_back(from);
     from = to;
@@ -255,10 +258,12 @@ Task<std::vector<SharedBytes>> DiskTier::read_in_turn(std::vector<PieceKey> keys
   } count(reads_);
   while (reading_ >= options_.reads_at_once) co_await read_ended_.wait();
   // The call goes on when nobody waits for it any more: what hangs must be counted until it ends.
-  co_return co_await run_in(loop_, scope_, read_slots(std::move(keys), std::move(kept), std::make_unique<Turn>(this)));
+  co_return co_await run_in(loop_, scope_,
+                            read_slots(std::move(keys), std::move(kept), std::make_unique<Turn>(this)));
 }
 
-Task<std::vector<SharedBytes>> DiskTier::read_slots(std::vector<PieceKey> keys, std::vector<Kept> kept, std::unique_ptr<Turn> turn) {
+Task<std::vector<SharedBytes>> DiskTier::read_slots(std::vector<PieceKey> keys, std::vector<Kept> kept,
+                                                    std::unique_ptr<Turn> turn) {
   const auto standing = std::move(turn);  // ends with the body, not with the frame
   auto file = file_;
   std::vector<SharedBytes> out(keys.size());
@@ -278,7 +283,8 @@ Task<std::vector<SharedBytes>> DiskTier::read_slots(std::vector<PieceKey> keys, 
 }
 
 SharedBytes DiskTier::checked(const PieceKey& key, const Kept& kept, ByteView bytes) {
-  if (bytes.size() == kept.length && crc32c(bytes) == kept.crc) return std::make_shared<const Bytes>(bytes.begin(), bytes.end());
+  if (bytes.size() == kept.length && crc32c(bytes) == kept.crc)
+    return std::make_shared<const Bytes>(bytes.begin(), bytes.end());
   // Else another piece came into its slot while it was read.
   const auto* now = items_.find(key);
   if (now && now->slot == kept.slot && now->crc == kept.crc) {

@@ -1,5 +1,5 @@
-// Pieces in one file on the worker's own disk, found again after a restart. Whatever goes wrong with that disk is a miss: an
-// error, no space, wrong bytes, no answer in time.
+// Pieces in one file on the worker's own disk, found again after a restart. Whatever goes wrong with that
+// disk is a miss: an error, no space, wrong bytes, no answer in time.
 #pragma once
 #include "base/log.h"
 #include "disk/cache/disk_tier_format.h"
@@ -15,13 +15,14 @@ class DiskTier final {
   struct Options {
     Options(std::string file, std::uint64_t bytes) : path(std::move(file)), bytes_max(bytes) {}
     std::string path;
-    std::uint64_t bytes_max;                   // of the file
-    std::size_t queue_bytes_max = 8 * MiB;     // waiting to be written, in memory; beyond it pieces are not kept
-    std::size_t reads_at_once = 4;             // a disk that hangs keeps so many threads, and one that writes: not all there are
-    std::size_t reads_max = 64;                // with those that wait for their turn; the rest are misses
-    Duration read_within = 250ms;              // with the wait for its turn; else the store is asked
-    Duration rest_after_slow = 5s;             // a disk that was too slow is not asked for so long
-    Duration again_after = 30s;                // after a fault
+    std::uint64_t bytes_max;                // of the file
+    std::size_t queue_bytes_max = 8 * MiB;  // waiting to be written, in memory; beyond it pieces are not kept
+    std::size_t reads_at_once =
+        4;  // a disk that hangs keeps so many threads, and one that writes: not all there are
+    std::size_t reads_max = 64;     // with those that wait for their turn; the rest are misses
+    Duration read_within = 250ms;   // with the wait for its turn; else the store is asked
+    Duration rest_after_slow = 5s;  // a disk that was too slow is not asked for so long
+    Duration again_after = 30s;     // after a fault
   };
   struct Stats {
     std::uint64_t hits = 0, written = 0, not_kept = 0, damaged = 0, faults = 0, too_slow = 0;
@@ -69,7 +70,8 @@ class DiskTier final {
   struct Turn;
   bool is_resting();
   Task<std::vector<SharedBytes>> read_in_turn(std::vector<PieceKey> keys, std::vector<Kept> kept);
-  Task<std::vector<SharedBytes>> read_slots(std::vector<PieceKey> keys, std::vector<Kept> kept, std::unique_ptr<Turn> turn);
+  Task<std::vector<SharedBytes>> read_slots(std::vector<PieceKey> keys, std::vector<Kept> kept,
+                                            std::unique_ptr<Turn> turn);
   SharedBytes checked(const PieceKey& key, const Kept& kept, ByteView bytes);
   void fault(std::string_view doing, const Error& error);
 

@@ -21,7 +21,8 @@ std::uint32_t cache_slots(std::uint64_t bytes) {
   constexpr std::uint64_t slots_max = 1u << 24;  // 1 TiB
   auto around = cache_header_bytes + piece_bytes;
   if (bytes <= around) return 0;
-  return static_cast<std::uint32_t>(std::min(slots_max, (bytes - around) / (piece_bytes + cache_entry_bytes)));
+  return static_cast<std::uint32_t>(
+      std::min(slots_max, (bytes - around) / (piece_bytes + cache_entry_bytes)));
 }
 
 Bytes encode(const CacheLayout& layout) {
@@ -54,7 +55,8 @@ void append_entry(Bytes& to, const CacheLayout& layout, std::uint32_t slot, cons
 }
 
 std::optional<CacheEntry> decode_entry(ByteView bytes, const CacheLayout& layout, std::uint32_t slot) {
-  if (bytes.size() != cache_entry_bytes || load_le<std::uint32_t>(bytes, crc_at) != entry_crc(bytes, layout, slot))
+  if (bytes.size() != cache_entry_bytes ||
+      load_le<std::uint32_t>(bytes, crc_at) != entry_crc(bytes, layout, slot))
     return std::nullopt;
   CacheEntry entry;
   entry.key.object = {load_le<std::uint64_t>(bytes, 0), load_le<std::uint64_t>(bytes, 8)};

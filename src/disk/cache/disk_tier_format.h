@@ -1,5 +1,6 @@
-// The file of the cache on the worker's own disk: a header, an index of fixed entries, slots of 64 KiB. Nothing in it is
-// ever believed without its checksum, so nothing of it needs to be synced: torn, stale or foreign bytes are no entry.
+// The file of the cache on the worker's own disk: a header, an index of fixed entries, slots of 64 KiB.
+// Nothing in it is ever believed without its checksum, so nothing of it needs to be synced: torn, stale or
+// foreign bytes are no entry.
 #pragma once
 #include <optional>
 
@@ -14,7 +15,9 @@ struct CacheLayout {
   std::string token;  // fresh in every cache: entries of another are not ours
   bool operator==(const CacheLayout&) const = default;
 
-  std::uint64_t entry_offset(std::uint32_t slot) const { return cache_header_bytes + std::uint64_t{slot} * cache_entry_bytes; }
+  std::uint64_t entry_offset(std::uint32_t slot) const {
+    return cache_header_bytes + std::uint64_t{slot} * cache_entry_bytes;
+  }
   std::uint64_t slot_offset(std::uint32_t slot) const {
     auto index_end = entry_offset(slots);
     return (index_end + piece_bytes - 1) / piece_bytes * piece_bytes + slot * piece_bytes;

@@ -42,7 +42,8 @@ TEST(DiskTier, AfterAPowerCutNothingOfItIsWrong) {
         w.run_for(random.chance(0.3) ? 5ms : 50us);
       }
       w.process->kill();
-      w.drive->power_cut(random.chance(0.3) ? sim::PowerCut::lose_all : sim::PowerCut::lose_some, w.world.fault_random());
+      w.drive->power_cut(random.chance(0.3) ? sim::PowerCut::lose_all : sim::PowerCut::lose_some,
+                         w.world.fault_random());
       w.boot(1 * MiB, 2 * MiB);
       EXPECT_EQ(w.cache->disk_stats()->faults, 0u) << "seed " << seed;
       found += found_on_disk(w, 60);
@@ -57,18 +58,22 @@ TEST(DiskTier, ABitThatFlippedIsAMiss) {
   fill(w, 60);
   CacheLayout layout{cache_slots(room), "t"};
   w.process->kill();
-  for (std::uint32_t slot = 0; slot < 10; ++slot) ASSERT_TRUE(w.drive->corrupt("/cache", layout.slot_offset(slot) + 999));
-  for (std::uint32_t slot = 20; slot < 25; ++slot) ASSERT_TRUE(w.drive->corrupt("/cache", layout.entry_offset(slot) + 9));
+  for (std::uint32_t slot = 0; slot < 10; ++slot)
+    ASSERT_TRUE(w.drive->corrupt("/cache", layout.slot_offset(slot) + 999));
+  for (std::uint32_t slot = 20; slot < 25; ++slot)
+    ASSERT_TRUE(w.drive->corrupt("/cache", layout.entry_offset(slot) + 9));
   w.boot(2 * MiB, room);
   EXPECT_EQ(found_on_disk(w, 60), 45u);
   EXPECT_EQ(w.cache->disk_stats()->damaged, 10u);
 }
 
-Bytes read_file(CacheWorld& w) { return w.drive->find("/cache")->seen.read(0, w.drive->find("/cache")->seen.size()); }
+Bytes read_file(CacheWorld& w) {
+  return w.drive->find("/cache")->seen.read(0, w.drive->find("/cache")->seen.size());
+}
 void write_file(CacheWorld& w, Bytes bytes) { ASSERT_TRUE(w.drive->replace("/cache", std::move(bytes))); }
 
-// Bits that flip, sectors that were written elsewhere or never, an end that is missing or too much: whatever is returned
-// is right, and the cache goes on.
+// Bits that flip, sectors that were written elsewhere or never, an end that is missing or too much: whatever
+// is returned is right, and the cache goes on.
 TEST(DiskTier, AFileDamagedAnywhereIsNeverBelieved) {
   CacheWorld w;
   constexpr std::uint64_t small = 2 * MiB;
@@ -85,7 +90,8 @@ TEST(DiskTier, AFileDamagedAnywhereIsNeverBelieved) {
     const bool with_header = random.chance(0.2);
     auto place = [&] {
       if (with_header && random.chance(0.3)) return random.below(cache_header_bytes);
-      return cache_header_bytes + random.below(random.chance(0.5) ? 1 * KiB : bytes.size() - cache_header_bytes);
+      return cache_header_bytes +
+             random.below(random.chance(0.5) ? 1 * KiB : bytes.size() - cache_header_bytes);
     };
     switch (seed % 5) {
       case 0:
@@ -94,17 +100,21 @@ TEST(DiskTier, AFileDamagedAnywhereIsNeverBelieved) {
       case 1:
         for (int i = 0; i < 6; ++i) {
           auto from = random.below(bytes.size() / 512) * 512, to = place() / 512 * 512;
-          std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(from), 512, bytes.begin() + static_cast<std::ptrdiff_t>(to));
+          std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(from), 512,
+                      bytes.begin() + static_cast<std::ptrdiff_t>(to));
         }
         break;
       case 2:
         // Entries in each other's places, and pieces.
         for (int i = 0; i < 10; ++i) {
           CacheLayout layout{cache_slots(small), "t"};
-          auto a = static_cast<std::uint32_t>(random.below(layout.slots)), b = static_cast<std::uint32_t>(random.below(layout.slots));
+          auto a = static_cast<std::uint32_t>(random.below(layout.slots)),
+               b = static_cast<std::uint32_t>(random.below(layout.slots));
           bool is_entry = random.chance(0.5);
-          auto from = is_entry ? layout.entry_offset(a) : layout.slot_offset(a), to = is_entry ? layout.entry_offset(b) : layout.slot_offset(b);
-          std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(from), is_entry ? cache_entry_bytes : piece_bytes,
+          auto from = is_entry ? layout.entry_offset(a) : layout.slot_offset(a),
+               to = is_entry ? layout.entry_offset(b) : layout.slot_offset(b);
+          std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(from),
+                      is_entry ? cache_entry_bytes : piece_bytes,
                       bytes.begin() + static_cast<std::ptrdiff_t>(to));
         }
         break;
@@ -114,7 +124,8 @@ TEST(DiskTier, AFileDamagedAnywhereIsNeverBelieved) {
       case 4:
         for (int i = 0; i < 6; ++i) {
           auto at = place() / 512 * 512;
-          std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(at), std::min<std::size_t>(4096, bytes.size() - at), std::byte{0});
+          std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                      std::min<std::size_t>(4096, bytes.size() - at), std::byte{0});
         }
         bytes.resize(bytes.size() + random.below(2) * 4096);
         break;
@@ -142,7 +153,8 @@ TEST(DiskTier, AFileThatIsCutShortWhileItIsUsedIsAMiss) {
 
 TEST(DiskTier, AForeignFileOrOneOfAnotherSizeIsAnEmptyCache) {
   CacheWorld w;
-  auto written = sim::run_in(*w.process, w.files->write_atomic("/cache", to_bytes("this is no cache, and short")));
+  auto written =
+      sim::run_in(*w.process, w.files->write_atomic("/cache", to_bytes("this is no cache, and short")));
   ASSERT_TRUE(written && *written);
   w.boot(2 * MiB, room);
   EXPECT_TRUE(w.cache->disk_stats()->is_ready);

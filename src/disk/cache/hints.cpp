@@ -16,7 +16,8 @@ Bytes encode(const Hints& hints) {
   append_le<std::uint64_t>(object, hints.epoch.incarnation);
   append_le<std::uint32_t>(object, hints.number);
   append_le<std::uint32_t>(object, static_cast<std::uint32_t>(hints.runs.size()));
-  for (const auto& run : hints.runs) append_le<std::uint32_t>(object, run.first), append_le<std::uint32_t>(object, run.count);
+  for (const auto& run : hints.runs)
+    append_le<std::uint32_t>(object, run.first), append_le<std::uint32_t>(object, run.count);
   finish_object(object);
   return object;
 }
@@ -34,8 +35,10 @@ Result<Hints> decode_hints(ByteView object) {
     RegionRun run;
     run.first = in.number<std::uint32_t>(), run.count = in.number<std::uint32_t>();
     regions += run.count;
-    bool is_sane = run.count > 0 && (std::uint64_t{run.first} + run.count) * HotRegions::region_bytes <= disk_bytes_max;
-    if (!is_sane || regions > HotRegions::regions_max) return fail(Code::corrupt, "a list of hot regions names what cannot be");
+    bool is_sane =
+        run.count > 0 && (std::uint64_t{run.first} + run.count) * HotRegions::region_bytes <= disk_bytes_max;
+    if (!is_sane || regions > HotRegions::regions_max)
+      return fail(Code::corrupt, "a list of hot regions names what cannot be");
     hints.runs.push_back(run);
   }
   EBB_CHECKED(in.finish("a list of hot regions"));
@@ -44,7 +47,8 @@ Result<Hints> decode_hints(ByteView object) {
 
 Task<Status> store_hints(StoreAccess access, Hints hints) {
   auto body = std::make_shared<const Bytes>(encode(hints));
-  auto put = co_await access.store->put(hints_key(hints.disk, hints.epoch, hints.number), body, PutCondition::if_absent());
+  auto put = co_await access.store->put(hints_key(hints.disk, hints.epoch, hints.number), body,
+                                        PutCondition::if_absent());
   if (!put) co_return fail(std::move(put).error());
   co_return Status{};
 }
@@ -53,7 +57,8 @@ namespace {
 
 Task<std::optional<Hints>> newest_hints(StoreAccess access, DiskId disk, DiskEpoch epoch) {
   std::vector<Task<Result<StoredObject>>> gets;
-  for (std::uint32_t n = 1; n <= hints_number_max; ++n) gets.push_back(access.store->get(hints_key(disk, epoch, n)));
+  for (std::uint32_t n = 1; n <= hints_number_max; ++n)
+    gets.push_back(access.store->get(hints_key(disk, epoch, n)));
   auto got = co_await when_all(*access.loop, std::move(gets));
   for (auto n = hints_number_max; n > 0; --n) {
     auto& object = got[n - 1];
@@ -78,7 +83,8 @@ Task<std::optional<Hints>> find_hints(StoreAccess access, Head head) {
   co_return std::nullopt;
 }
 
-Task<std::uint64_t> warm_up(StoreAccess access, BlockMap* map, PieceCache* cache, Hints hints, WarmingLimits limits) {
+Task<std::uint64_t> warm_up(StoreAccess access, BlockMap* map, PieceCache* cache, Hints hints,
+                            WarmingLimits limits) {
   constexpr std::uint64_t region_blocks = HotRegions::region_bytes / block_bytes;
   constexpr std::uint64_t regions_at_once = 16;
   const auto bytes_max = cache->warming_bytes_max();
@@ -98,7 +104,8 @@ Task<std::uint64_t> warm_up(StoreAccess access, BlockMap* map, PieceCache* cache
         reads.push_back(cache->read(access, std::move(range), ReadFor::warming));
         if (reads.size() < limits.requests) continue;
         (void)co_await when_all(*access.loop, std::exchange(reads, {}));
-        co_await sleep_until(*access.loop, began + std::chrono::microseconds(warmed * 1000000 / limits.bytes_each_second));
+        co_await sleep_until(*access.loop,
+                             began + std::chrono::microseconds(warmed * 1000000 / limits.bytes_each_second));
       }
     }
   }

@@ -1,5 +1,5 @@
-// What of a disk was in use where it is or was served, for the worker that it moves to: an immutable object beside its
-// maps, written now and then under its epoch. Nobody depends on it.
+// What of a disk was in use where it is or was served, for the worker that it moves to: an immutable object
+// beside its maps, written now and then under its epoch. Nobody depends on it.
 #pragma once
 #include "disk/cache/hot_regions.h"
 #include "disk/cache/piece_cache.h"
@@ -15,7 +15,8 @@ struct Hints {
   bool operator==(const Hints&) const = default;
 };
 inline constexpr std::uint32_t hints_number_max = 9;  // of one epoch
-inline constexpr std::size_t hints_epochs_max = 3;    // the newest that left any is of use, and the two before it are looked at
+inline constexpr std::size_t hints_epochs_max =
+    3;  // the newest that left any is of use, and the two before it are looked at
 
 Bytes encode(const Hints& hints);
 Result<Hints> decode_hints(ByteView object);
@@ -29,7 +30,9 @@ struct WarmingLimits {
   std::uint64_t bytes_each_second = 64 * MiB;
   std::size_t requests = 16;  // at a time
 };
-// Fetches what they name, the hottest first, as far as there is room for it. Returns the bytes. `map` and `cache` outlive it.
-Task<std::uint64_t> warm_up(StoreAccess access, BlockMap* map, PieceCache* cache, Hints hints, WarmingLimits limits);
+// Fetches what they name, the hottest first, as far as there is room for it. Returns the bytes. `map` and
+// `cache` outlive it.
+Task<std::uint64_t> warm_up(StoreAccess access, BlockMap* map, PieceCache* cache, Hints hints,
+                            WarmingLimits limits);
 
 }  // namespace ebb::disk

@@ -17,7 +17,8 @@ TEST(Hints, AreReadAsTheyWereWrittenAndNoFlippedBitGoesUnnoticed) {
     damaged[bit / 8] ^= std::byte(1u << bit % 8);
     EXPECT_FALSE(decode_hints(damaged)) << bit;
   }
-  for (std::size_t length = 0; length < bytes.size(); ++length) EXPECT_FALSE(decode_hints(ByteView(bytes).first(length)));
+  for (std::size_t length = 0; length < bytes.size(); ++length)
+    EXPECT_FALSE(decode_hints(ByteView(bytes).first(length)));
   EXPECT_FALSE(decode_hints(encode(Hints{DiskId("d1"), {3, 4}, 2, {{0, 0}}})));
   EXPECT_FALSE(decode_hints(encode(Hints{DiskId("d1"), {3, 4}, 2, {{0xffffffff, 1}}})));
   EXPECT_FALSE(decode_hints(encode(Hints{DiskId("d1"), {3, 4}, 2, {{0, 0xffffffff}}})));
@@ -37,7 +38,8 @@ class HintsTest : public ::testing::Test {
     ASSERT_TRUE(w_.boot(a_) && w_.boot(b_));
     ASSERT_TRUE(w_.open(a_, 1));
     for (std::uint64_t at = 0; at < 64 * MiB; at += 1 * MiB)
-      ASSERT_TRUE(w_.io(a_, [at](BlockDevice& d) { return d.write(at, Bytes(1 * MiB, std::byte(at >> 20 | 1))); }));
+      ASSERT_TRUE(
+          w_.io(a_, [at](BlockDevice& d) { return d.write(at, Bytes(1 * MiB, std::byte(at >> 20 | 1))); }));
     ASSERT_TRUE(w_.flush(a_));
     w_.store.options().get = 30ms;
   }
@@ -48,7 +50,9 @@ class HintsTest : public ::testing::Test {
       EXPECT_TRUE(w_.io(worker, [i](BlockDevice& d) -> Task<Status> {
         auto got = co_await d.read(boot_block(i) * block_bytes, 4096);
         if (!got) co_return fail(got.error());
-        co_return (*got)[7] == std::byte(boot_block(i) * block_bytes >> 20 | 1) ? Status{} : fail(Code::corrupt, "other bytes");
+        co_return (*got)[7] == std::byte(boot_block(i) * block_bytes >> 20 | 1)
+            ? Status{}
+            : fail(Code::corrupt, "other bytes");
       }));
     }
     return to_seconds(w_.world.loop().now() - began);
@@ -77,7 +81,8 @@ class HintsTest : public ::testing::Test {
   };
   std::size_t hints_in_the_store() const {
     auto keys = w_.store.keys("m/");
-    return static_cast<std::size_t>(std::ranges::count_if(keys, [](const std::string& key) { return key.contains("/hints/"); }));
+    return static_cast<std::size_t>(
+        std::ranges::count_if(keys, [](const std::string& key) { return key.contains("/hints/"); }));
   }
   double seconds_of(std::function<void()> work) {
     auto began = w_.world.loop().now();
@@ -105,7 +110,8 @@ TEST_F(HintsTest, AStandbyFetchesWhatTheGuestUsesSoThatTheMovedGuestIsWarm) {
   ASSERT_TRUE(w_.boot(c));
   ASSERT_TRUE(w_.open(c, 3));
   auto cold = boot_guest(c);
-  fmt::print("{} reads of a boot over 30 ms, in virtual time: {:.2f} s cold, {:.2f} s after hints\n", boot_reads, cold, warm);
+  fmt::print("{} reads of a boot over 30 ms, in virtual time: {:.2f} s cold, {:.2f} s after hints\n",
+             boot_reads, cold, warm);
   EXPECT_GT(cold, 4);
   EXPECT_LT(warm, cold / 10);
 }
@@ -138,13 +144,16 @@ TEST_F(HintsTest, HoweverLongARunIsFewRequestsAreUnderWayAtATime) {
   ASSERT_TRUE(w_.seal(a_, 1));
   w_.run_for(1s);
   std::size_t now = 0, most = 0;
-  w_.wrap_store = [&](sim::SimProcess& process, ObjectStore& store) -> ObjectStore* { return &process.make<Counting>(store, now, most); };
+  w_.wrap_store = [&](sim::SimProcess& process, ObjectStore& store) -> ObjectStore* {
+    return &process.make<Counting>(store, now, most);
+  };
   ASSERT_TRUE(w_.boot(b_));
   ASSERT_TRUE(w_.call(b_, b_.daemon->standby({disk_id, pool_id, 2})));
   most = 0;  // what loading the map asked for
   w_.run_for(10s);
   EXPECT_GT(b_.daemon->memory().pieces->stats().warmed_bytes, 24 * MiB);
-  EXPECT_LE(b_.daemon->memory().pieces->stats().warmed_bytes, 34 * MiB) << "half of the memory, there being no file";
+  EXPECT_LE(b_.daemon->memory().pieces->stats().warmed_bytes, 34 * MiB)
+      << "half of the memory, there being no file";
   EXPECT_GT(most, 4u);
   EXPECT_LE(most, WarmingLimits().requests);
 }

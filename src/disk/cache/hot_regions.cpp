@@ -5,7 +5,8 @@
 namespace ebb::disk {
 
 void HotRegions::on_read(std::uint64_t offset, std::uint64_t length) {
-  auto first = static_cast<std::uint32_t>(offset / region_bytes), last = static_cast<std::uint32_t>((offset + length - 1) / region_bytes);
+  auto first = static_cast<std::uint32_t>(offset / region_bytes),
+       last = static_cast<std::uint32_t>((offset + length - 1) / region_bytes);
   for (auto region = first; region <= last; ++region) {
     if (region == last_) continue;  // a reader that walks through it uses it once
     if (items_.find(region)) {

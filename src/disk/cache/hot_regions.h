@@ -1,5 +1,5 @@
-// Which 64 KiB regions of a disk its guest reads, the most used first. By place in the disk and not by object: it stays true
-// when data is rewritten elsewhere, and is small enough to be handed over.
+// Which 64 KiB regions of a disk its guest reads, the most used first. By place in the disk and not by
+// object: it stays true when data is rewritten elsewhere, and is small enough to be handed over.
 #pragma once
 #include <cstdint>
 #include <vector>

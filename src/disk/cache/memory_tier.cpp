@@ -5,7 +5,8 @@ namespace {
 constexpr Duration ahead_age_max = 10s;
 }
 
-MemoryTier::MemoryTier(std::size_t bytes_max) : bytes_max_(bytes_max), items_(bytes_max, bytes_max / piece_bytes) {}
+MemoryTier::MemoryTier(std::size_t bytes_max)
+    : bytes_max_(bytes_max), items_(bytes_max, bytes_max / piece_bytes) {}
 
 // Sixteen reads of 4 KiB that walk through a piece use it once.
 bool MemoryTier::is_same_use(const PieceKey& key) {
@@ -27,7 +28,8 @@ SharedBytes MemoryTier::use(const PieceKey& key) {
   return bytes;
 }
 
-std::vector<MemoryTier::Fifo::Item> MemoryTier::add(const PieceKey& key, SharedBytes bytes, CacheQueue queue) {
+std::vector<MemoryTier::Fifo::Item> MemoryTier::add(const PieceKey& key, SharedBytes bytes,
+                                                    CacheQueue queue) {
   drop(key);
   (void)is_same_use(key);
   auto weight = bytes->size();
@@ -35,7 +37,8 @@ std::vector<MemoryTier::Fifo::Item> MemoryTier::add(const PieceKey& key, SharedB
   return shrink();
 }
 
-std::vector<MemoryTier::Fifo::Item> MemoryTier::add_ahead(const PieceKey& key, SharedBytes bytes, Instant now) {
+std::vector<MemoryTier::Fifo::Item> MemoryTier::add_ahead(const PieceKey& key, SharedBytes bytes,
+                                                          Instant now) {
   if (has(key)) return {};
   while (ahead_bytes_ + bytes->size() > bytes_max_ / 2 && !ahead_ages_.empty()) drop_oldest_ahead();
   ahead_bytes_ += bytes->size();

@@ -1,5 +1,5 @@
-// Pieces in memory, within one bound. What was read ahead waits apart until it is asked for, so that it neither pushes out
-// what is in use nor is pushed out before its time.
+// Pieces in memory, within one bound. What was read ahead waits apart until it is asked for, so that it
+// neither pushes out what is in use nor is pushed out before its time.
 #pragma once
 #include <array>
 
@@ -19,7 +19,8 @@ class MemoryTier {
   SharedBytes use(const PieceKey& key);
   bool has(const PieceKey& key) const { return items_.find(key) || ahead_.contains(key); }
   // What had been in use and had to leave for it.
-  std::vector<Fifo::Item> add(const PieceKey& key, SharedBytes bytes, CacheQueue queue = CacheQueue::probation);
+  std::vector<Fifo::Item> add(const PieceKey& key, SharedBytes bytes,
+                              CacheQueue queue = CacheQueue::probation);
   std::vector<Fifo::Item> add_ahead(const PieceKey& key, SharedBytes bytes, Instant now);
   void drop(const PieceKey& key);
 

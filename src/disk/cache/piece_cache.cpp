@@ -10,20 +10,26 @@ PieceKey key_at(ObjectName name, std::uint32_t piece) { return {name, piece}; }
 }  // namespace
 
 void PieceCache::add_disk(Loop& loop, Files& files, DiskTier::Options options, Logger log) {
-  options.queue_bytes_max = std::min(options.queue_bytes_max, std::max<std::size_t>(memory_.bytes_max() / 4, 4 * piece_bytes));
+  options.queue_bytes_max =
+      std::min(options.queue_bytes_max, std::max<std::size_t>(memory_.bytes_max() / 4, 4 * piece_bytes));
   disk_ = std::make_unique<DiskTier>(loop, files, std::move(options), std::move(log));
   disk_->start();
 }
 
 std::unique_ptr<PieceCache::AheadRoom> PieceCache::take_room_ahead(std::uint64_t bytes, Instant now) {
-  return memory_.ahead_room(ahead_in_flight_, now) < bytes ? nullptr : std::make_unique<AheadRoom>(this, bytes);
+  return memory_.ahead_room(ahead_in_flight_, now) < bytes ? nullptr
+                                                           : std::make_unique<AheadRoom>(this, bytes);
 }
 
-// Stands in the table of flights while it lives. It travels with the task that fetches: should that end early, or never
-// begin, whoever waits takes over.
+// Stands in the table of flights while it lives. It travels with the task that fetches: should that end
+// early, or never begin, whoever waits takes over.
 struct PieceCache::Lead {
   Lead(PieceCache* cache, Loop& loop, const PieceRange& range, ObjectName name)
-      : cache_(*cache), first_(range.first), end_(range.end), name_(name), flight(std::make_shared<Flight>(loop, range.first)) {
+      : cache_(*cache),
+        first_(range.first),
+        end_(range.end),
+        name_(name),
+        flight(std::make_shared<Flight>(loop, range.first)) {
     for (auto piece = first_; piece < end_; ++piece) cache_.flights_[key_at(name_, piece)] = flight;
   }
   Lead(const Lead&) = delete;
@@ -83,10 +89,12 @@ Task<Result<PieceCache::Pieces>> PieceCache::read(StoreAccess access, PieceRange
       for (auto& part : split(missing, name)) parts.push_back(std::move(part));
     }
     for (const auto& part : parts)
-      leads.push_back(lead(access, part, name, purpose, std::make_unique<Lead>(this, *access.loop, part, name)));
+      leads.push_back(
+          lead(access, part, name, purpose, std::make_unique<Lead>(this, *access.loop, part, name)));
     if (leads.empty() && waits.empty()) co_return pieces;
 
-    auto fetched = leads.size() == 1 ? std::vector<Result<Pieces>>{} : co_await when_all(*access.loop, std::move(leads));
+    auto fetched =
+        leads.size() == 1 ? std::vector<Result<Pieces>>{} : co_await when_all(*access.loop, std::move(leads));
     if (fetched.empty() && leads.size() == 1) fetched.push_back(co_await std::move(leads[0]));
     for (std::size_t p = 0; p < parts.size(); ++p) {
       if (!fetched[p]) co_return fail(std::move(fetched[p]).error());
@@ -123,15 +131,16 @@ std::vector<PieceRange> PieceCache::split(const PieceRange& missing, ObjectName 
   return out;
 }
 
-Task<Result<PieceCache::Pieces>> PieceCache::lead(StoreAccess access, PieceRange range, ObjectName name, ReadFor purpose,
-                                                  std::unique_ptr<Lead> lead) {
+Task<Result<PieceCache::Pieces>> PieceCache::lead(StoreAccess access, PieceRange range, ObjectName name,
+                                                  ReadFor purpose, std::unique_ptr<Lead> lead) {
   const auto standing = std::move(lead);  // ends with the body, not with the frame
   auto fetched = co_await fetch(access, range, name, purpose);
   standing->flight->result = fetched;
   co_return fetched;
 }
 
-Task<Result<PieceCache::Pieces>> PieceCache::fetch(StoreAccess access, PieceRange range, ObjectName name, ReadFor purpose) {
+Task<Result<PieceCache::Pieces>> PieceCache::fetch(StoreAccess access, PieceRange range, ObjectName name,
+                                                   ReadFor purpose) {
   Pieces pieces(range.end - range.first);
   if (disk_ && disk_->has(key_at(name, range.first))) {
     std::vector<PieceKey> keys;
@@ -150,19 +159,23 @@ Task<Result<PieceCache::Pieces>> PieceCache::fetch(StoreAccess access, PieceRang
     EBB_CO_TRY(fetched, co_await fetch_from_store(access, run));
     std::move(fetched.begin(), fetched.end(), pieces.begin() + i);
   }
-  for (std::uint32_t i = 0; i < pieces.size(); ++i) keep(key_at(name, range.first + i), pieces[i], purpose, access.loop->now());
+  for (std::uint32_t i = 0; i < pieces.size(); ++i)
+    keep(key_at(name, range.first + i), pieces[i], purpose, access.loop->now());
   co_return pieces;
 }
 
 Task<Result<PieceCache::Pieces>> PieceCache::fetch_from_store(StoreAccess access, PieceRange range) {
   ++stats_.fetches;
-  auto got = co_await access.get_range(data_object_key(range.object), range.object.data_offset + range.first * piece_bytes, range.bytes());
+  auto got = co_await access.get_range(data_object_key(range.object),
+                                       range.object.data_offset + range.first * piece_bytes, range.bytes());
   if (!got)  // gone is for the map to explain: it may lie elsewhere now
-    co_return fail(got.error().code == Code::not_found ? Code::not_found : Code::corrupt, "{}: {}", text_of(range.object), got.error().message);
+    co_return fail(got.error().code == Code::not_found ? Code::not_found : Code::corrupt, "{}: {}",
+                   text_of(range.object), got.error().message);
   stats_.fetched_bytes += got->size();
   Pieces pieces;
   for (auto piece = range.first; piece < range.end; ++piece) {
-    auto rest = ByteView(*got).subspan(std::min<std::size_t>(got->size(), (piece - range.first) * piece_bytes));
+    auto rest =
+        ByteView(*got).subspan(std::min<std::size_t>(got->size(), (piece - range.first) * piece_bytes));
     auto bytes = rest.first(std::min<std::size_t>(rest.size(), piece_bytes));
     pieces.push_back(std::make_shared<const Bytes>(bytes.begin(), bytes.end()));
   }

@@ -1,6 +1,6 @@
-// Bytes of objects in 64 KiB pieces, for all disks of a daemon together: in memory, then on the worker's own disk, then
-// from the store, once however many wait. Objects are immutable: no coherence, and losing the cache costs only time.
-// Nothing here is verified: the reader holds the checksums.
+// Bytes of objects in 64 KiB pieces, for all disks of a daemon together: in memory, then on the worker's own
+// disk, then from the store, once however many wait. Objects are immutable: no coherence, and losing the
+// cache costs only time. Nothing here is verified: the reader holds the checksums.
 #pragma once
 #include "disk/cache/disk_tier.h"
 #include "disk/cache/memory_tier.h"
@@ -38,7 +38,8 @@ class PieceCache final {
 
   // Through `access` what is nowhere else. What `access` refers to outlives the task only.
   Task<Result<Pieces>> read(StoreAccess access, PieceRange range, ReadFor purpose);
-  // Held by whoever reads so much ahead until it has come; null while there is no room in the memory kept for that.
+  // Held by whoever reads so much ahead until it has come; null while there is no room in the memory kept for
+  // that.
   class AheadRoom;
   std::unique_ptr<AheadRoom> take_room_ahead(std::uint64_t bytes, Instant now);
   // How much of what was in use elsewhere is worth fetching.
@@ -64,7 +65,8 @@ class PieceCache final {
     std::shared_ptr<Flight> flight;
   };
 
-  Task<Result<Pieces>> lead(StoreAccess access, PieceRange range, ObjectName name, ReadFor purpose, std::unique_ptr<Lead> lead);
+  Task<Result<Pieces>> lead(StoreAccess access, PieceRange range, ObjectName name, ReadFor purpose,
+                            std::unique_ptr<Lead> lead);
   Task<Result<Pieces>> fetch(StoreAccess access, PieceRange range, ObjectName name, ReadFor purpose);
   Task<Result<Pieces>> fetch_from_store(StoreAccess access, PieceRange range);
   std::vector<PieceRange> split(const PieceRange& missing, ObjectName name) const;
@@ -80,7 +82,9 @@ class PieceCache final {
 
 class PieceCache::AheadRoom {
  public:
-  AheadRoom(PieceCache* cache, std::uint64_t bytes) : cache_(*cache), bytes_(bytes) { cache_.ahead_in_flight_ += bytes_; }
+  AheadRoom(PieceCache* cache, std::uint64_t bytes) : cache_(*cache), bytes_(bytes) {
+    cache_.ahead_in_flight_ += bytes_;
+  }
   AheadRoom(const AheadRoom&) = delete;
   ~AheadRoom() { cache_.ahead_in_flight_ -= bytes_; }
 

@@ -33,7 +33,8 @@ ObjectName name_of(const DataObject& object) {
 
 std::size_t NameTable::Hash::operator()(const DataObject& object) const {
   auto hash = std::hash<std::string_view>{}(object.disk.str());
-  for (std::uint64_t part : {std::uint64_t{object.epoch.placement}, std::uint64_t{object.epoch.incarnation}, object.seq, std::uint64_t{object.kind == ObjectKind::cleaned}})
+  for (std::uint64_t part : {std::uint64_t{object.epoch.placement}, std::uint64_t{object.epoch.incarnation},
+                             object.seq, std::uint64_t{object.kind == ObjectKind::cleaned}})
     hash = (hash ^ part) * 0x9e3779b97f4a7c15;
   return hash ^ (hash >> 32);
 }

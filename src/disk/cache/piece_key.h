@@ -1,5 +1,5 @@
-// What the cache knows bytes by: the object that they are in, and which 64 KiB of its data. Objects are immutable and their
-// names are never used again, so a name says what the bytes are - also after a restart.
+// What the cache knows bytes by: the object that they are in, and which 64 KiB of its data. Objects are
+// immutable and their names are never used again, so a name says what the bytes are - also after a restart.
 #pragma once
 #include <unordered_map>
 

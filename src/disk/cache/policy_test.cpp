@@ -1,6 +1,5 @@
-#include <gtest/gtest.h>
-
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include "base/random.h"
 #include "disk/cache/hot_regions.h"
@@ -90,7 +89,8 @@ TEST(PieceKey, EveryPartOfAnObjectsNameTellsItApart) {
 // ---- streams
 
 // Reads [0, bytes) and returns what was read ahead, which must be in one piece.
-std::vector<ByteRange> walk(StreamDetector& detector, std::uint64_t from, std::uint64_t bytes, std::uint64_t step) {
+std::vector<ByteRange> walk(StreamDetector& detector, std::uint64_t from, std::uint64_t bytes,
+                            std::uint64_t step) {
   std::vector<ByteRange> out;
   for (std::uint64_t at = from; at < from + bytes; at += step) {
     auto range = detector.on_read(at, step);
@@ -107,7 +107,8 @@ TEST(StreamDetector, AheadOfASequentialReaderGrowsFrom128KiBTo16MiB) {
   auto ahead = walk(detector, 0, 64 * MiB, 4 * KiB);
   ASSERT_GT(ahead.size(), 8u);
   EXPECT_EQ(ahead.front(), (ByteRange{8 * KiB, 136 * KiB}));
-  EXPECT_NEAR(static_cast<double>(ahead.back().end), static_cast<double>(80 * MiB), static_cast<double>(2 * MiB));
+  EXPECT_NEAR(static_cast<double>(ahead.back().end), static_cast<double>(80 * MiB),
+              static_cast<double>(2 * MiB));
   for (std::size_t i = 1; i < ahead.size(); ++i) EXPECT_EQ(ahead[i].begin, ahead[i - 1].end) << "a gap";
   EXPECT_LT(ahead.size(), 100u) << "many small reads become few large ones";
 }
@@ -117,7 +118,8 @@ TEST(StreamDetector, RandomReadersAreNotReadAheadOf) {
   Random random(3);
   std::uint64_t ahead = 0;
   for (int i = 0; i < 20000; ++i) {
-    if (auto range = detector.on_read(random.below(256 * 1024) * 4096, 4096)) ahead += range->end - range->begin;
+    if (auto range = detector.on_read(random.below(256 * 1024) * 4096, 4096))
+      ahead += range->end - range->begin;
   }
   EXPECT_LT(ahead, 20000u * 4096 / 100);
 }
@@ -170,7 +172,8 @@ TEST(HotRegions, ReadingAWholeDiskOnceForgetsNothingThatIsInUse) {
   for (std::uint64_t at = 0; at < 4 * GiB; at += 128 * KiB) hot.on_read(at, 128 * KiB);
   std::size_t kept = 0, all = 0;
   for (const auto& run : hot.list()) {
-    for (auto region = run.first; region < run.first + run.count; ++region) kept += used.contains(region), ++all;
+    for (auto region = run.first; region < run.first + run.count; ++region)
+      kept += used.contains(region), ++all;
   }
   EXPECT_GT(kept, used.size() * 95 / 100);
   EXPECT_LE(all, HotRegions::regions_max);

@@ -1,6 +1,6 @@
-// Which of many things stay when there is room for few: S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you
-// need for cache eviction", SOSP 2023). What is new stays in a tenth of the room until it was used again; so what is read
-// once, however much of it, pushes out nothing that is in use.
+// Which of many things stay when there is room for few: S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues
+// are all you need for cache eviction", SOSP 2023). What is new stays in a tenth of the room until it was
+// used again; so what is read once, however much of it, pushes out nothing that is in use.
 #pragma once
 #include <deque>
 #include <list>
@@ -27,7 +27,8 @@ class S3Fifo {
     int uses = 0;  // since it came into its queue, at most uses_max
   };
 
-  // `ghosts_max`: how many of those that left are remembered; who comes back in time was pushed out too early.
+  // `ghosts_max`: how many of those that left are remembered; who comes back in time was pushed out too
+  // early.
   S3Fifo(std::size_t weight_max, std::size_t ghosts_max) : weight_max_(weight_max), ghosts_max_(ghosts_max) {}
 
   // Only looks.
@@ -49,7 +50,8 @@ class S3Fifo {
   std::vector<Item> shrink(std::size_t to) {
     std::vector<Item> left;
     while (weight() > to) {
-      bool is_probation = !probation_.items.empty() && (probation_.weight * 10 >= weight_max_ || main_.items.empty());
+      bool is_probation =
+          !probation_.items.empty() && (probation_.weight * 10 >= weight_max_ || main_.items.empty());
       if (auto item = is_probation ? leave_probation() : leave_main()) left.push_back(std::move(*item));
     }
     return left;

@@ -10,7 +10,8 @@ constexpr std::uint64_t early_max = 512 * KiB, late_max = 2 * MiB;
 
 StreamDetector::Stream* StreamDetector::find(std::uint64_t offset, std::uint64_t end) {
   for (auto& stream : streams_) {
-    if (stream.window == 0 ? offset == stream.next : offset <= stream.next + early_max && end + late_max > stream.next)
+    if (stream.window == 0 ? offset == stream.next
+                           : offset <= stream.next + early_max && end + late_max > stream.next)
       return &stream;
   }
   return nullptr;
@@ -20,7 +21,8 @@ void StreamDetector::begin(std::uint64_t end) {
   if (streams_.size() >= limits_.streams) {
     // Those that are no streams yet go first.
     auto key = [](const Stream& s) { return std::pair(s.window > 0, s.seen_at); };
-    auto oldest = std::min_element(streams_.begin(), streams_.end(), [&](auto& a, auto& b) { return key(a) < key(b); });
+    auto oldest =
+        std::min_element(streams_.begin(), streams_.end(), [&](auto& a, auto& b) { return key(a) < key(b); });
     streams_.erase(oldest);
   }
   streams_.push_back({end, end, 0, reads_});

@@ -16,9 +16,10 @@ struct ByteRange {
 class StreamDetector {
  public:
   struct Limits {
-    // Between the reader and the end of what is asked for. 8 MiB in 30 ms and what a transfer takes are 170 MB/s.
+    // Between the reader and the end of what is asked for. 8 MiB in 30 ms and what a transfer takes are 170
+    // MB/s.
     std::uint64_t window_min = 128 * KiB, window_max = 16 * MiB;
-    std::uint64_t step = 1 * MiB;                                // at the full window, so much is asked for at once
+    std::uint64_t step = 1 * MiB;  // at the full window, so much is asked for at once
     std::size_t streams = 8;
     std::uint64_t idle_reads_max = 256;  // of others, until a stream is forgotten
   };

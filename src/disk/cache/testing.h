@@ -12,17 +12,22 @@ inline DataObject object_at(std::uint64_t seq) { return {DiskId("d1"), {1, 1}, s
 
 inline Bytes piece_of(std::uint64_t seq, std::uint32_t piece) {
   Bytes bytes(piece_bytes);
-  for (std::size_t at = 0; at < bytes.size(); at += 8) store_le<std::uint64_t>(bytes, at, (seq << 32 | piece) * 0x9e3779b97f4a7c15 + at);
+  for (std::size_t at = 0; at < bytes.size(); at += 8)
+    store_le<std::uint64_t>(bytes, at, (seq << 32 | piece) * 0x9e3779b97f4a7c15 + at);
   return bytes;
 }
-inline SharedBytes shared_piece(std::uint64_t seq, std::uint32_t piece) { return std::make_shared<const Bytes>(piece_of(seq, piece)); }
+inline SharedBytes shared_piece(std::uint64_t seq, std::uint32_t piece) {
+  return std::make_shared<const Bytes>(piece_of(seq, piece));
+}
 inline PieceKey piece_key(std::uint64_t seq, std::uint32_t piece) { return {name_of(object_at(seq)), piece}; }
 
 // Holds every object that object_at() names, with endless data.
 class PatternStore final : public ObjectStore {
  public:
   explicit PatternStore(Loop& loop) : loop_(loop) {}
-  Task<Result<ObjectTag>> put(std::string, SharedBytes, PutCondition) override { co_return fail(Code::invalid, "read-only"); }
+  Task<Result<ObjectTag>> put(std::string, SharedBytes, PutCondition) override {
+    co_return fail(Code::invalid, "read-only");
+  }
   Task<Result<StoredObject>> get(std::string) override { co_return fail(Code::invalid, "only ranges"); }
   Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) override {
     ++gets, bytes_read += length;
@@ -34,7 +39,8 @@ class PatternStore final : public ObjectStore {
     if (is_gone) co_return fail(Code::not_found, "{} is gone", key);
     auto seq = std::stoull(key.substr(key.rfind('/') + 1), nullptr, 16);
     Bytes out;
-    for (auto at = offset - 4096; out.size() < length; at += piece_bytes) append(out, piece_of(seq, static_cast<std::uint32_t>(at / piece_bytes)));
+    for (auto at = offset - 4096; out.size() < length; at += piece_bytes)
+      append(out, piece_of(seq, static_cast<std::uint32_t>(at / piece_bytes)));
     out.resize(length);
     co_return out;
   }
@@ -63,7 +69,8 @@ class CacheWorld {
     run_for(1s);
   }
   StoreAccess access() { return {&process->loop(), store, trouble}; }
-  Result<PieceCache::Pieces> read(std::uint64_t seq, std::uint32_t first, std::uint32_t end, ReadFor purpose = ReadFor::use) {
+  Result<PieceCache::Pieces> read(std::uint64_t seq, std::uint32_t first, std::uint32_t end,
+                                  ReadFor purpose = ReadFor::use) {
     auto got = sim::run_in(*process, cache->read(access(), {object_at(seq), first, end}, purpose));
     return got ? std::move(*got) : fail(Code::unavailable, "did not end");
   }

@@ -10,11 +10,14 @@
 namespace ebb::disk {
 namespace {
 
-// Small objects that hold nothing but trims are gathered only many at a time: one alone would become itself again.
+// Small objects that hold nothing but trims are gathered only many at a time: one alone would become itself
+// again.
 constexpr std::size_t bare_trims_min = 8;
 constexpr std::uint64_t lookup_blocks = 16 * blocks_per_page;
 
-bool has_bare_trims(const MapObject& object) { return object.live == 0 && object.object.kind == ObjectKind::cleaned; }
+bool has_bare_trims(const MapObject& object) {
+  return object.live == 0 && object.object.kind == ObjectKind::cleaned;
+}
 
 Task<Result<std::vector<SegmentExtent>>> read_extents(StoreAccess access, DataObject object) {
   if (object.kind == ObjectKind::segment) {
@@ -35,9 +38,11 @@ Task<Result<std::vector<SegmentExtent>>> read_extents(StoreAccess access, DataOb
 
 bool Cleaner::is_worth_it(const MapObject& object, std::size_t bare_trims) const {
   bool is_ours = object.object.disk == disk_;  // a parent's lie where they are for the parent's sake
-  if (!is_ours || done_.contains(object.id) || damaged_.contains(object.id) || map_.is_released(object.id)) return false;
+  if (!is_ours || done_.contains(object.id) || damaged_.contains(object.id) || map_.is_released(object.id))
+    return false;
   if (has_bare_trims(object)) return bare_trims >= bare_trims_min;
-  return std::uint64_t{object.live} * 100 < std::uint64_t{object.blocks} * tuning_.live_percent_max || object.live == 0;
+  return std::uint64_t{object.live} * 100 < std::uint64_t{object.blocks} * tuning_.live_percent_max ||
+         object.live == 0;
 }
 
 // The deadest first, as many as fill one new object.
@@ -102,15 +107,22 @@ Task<Status> Cleaner::gather_extent(MapObject victim, SegmentExtent extent, Gath
         if (goes_on)
           trims.back().count += static_cast<std::uint32_t>(piece.count);
         else
-          trims.push_back({piece.block, static_cast<std::uint32_t>(piece.count), ExtentKind::zeroes, extent.write_seq, 0});
+          trims.push_back({piece.block, static_cast<std::uint32_t>(piece.count), ExtentKind::zeroes,
+                           extent.write_seq, 0});
         continue;
       }
       if (piece.object != victim.object || piece.data_block != extent.data_block + skip) continue;
       for (std::uint64_t done = 0; done < piece.count;) {  // a move lies within one page of the map
         auto block = piece.block + done;
-        auto count = static_cast<std::uint32_t>(std::min(piece.count - done, blocks_per_page - block % blocks_per_page));
+        auto count = static_cast<std::uint32_t>(
+            std::min(piece.count - done, blocks_per_page - block % blocks_per_page));
         auto crcs = std::span(piece.crcs).subspan(done, count);
-        into->fragments.push_back({{block, count, victim.object, static_cast<std::uint32_t>(piece.data_block + done), 0, {crcs.begin(), crcs.end()}},
+        into->fragments.push_back({{block,
+                                    count,
+                                    victim.object,
+                                    static_cast<std::uint32_t>(piece.data_block + done),
+                                    0,
+                                    {crcs.begin(), crcs.end()}},
                                    extent.write_seq,
                                    {}});
         done += count;
@@ -130,16 +142,18 @@ Task<Status> Cleaner::read_fragments(MapObject victim, std::vector<Fragment>* fr
     begin = std::min<std::uint64_t>(begin, f.move.from_block);
     end = std::max<std::uint64_t>(end, std::uint64_t{f.move.from_block} + f.move.count);
   }
-  EBB_CO_TRY(data, co_await access_.get_range(data_object_key(victim.object), victim.object.data_offset + begin * block_bytes,
+  EBB_CO_TRY(data, co_await access_.get_range(data_object_key(victim.object),
+                                              victim.object.data_offset + begin * block_bytes,
                                               (end - begin) * block_bytes));
   if (data.size() != (end - begin) * block_bytes)
     co_return fail(Code::corrupt, "{} is shorter than its head says", text_of(victim.object));
   for (auto& f : *fragments) {
-    auto bytes = ByteView(data).subspan((f.move.from_block - begin) * block_bytes, f.move.count * block_bytes);
+    auto bytes =
+        ByteView(data).subspan((f.move.from_block - begin) * block_bytes, f.move.count * block_bytes);
     for (std::size_t i = 0; i < f.move.count; ++i) {
       if (crc32c(bytes.subspan(i * block_bytes, block_bytes)) == f.move.crcs[i]) continue;
-      co_return fail(Code::corrupt, "block {} has a wrong checksum: block {} of the data of {}", f.move.block + i,
-                     f.move.from_block + i, text_of(victim.object));
+      co_return fail(Code::corrupt, "block {} has a wrong checksum: block {} of the data of {}",
+                     f.move.block + i, f.move.from_block + i, text_of(victim.object));
     }
     f.data.assign(bytes.begin(), bytes.end());
   }
@@ -175,13 +189,16 @@ Task<Status> Cleaner::store(Gathered gathered) {
   }
 
   auto body = encode(head);
-  auto size = BlockMap::ObjectSize{static_cast<std::uint32_t>(body.size()), static_cast<std::uint32_t>(head.crcs.size()),
+  auto size = BlockMap::ObjectSize{static_cast<std::uint32_t>(body.size()),
+                                   static_cast<std::uint32_t>(head.crcs.size()),
                                    static_cast<std::uint32_t>(gathered.trims.size())};
   append(body, data);
   ++number_;
-  auto put = co_await access_.put_once(cleaned_key(disk_, epoch_, number_), std::make_shared<const Bytes>(std::move(body)));
+  auto put = co_await access_.put_once(cleaned_key(disk_, epoch_, number_),
+                                       std::make_shared<const Bytes>(std::move(body)));
   if (put != StoreAccess::Put::stored)
-    co_return fail(Code::fenced, "{} holds what this process did not write", cleaned_key(disk_, epoch_, number_));
+    co_return fail(Code::fenced, "{} holds what this process did not write",
+                   cleaned_key(disk_, epoch_, number_));
   DataObject object{disk_, epoch_, number_, size.data_offset, ObjectKind::cleaned};
   EBB_CO_TRY(moved, co_await map_.repoint(object, size, std::move(moves), std::move(gathered.victims)));
   blocks_moved_ += moved;

@@ -1,5 +1,6 @@
-// Gathers what is live in objects that are mostly dead into new ones, so that the old can go. It changes where
-// blocks lie, never what they hold; a checkpoint makes that visible, and names what is no longer needed.
+// Gathers what is live in objects that are mostly dead into new ones, so that the old can go. It changes
+// where blocks lie, never what they hold; a checkpoint makes that visible, and names what is no longer
+// needed.
 #pragma once
 #include "disk/format/cleaned_types.h"
 #include "disk/map/block_map.h"
@@ -16,8 +17,14 @@ class Cleaner {
  public:
   // Whether what stands in it can never be lost again, short of the store losing objects.
   using IsCommitted = std::function<bool(const DataObject&)>;
-  Cleaner(StoreAccess access, DiskId disk, DiskEpoch epoch, BlockMap* map, CleaningTuning tuning, IsCommitted is_committed)
-      : access_(access), disk_(std::move(disk)), epoch_(epoch), map_(*map), tuning_(tuning), is_committed_(std::move(is_committed)) {}
+  Cleaner(StoreAccess access, DiskId disk, DiskEpoch epoch, BlockMap* map, CleaningTuning tuning,
+          IsCommitted is_committed)
+      : access_(access),
+        disk_(std::move(disk)),
+        epoch_(epoch),
+        map_(*map),
+        tuning_(tuning),
+        is_committed_(std::move(is_committed)) {}
 
   // Makes at most one new object from the objects that, by the last checkpoint's counts, are worth it most.
   // Returns whether anything was gathered: until nothing is, it is worth calling again. corrupt: an object
@@ -54,10 +61,10 @@ class Cleaner {
   BlockMap& map_;
   CleaningTuning tuning_;
   IsCommitted is_committed_;
-  std::uint64_t number_ = 0;     // of the last object put
+  std::uint64_t number_ = 0;  // of the last object put
   std::uint64_t blocks_moved_ = 0;
   bool owes_checkpoint_ = false;
-  std::set<ObjectId> done_;      // since the last checkpoint began
+  std::set<ObjectId> done_;  // since the last checkpoint began
   std::set<ObjectId> damaged_;
 };
 

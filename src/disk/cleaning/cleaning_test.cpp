@@ -2,7 +2,7 @@
 #include "disk/cleaning/cleaner.h"
 #include "disk/cleaning/reclaim.h"
 #include "disk/keys.h"
-#include "disk/scrub.h"
+#include "disk/offline/scrub.h"
 #include "disk/testing/disk_world.h"
 
 namespace ebb::disk {
@@ -31,14 +31,16 @@ class CleaningTest : public ::testing::Test {
     ASSERT_TRUE(w_.io(a_, [=](BlockDevice& d) { return d.trim(block * block_bytes, count * block_bytes); }));
   }
   void write_all() {
-    for (std::uint64_t b = 0; b < blocks_; b += 12) write(b, std::min<std::uint64_t>(12, blocks_ - b), ++stamp_);
+    for (std::uint64_t b = 0; b < blocks_; b += 12)
+      write(b, std::min<std::uint64_t>(12, blocks_ - b), ++stamp_);
   }
   void overwrite(int times) {
     for (int i = 0; i < times; ++i) write(random_.below(blocks_), 1, ++stamp_);
   }
   // In a process of its own, as the control plane does it.
   Result<Reclaimed> reclaim_now(DiskId id = disk_id) {
-    return w_.apart<Reclaimed>([&](StoreAccess access, ObjectRemover* remover) { return reclaim(access, remover, id); });
+    return w_.apart<Reclaimed>(
+        [&](StoreAccess access, ObjectRemover* remover) { return reclaim(access, remover, id); });
   }
   Result<ScrubReport> scrub_now() {
     return w_.apart<ScrubReport>([](StoreAccess access, ObjectRemover*) { return scrub(access, disk_id); });
@@ -51,17 +53,21 @@ class CleaningTest : public ::testing::Test {
   // Of data: with segments as small as here, heads would count for too much.
   std::size_t stored_bytes() const {
     std::size_t bytes = 0;
-    for (const auto& key : w_.store.keys("s/")) bytes += w_.store.peek(key)->body.size() - *log_object_head_bytes(w_.store.peek(key)->body);
-    for (const auto& key : w_.store.keys("g/")) bytes += w_.store.peek(key)->body.size() - *cleaned_head_bytes(w_.store.peek(key)->body);
+    for (const auto& key : w_.store.keys("s/"))
+      bytes += w_.store.peek(key)->body.size() - *log_object_head_bytes(w_.store.peek(key)->body);
+    for (const auto& key : w_.store.keys("g/"))
+      bytes += w_.store.peek(key)->body.size() - *cleaned_head_bytes(w_.store.peek(key)->body);
     return bytes;
   }
   std::size_t live_bytes() const {
-    return static_cast<std::size_t>(std::ranges::count_if(model_, [](Stamp s) { return s != 0; })) * block_bytes;
+    return static_cast<std::size_t>(std::ranges::count_if(model_, [](Stamp s) { return s != 0; })) *
+           block_bytes;
   }
   Head head() { return decode_head(w_.store.peek(head_key(disk_id))->body, disk_id).value(); }
   CheckpointRoot root() {
     auto c = *head().checkpoint;
-    return decode_checkpoint_root(w_.store.peek(checkpoint_root_key(c.disk, c.epoch, c.number))->body).value();
+    return decode_checkpoint_root(w_.store.peek(checkpoint_root_key(c.disk, c.epoch, c.number))->body)
+        .value();
   }
   void expect_content() {
     auto content = w_.read_offline();
@@ -152,9 +158,11 @@ TEST_F(CleaningTest, ACleanedObjectIsNotTakenForTheSegmentOfItsNumber) {
   write_all();
   overwrite(700);
   ASSERT_TRUE(w_.seal(a_, 1) && w_.open(a_, 2));
-  ASSERT_TRUE(*sim::run_in(*a_.process, a_.daemon->snapshot({disk_id, pool_id, 2, "early", "r1"}))) << "and then it cleans";
+  ASSERT_TRUE(*sim::run_in(*a_.process, a_.daemon->snapshot({disk_id, pool_id, 2, "early", "r1"})))
+      << "and then it cleans";
   w_.run_for(5s);
-  const auto cleaned = std::ranges::count_if(w_.store.keys("g/"), [](const auto& key) { return key.starts_with("g/d1/000000000002-"); });
+  const auto cleaned = std::ranges::count_if(
+      w_.store.keys("g/"), [](const auto& key) { return key.starts_with("g/d1/000000000002-"); });
   ASSERT_GE(cleaned, 1) << "numbers that segments will have";
   for (std::uint64_t seq = 1; seq < 10; ++seq) {
     write(seq, 2, ++stamp_);  // in the open segment, which nobody has stored
@@ -191,8 +199,10 @@ TEST_F(CleaningTest, WhatANamedRootHoldsIsNotReclaimed) {
     w_.run_for(2s);
     ASSERT_TRUE(reclaim_now());
   }
-  for (const auto& o : before.objects) EXPECT_TRUE(w_.store.peek(data_object_key(o.object))) << text_of(o.object);
-  for (const auto& p : before.packs) EXPECT_TRUE(w_.store.peek(map_pack_key(p.disk, p.epoch, p.checkpoint, p.number)));
+  for (const auto& o : before.objects)
+    EXPECT_TRUE(w_.store.peek(data_object_key(o.object))) << text_of(o.object);
+  for (const auto& p : before.packs)
+    EXPECT_TRUE(w_.store.peek(map_pack_key(p.disk, p.epoch, p.checkpoint, p.number)));
   EXPECT_TRUE(w_.store.peek(checkpoint_root_key(disk_id, before.epoch, before.number)));
   expect_content();
 }
@@ -233,10 +243,12 @@ TEST_F(CleaningTest, OfADeletedDiskOnlyTombstoneAndFencesStay) {
   ASSERT_TRUE(done) << done.error().message;
   EXPECT_TRUE(done->is_disk_gone);
   ASSERT_FALSE(ends.empty());
-  for (const auto& end : ends) EXPECT_TRUE(w_.store.peek(segment_key(disk_id, end.epoch, end.seq + 1))) << "the fence that decides";
+  for (const auto& end : ends)
+    EXPECT_TRUE(w_.store.peek(segment_key(disk_id, end.epoch, end.seq + 1))) << "the fence that decides";
   EXPECT_GT(done->objects, 0u);
   for (auto kind : {"g/", "m/"}) EXPECT_TRUE(w_.store.keys(kind).empty()) << w_.store.keys(kind)[0];
-  for (const auto& key : w_.store.keys("s/")) EXPECT_TRUE(as_text(w_.store.peek(key)->body).starts_with("EBBFENC")) << key;
+  for (const auto& key : w_.store.keys("s/"))
+    EXPECT_TRUE(as_text(w_.store.peek(key)->body).starts_with("EBBFENC")) << key;
   EXPECT_EQ(head().state, HeadState::deleted);
   EXPECT_TRUE(reclaim_now()) << "again";
 }
@@ -251,7 +263,8 @@ TEST_F(CleaningTest, HintsGoWithTheirEpochsAndTheNewestOfThemStay) {
     return epochs.size();
   };
   std::uint64_t removed_for_hints = 0;
-  w_.store.on_removed([&](const std::string& key, const Bytes&) { removed_for_hints += key.contains("/hints/"); });
+  w_.store.on_removed(
+      [&](const std::string& key, const Bytes&) { removed_for_hints += key.contains("/hints/"); });
   for (Epoch epoch = 1; epoch <= 8; ++epoch) {
     SCOPED_TRACE(epoch);
     if (epoch > 1) {
@@ -290,11 +303,15 @@ TEST_F(CleaningTest, WhatACrashLeftIsReclaimedUnderTheNextEpoch) {
   // Dies between the objects of a checkpoint and HEAD, several times.
   for (Epoch epoch = 2; epoch < 6; ++epoch) {
     w_.world.crash_points().arm(
-        [](const sim::CrashPoint& at) { return at.process.host() == "worker-a" && at.subject.ends_with("/root"); }, 0);
+        [](const sim::CrashPoint& at) {
+          return at.process.host() == "worker-a" && at.subject.ends_with("/root");
+        },
+        0);
     for (int i = 0; i < 600 && a_.process->is_alive(); ++i) {
       auto block = random_.below(blocks_);
       auto data = stamped(++stamp_, block);
-      if (w_.io(a_, [&](BlockDevice& d) { return d.write(block * block_bytes, data); })) model_[block] = stamp_;
+      if (w_.io(a_, [&](BlockDevice& d) { return d.write(block * block_bytes, data); }))
+        model_[block] = stamp_;
     }
     w_.world.crash_points().disarm();
     ASSERT_FALSE(a_.process->is_alive());
@@ -311,12 +328,14 @@ TEST_F(CleaningTest, WhatACrashLeftIsReclaimedUnderTheNextEpoch) {
   auto last = root();
   for (const auto& p : last.packs) needed.insert(map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));
   needed.insert(checkpoint_root_key(disk_id, last.epoch, last.number));
-  for (const auto& key : w_.store.keys("m/")) EXPECT_TRUE(needed.contains(key) || key.contains("/hints/")) << "left behind: " << key;
+  for (const auto& key : w_.store.keys("m/"))
+    EXPECT_TRUE(needed.contains(key) || key.contains("/hints/")) << "left behind: " << key;
   auto content = w_.read_offline();
   ASSERT_TRUE(content) << content.error().message;
 }
 
-// Whoever reads without a lease has read HEAD, and then comes late: the log that HEAD named is in a checkpoint by now, and gone.
+// Whoever reads without a lease has read HEAD, and then comes late: the log that HEAD named is in a
+// checkpoint by now, and gone.
 TEST_F(CleaningTest, AReaderOfALogThatIsReclaimedMeanwhileReadsNoOlderState) {
   struct LateStore final : ObjectStore {
     LateStore(ObjectStore& s, Loop& l, const bool& late) : store(s), loop(l), is_late(late) {}
@@ -390,7 +409,8 @@ TEST_F(CleaningTest, ScrubNamesEachBadExtent) {
   Bytes body = w_.store.peek(key)->body;
   body[victim.data_offset + 10] ^= std::byte{1};
   ASSERT_TRUE(*sim::run_in(process, client.remove(key)));
-  ASSERT_TRUE(*sim::run_in(process, client.put(key, std::make_shared<const Bytes>(body), PutCondition::always())));
+  ASSERT_TRUE(
+      *sim::run_in(process, client.put(key, std::make_shared<const Bytes>(body), PutCondition::always())));
   auto damaged = scrub_now();
   ASSERT_TRUE(damaged) << damaged.error().message;
   ASSERT_EQ(damaged->bad.size(), 1u);

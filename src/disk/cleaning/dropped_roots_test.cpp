@@ -1,5 +1,5 @@
 #include "disk/cleaning/reclaim.h"
-#include "disk/scrub.h"
+#include "disk/offline/scrub.h"
 #include "disk/testing/snapshots.h"
 
 namespace ebb::disk {

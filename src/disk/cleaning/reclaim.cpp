@@ -13,12 +13,14 @@ namespace ebb::disk {
 namespace {
 
 constexpr std::size_t parallel_max = 16;
-// What a crash has left is looked for until so many in a row are not there: more than any writer puts out of order.
+// What a crash has left is looked for until so many in a row are not there: more than any writer puts out of
+// order.
 constexpr std::uint64_t misses_max = 16;
 
 class Reclaim {
  public:
-  Reclaim(StoreAccess access, ObjectRemover& remover, HeadAt head) : access_(access), remover_(remover), head_(std::move(head)) {}
+  Reclaim(StoreAccess access, ObjectRemover& remover, HeadAt head)
+      : access_(access), remover_(remover), head_(std::move(head)) {}
 
   Task<Result<Reclaimed>> run() {
     const auto& head = head_.head;
@@ -77,7 +79,8 @@ class Reclaim {
     for (const auto& o : root.objects)
       if (o.object.disk == disk()) keys.push_back(data_object_key(o.object));
     for (const auto& pack : root.packs)
-      if (pack.disk == disk()) keys.push_back(map_pack_key(pack.disk, pack.epoch, pack.checkpoint, pack.number));
+      if (pack.disk == disk())
+        keys.push_back(map_pack_key(pack.disk, pack.epoch, pack.checkpoint, pack.number));
     if (root.disk == disk()) keys.push_back(checkpoint_root_key(disk(), root.epoch, root.number));
     return keys;
   }
@@ -128,7 +131,8 @@ class Reclaim {
   Task<Status> condemn_dropped(CheckpointRef dropped) {
     if (dropped.disk != disk()) co_return Status{};
     auto root = co_await read_checkpoint_root(access_, dropped, nullptr);
-    if (!root && root.error().code == Code::not_found) co_return Status{};  // done, and died before HEAD said so
+    if (!root && root.error().code == Code::not_found)
+      co_return Status{};  // done, and died before HEAD said so
     if (!root) co_return fail(std::move(root).error());
     for (auto& key : keys_of(*root)) doom(std::move(key));
     co_await condemn(*root, {});
@@ -179,16 +183,19 @@ class Reclaim {
     co_return Status{};
   }
 
-  // What guests read under epochs that are over. Nine keys for each of those, so once for each: when a checkpoint of a newer epoch is
-  // carried out for the first time, for what had not yet been over when the last one was.
+  // What guests read under epochs that are over. Nine keys for each of those, so once for each: when a
+  // checkpoint of a newer epoch is carried out for the first time, for what had not yet been over when the
+  // last one was.
   void find_old_hints(DiskEpoch now) {
     const auto& ended = checkpoint_->lineage;
     auto over_before = [&](DiskEpoch epoch) {
-      auto count = static_cast<std::size_t>(std::ranges::count_if(ended, [&](const LogPoint& end) { return end.epoch < epoch; }));
+      auto count = static_cast<std::size_t>(
+          std::ranges::count_if(ended, [&](const LogPoint& end) { return end.epoch < epoch; }));
       return count - std::min(count, hints_epochs_max - 1);
     };
     const auto& reclaimed = head_.head.reclaimed;
-    for (auto i = reclaimed ? over_before(reclaimed->epoch) : 0; i < over_before(now); ++i) old_hints_.insert(ended[i].epoch);
+    for (auto i = reclaimed ? over_before(reclaimed->epoch) : 0; i < over_before(now); ++i)
+      old_hints_.insert(ended[i].epoch);
   }
 
   bool is_cut_off(DiskEpoch epoch) const {
@@ -196,7 +203,8 @@ class Reclaim {
     auto is_in = [&](const std::vector<LogPoint>& points) {
       return std::ranges::any_of(points, [&](const LogPoint& end) { return end.epoch == epoch; });
     };
-    return epoch != head.epoch && !is_in(head.lineage) && !is_in(head.unsealed) && !(checkpoint_ && is_in(checkpoint_->lineage));
+    return epoch != head.epoch && !is_in(head.lineage) && !is_in(head.unsealed) &&
+           !(checkpoint_ && is_in(checkpoint_->lineage));
   }
 
   Task<Status> remove_hints() {
@@ -217,8 +225,10 @@ class Reclaim {
   Task<Status> remove(std::vector<std::string> keys) {
     for (std::size_t at = 0; at < keys.size(); at += parallel_max) {
       std::vector<Task<Status>> removals;
-      for (auto i = at; i < std::min(keys.size(), at + parallel_max); ++i) removals.push_back(remover_.remove(keys[i]));
-      for (auto& removed : co_await when_all(*access_.loop, std::move(removals))) EBB_CO_CHECKED(std::move(removed));
+      for (auto i = at; i < std::min(keys.size(), at + parallel_max); ++i)
+        removals.push_back(remover_.remove(keys[i]));
+      for (auto& removed : co_await when_all(*access_.loop, std::move(removals)))
+        EBB_CO_CHECKED(std::move(removed));
     }
     co_return Status{};
   }
@@ -230,7 +240,8 @@ class Reclaim {
       if (!checkpoint_ && before.lineage.empty() && !before.roots) co_return Status{};
       const auto roots = before.roots;
       auto ended = co_await change_head(access_, head_, [roots](const Head& head) -> Result<Head> {
-        if (head.state != HeadState::deleted || head.roots != roots) return fail(Code::conflict, "changed by somebody else");
+        if (head.state != HeadState::deleted || head.roots != roots)
+          return fail(Code::conflict, "changed by somebody else");
         Head next = head;
         next.checkpoint.reset(), next.lineage.clear(), next.reclaimed.reset(), next.roots.reset();
         return next;
@@ -260,7 +271,9 @@ class Reclaim {
   Task<Status> clear_page() {
     RootsEdit edit;
     edit.page = [this](RootsPage page) -> Result<RootsPage> {
-      auto is_done = [](const auto& done, const auto& one) { return std::ranges::find(done, one) != done.end(); };
+      auto is_done = [](const auto& done, const auto& one) {
+        return std::ranges::find(done, one) != done.end();
+      };
       std::erase_if(page.dropped, [&](const CheckpointRef& c) { return is_done(page_.dropped, c); });
       std::erase_if(page.replaced, [&](const std::string& nonce) { return is_done(pages_done_, nonce); });
       return page;

@@ -12,8 +12,8 @@ struct Reclaimed {
   bool is_disk_gone = false;  // a deleted disk, of which nothing is left but its tombstone and fences
 };
 
-// Carries out what the checkpoint of HEAD condemns, and says so in HEAD. May be repeated, also after a crash half way. Fails
-// closed: whatever cannot be read, nothing is removed. not_found: no such disk.
+// Carries out what the checkpoint of HEAD condemns, and says so in HEAD. May be repeated, also after a crash
+// half way. Fails closed: whatever cannot be read, nothing is removed. not_found: no such disk.
 Task<Result<Reclaimed>> reclaim(StoreAccess access, ObjectRemover* remover, DiskId disk);
 
 }  // namespace ebb::disk

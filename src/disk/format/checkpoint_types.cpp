@@ -8,8 +8,8 @@ namespace ebb::disk {
 namespace {
 
 constexpr auto root_magic = magic_of("EBBCKPT1"), page_magic = magic_of("EBBPAGE1");
-constexpr std::size_t point_bytes_min = 46, owner_bytes_min = 18, object_bytes = 36, pack_bytes = 20, page_ref_bytes = 16,
-                      run_bytes = 16, group_bytes_min = 16, condemned_bytes = 20;
+constexpr std::size_t point_bytes_min = 46, owner_bytes_min = 18, object_bytes = 36, pack_bytes = 20,
+                      page_ref_bytes = 16, run_bytes = 16, group_bytes_min = 16, condemned_bytes = 20;
 
 void append_epoch(Bytes& out, DiskEpoch e) {
   append_le(out, e.placement);
@@ -69,9 +69,9 @@ Status check_root(const CheckpointRoot& r) {
   for (const auto& o : r.objects) {
     if (o.object.kind != ObjectKind::segment && o.object.kind != ObjectKind::cleaned)
       return fail(Code::corrupt, "a checkpoint's root has an object of an unknown kind");
-    if (o.id < next_object || o.id >= r.next_object || !is_valid_name(o.object.disk.str()) || o.object.seq == 0 ||
-        o.object.seq > seq_max || o.object.data_offset == 0 || o.object.data_offset % block_bytes != 0 ||
-        o.blocks > segment_data_blocks_max || o.live > o.blocks) {
+    if (o.id < next_object || o.id >= r.next_object || !is_valid_name(o.object.disk.str()) ||
+        o.object.seq == 0 || o.object.seq > seq_max || o.object.data_offset == 0 ||
+        o.object.data_offset % block_bytes != 0 || o.blocks > segment_data_blocks_max || o.live > o.blocks) {
       return fail(Code::corrupt, "a checkpoint's root has an object out of range");
     }
     next_object = o.id + 1;
@@ -83,7 +83,8 @@ Status check_root(const CheckpointRoot& r) {
     }
   }
   for (const auto& pack : r.packs) {
-    if (!is_valid_name(pack.disk.str()) || pack.checkpoint == 0 || pack.number == 0 || pack.bytes > pack_bytes_max)
+    if (!is_valid_name(pack.disk.str()) || pack.checkpoint == 0 || pack.number == 0 ||
+        pack.bytes > pack_bytes_max)
       return fail(Code::corrupt, "a checkpoint's root has a pack out of range");
   }
   std::uint64_t next = 0, pages = (r.size_bytes / block_bytes + blocks_per_page - 1) / blocks_per_page;
@@ -100,7 +101,8 @@ Status check_root(const CheckpointRoot& r) {
 Status check_page(const MapPage& p) {
   std::uint64_t next = 0, blocks = 0;
   for (const auto& run : p.runs) {
-    if (run.count == 0 || run.block < next || run.object == 0) return fail(Code::corrupt, "a map page is out of order");
+    if (run.count == 0 || run.block < next || run.object == 0)
+      return fail(Code::corrupt, "a map page is out of order");
     next = std::uint64_t{run.block} + run.count;
     if (next > blocks_per_page || std::uint64_t{run.data_block} + run.count > segment_data_blocks_max) {
       return fail(Code::corrupt, "a map page has a run out of range");
@@ -123,7 +125,8 @@ Bytes encode(const CheckpointRoot& r) {
     append_le(objects, o.id);
     append_le(objects, writers.index_of(o.object.disk, o.object.epoch));
     append_le(objects, o.object.seq);
-    for (auto number : {o.object.data_offset, o.blocks, o.live, o.trims, static_cast<std::uint32_t>(o.object.kind)})
+    for (auto number :
+         {o.object.data_offset, o.blocks, o.live, o.trims, static_cast<std::uint32_t>(o.object.kind)})
       append_le(objects, number);
   }
   for (const auto& pack : r.packs) {
@@ -199,7 +202,8 @@ Result<CheckpointRoot> decode_checkpoint_root(ByteView object) {
     o.id = in.number<std::uint32_t>();
     read_writer(o.object.disk, o.object.epoch);
     o.object.seq = in.number<std::uint64_t>();
-    for (auto* number : {&o.object.data_offset, &o.blocks, &o.live, &o.trims}) *number = in.number<std::uint32_t>();
+    for (auto* number : {&o.object.data_offset, &o.blocks, &o.live, &o.trims})
+      *number = in.number<std::uint32_t>();
     o.object.kind = static_cast<ObjectKind>(in.number<std::uint32_t>());
   }
   r.packs.resize(in.count(pack_bytes));
@@ -256,7 +260,8 @@ Result<MapPage> decode_map_page(ByteView object) {
   p.page = in.number<std::uint32_t>();
   p.runs.resize(in.count(run_bytes));
   for (auto& run : p.runs) {
-    for (auto* number : {&run.block, &run.count, &run.object, &run.data_block}) *number = in.number<std::uint32_t>();
+    for (auto* number : {&run.block, &run.count, &run.object, &run.data_block})
+      *number = in.number<std::uint32_t>();
   }
   p.crcs.resize(in.count(4));
   auto crcs = in.bytes(p.crcs.size() * 4);

@@ -29,7 +29,8 @@ struct MapObject {
   DataObject object;
   std::uint32_t blocks = 0;  // of data in it
   std::uint32_t live = 0;    // of them, how many this map refers to
-  std::uint32_t trims = 0;   // extents of zeroes in it: a map that is rebuilt needs them while older data lies about
+  std::uint32_t trims =
+      0;  // extents of zeroes in it: a map that is rebuilt needs them while older data lies about
   bool operator==(const MapObject&) const = default;
 };
 
@@ -53,12 +54,13 @@ struct PageRef {
 // Something of this disk that its map no longer needs. A named root may: reclaim looks.
 struct Condemned {
   enum class Kind : std::uint32_t {
-    segment = 0,          // epoch, number: its sequence
-    cleaned = 1,          // epoch, number
-    pack = 2,             // epoch, number: of its checkpoint; pack
-    root = 3,             // epoch, number
-    lost_checkpoint = 4,  // epoch, number: if it was begun at all, HEAD never named it; all its packs and its root
-    lost_cleaned = 5,     // epoch: cleaned objects from number on, if there are any, no checkpoint names
+    segment = 0,  // epoch, number: its sequence
+    cleaned = 1,  // epoch, number
+    pack = 2,     // epoch, number: of its checkpoint; pack
+    root = 3,     // epoch, number
+    lost_checkpoint =
+        4,  // epoch, number: if it was begun at all, HEAD never named it; all its packs and its root
+    lost_cleaned = 5,  // epoch: cleaned objects from number on, if there are any, no checkpoint names
   };
   Kind kind = Kind::segment;
   DiskEpoch epoch;
@@ -84,8 +86,8 @@ struct CheckpointRoot {
   ObjectId next_object = 1;
   std::vector<MapObject> objects;  // by id, rising
   std::vector<PagePack> packs;
-  std::vector<PageRef> pages;  // by page, rising; what is not here reads as zeroes
-  std::uint64_t cleaned = 0;   // the last cleaned object of this epoch so far
+  std::vector<PageRef> pages;             // by page, rising; what is not here reads as zeroes
+  std::uint64_t cleaned = 0;              // the last cleaned object of this epoch so far
   std::vector<CondemnedGroup> condemned;  // oldest first; a group goes once HEAD says that it was reclaimed
   bool operator==(const CheckpointRoot&) const = default;
 };

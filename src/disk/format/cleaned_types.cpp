@@ -38,7 +38,8 @@ Result<std::size_t> cleaned_head_bytes(ByteView start) {
   return static_cast<std::size_t>(object.length);
 }
 
-Result<ReadCleaned> decode_cleaned(ByteView bytes, const DiskId& disk, DiskEpoch epoch, std::uint64_t number) {
+Result<ReadCleaned> decode_cleaned(ByteView bytes, const DiskId& disk, DiskEpoch epoch,
+                                   std::uint64_t number) {
   auto what = fmt::format("cleaned object {}/{}/{}", disk, epoch.text(), number);
   EBB_TRY(body, open_object(bytes, cleaned_magic, what));
   WireReader in(body);

@@ -7,8 +7,8 @@ namespace ebb::disk {
 
 struct CleanedHead {
   DiskId disk;
-  DiskEpoch epoch;           // of the writer that cleaned
-  std::uint64_t number = 0;  // from 1, without gaps
+  DiskEpoch epoch;                     // of the writer that cleaned
+  std::uint64_t number = 0;            // from 1, without gaps
   std::vector<SegmentExtent> extents;  // data in the order of its blocks; zeroes wherever
   std::vector<std::uint32_t> crcs;     // of each data block
   bool operator==(const CleanedHead&) const = default;

@@ -7,7 +7,8 @@
 namespace ebb::disk {
 namespace {
 
-constexpr int roots_version = 2;  // 1: without request, time and owner of a root, restores, dropped, removed and replaced
+constexpr int roots_version =
+    2;  // 1: without request, time and owner of a root, restores, dropped, removed and replaced
 
 Status check_token(std::string_view token, std::string_view what) {
   if (token.empty() || token.size() > token_bytes_max ||

@@ -88,7 +88,8 @@ struct Head {
   std::vector<LogPoint> unsealed;
   std::optional<RootsRef> roots;
   std::optional<ParentRef> parent;
-  std::optional<CheckpointId> reclaimed;  // what was condemned up to this checkpoint is gone, or held by a named root
+  std::optional<CheckpointId>
+      reclaimed;  // what was condemned up to this checkpoint is gone, or held by a named root
   std::uint32_t key_id = 0;
   bool operator==(const Head&) const = default;
 };
@@ -131,14 +132,16 @@ struct RootsPage {
   std::vector<ForkPin> forks;
   std::vector<RestoreRecord> restores;  // the last ones
   std::vector<CheckpointRef> dropped;   // of roots that were removed: what only they held is to be reclaimed
-  std::vector<std::string> removed;     // requests of the last roots that were removed: one that comes late makes none
-  std::vector<std::string> replaced;    // nonces of the pages before this one, oldest first
+  std::vector<std::string>
+      removed;  // requests of the last roots that were removed: one that comes late makes none
+  std::vector<std::string> replaced;  // nonces of the pages before this one, oldest first
   bool operator==(const RootsPage&) const = default;
   const NamedRoot* find(std::string_view name) const;
   // The checkpoints of the roots go into `dropped`.
   void drop(const std::function<bool(const NamedRoot&)>& which);
   std::uint64_t owed() const;
-  static constexpr std::size_t replaced_kept = 8;  // somebody may have read the HEAD that named it, a moment ago
+  static constexpr std::size_t replaced_kept =
+      8;  // somebody may have read the HEAD that named it, a moment ago
 };
 BOOST_DESCRIBE_STRUCT(RootsPage, (), (roots, forks, restores, dropped, removed, replaced))
 

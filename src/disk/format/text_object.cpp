@@ -15,7 +15,8 @@ Bytes encode_text(std::string_view word, std::string_view json, int version) {
   return to_bytes(header_of(word, json, version) + std::string(json));
 }
 
-Result<std::string_view> decode_text(ByteView object, std::string_view word, std::string_view what, int version) {
+Result<std::string_view> decode_text(ByteView object, std::string_view word, std::string_view what,
+                                     int version) {
   auto text = as_text(object);
   auto end = text.find('\n');
   if (end == std::string_view::npos) return fail(Code::corrupt, "{} has no header line", what);

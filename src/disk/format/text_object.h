@@ -7,9 +7,11 @@
 
 namespace ebb::disk {
 
-// `word` is the first word of the header line, as "ebb-head"; `version` is written, and the newest that is read.
+// `word` is the first word of the header line, as "ebb-head"; `version` is written, and the newest that is
+// read.
 Bytes encode_text(std::string_view word, std::string_view json, int version = 1);
-Result<std::string_view> decode_text(ByteView object, std::string_view word, std::string_view what, int version = 1);
+Result<std::string_view> decode_text(ByteView object, std::string_view word, std::string_view what,
+                                     int version = 1);
 
 template <class T>
 Bytes write_text_object(std::string_view word, const T& value, int version = 1) {

@@ -30,7 +30,8 @@ Bytes encode(const WalFileHeader& h) {
 
 Result<WalFileHeader> decode_wal_file_header(ByteView bytes) {
   constexpr std::string_view what = "a log file's header";
-  if (bytes.size() != wal_file_header_bytes) return fail(Code::corrupt, "{} has {} bytes", what, bytes.size());
+  if (bytes.size() != wal_file_header_bytes)
+    return fail(Code::corrupt, "{} has {} bytes", what, bytes.size());
   EBB_TRY(body, open_object(bytes, file_magic, what));
   WireReader in(body);
   WalFileHeader h;
@@ -41,7 +42,8 @@ Result<WalFileHeader> decode_wal_file_header(ByteView bytes) {
   h.seed = in.number<std::uint32_t>();
   if (!is_all_zero(in.bytes(in.left()))) return fail(Code::corrupt, "{} has bytes too many", what);
   EBB_CHECKED(in.finish(what));
-  if (h.position > log_position_max) return fail(Code::corrupt, "{} has a position that no log reaches", what);
+  if (h.position > log_position_max)
+    return fail(Code::corrupt, "{} has a position that no log reaches", what);
   return h;
 }
 

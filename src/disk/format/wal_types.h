@@ -37,11 +37,11 @@ struct WalRecord {
 Bytes encode(const WalFileHeader& header);
 Result<WalFileHeader> decode_wal_file_header(ByteView bytes);
 
-// Fills exactly the first bytes of `to` with the record and its data (null: `record.data_bytes` zeroes); returns the rest.
-// `seed` is the CRC of the record before, and becomes this one's.
+// Fills exactly the first bytes of `to` with the record and its data (null: `record.data_bytes` zeroes);
+// returns the rest. `seed` is the CRC of the record before, and becomes this one's.
 MutableBytes write_record(MutableBytes to, const WalRecord& record, ByteView data, std::uint32_t& seed);
-// Whether the record at the beginning of `bytes`, if there is one, says that it lies at `position`: asked before find_record,
-// which reads all of it.
+// Whether the record at the beginning of `bytes`, if there is one, says that it lies at `position`: asked
+// before find_record, which reads all of it.
 bool may_lie_at(ByteView bytes, std::uint64_t position);
 // The record at the beginning of `bytes`, if it is whole and right in itself, whatever came before it.
 struct FoundRecord {

@@ -70,8 +70,8 @@ Result<ByteView> open_object(ByteView object, std::uint64_t magic, std::string_v
 void finish_packed_object(Bytes& object) {
   auto body = ByteView(object).subspan(envelope_bytes);
   Bytes packed(envelope_bytes + 4 + ZSTD_compressBound(body.size()));
-  auto size = ZSTD_compress(packed.data() + envelope_bytes + 4, packed.size() - envelope_bytes - 4, body.data(),
-                            body.size(), zstd_level);
+  auto size = ZSTD_compress(packed.data() + envelope_bytes + 4, packed.size() - envelope_bytes - 4,
+                            body.data(), body.size(), zstd_level);
   if (!ZSTD_isError(size) && size + body.size() / 8 < body.size()) {
     std::copy_n(object.begin(), envelope_bytes, packed.begin());
     store_le(packed, flags_at, flag_zstd);
@@ -82,7 +82,8 @@ void finish_packed_object(Bytes& object) {
   finish_object(object);
 }
 
-Result<Bytes> open_packed_object(ByteView object, std::uint64_t magic, std::size_t bytes_max, std::string_view what) {
+Result<Bytes> open_packed_object(ByteView object, std::uint64_t magic, std::size_t bytes_max,
+                                 std::string_view what) {
   EBB_CHECKED(check_envelope(object, magic, what));
   auto body = object.subspan(envelope_bytes);
   auto flags = load_le<std::uint32_t>(object, flags_at);

@@ -76,7 +76,8 @@ void finish_packed_object(Bytes& object);
 // Checks all of the envelope and returns what follows it. `object` is exactly one object.
 Result<ByteView> open_object(ByteView object, std::uint64_t magic, std::string_view what);
 // As open_object, for one that may be compressed; invalid above `bytes_max` when unpacked.
-Result<Bytes> open_packed_object(ByteView object, std::uint64_t magic, std::size_t bytes_max, std::string_view what);
+Result<Bytes> open_packed_object(ByteView object, std::uint64_t magic, std::size_t bytes_max,
+                                 std::string_view what);
 // The magic and length of an object of which only the beginning is at hand.
 struct ObjectStart {
   std::uint64_t magic = 0, length = 0;

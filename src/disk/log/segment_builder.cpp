@@ -45,7 +45,8 @@ SegmentBuilder::Cut SegmentBuilder::cut(const DiskId& disk, const LogPoint& befo
   Cut cut;
   cut.data_offset = static_cast<std::uint32_t>(body->size());
   cut.data_bytes = data_.size();
-  cut.trims = static_cast<std::uint32_t>(std::ranges::count(head_.extents, ExtentKind::zeroes, &SegmentExtent::kind));
+  cut.trims =
+      static_cast<std::uint32_t>(std::ranges::count(head_.extents, ExtentKind::zeroes, &SegmentExtent::kind));
   cut.point = {before.epoch,      before.opener,     head_.seq,   head_.last_write_seq,
                sha256_hex(*body), std::move(log_id), log_position};
   append(*body, data_);

@@ -36,7 +36,8 @@ Task<Status> WalFiles::start() {
     auto number = spare_number(name);
     if (!number) continue;
     last_spare_ = std::max(last_spare_, *number);
-    // Not used: the device may still have a write for it, of the process that died, and a name says nothing to that.
+    // Not used: the device may still have a write for it, of the process that died, and a name says nothing
+    // to that.
     EBB_CO_CHECKED(co_await files_.remove(fmt::format("{}/{}", folder_, name)));
   }
   co_return Status{};

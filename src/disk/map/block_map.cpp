@@ -74,18 +74,21 @@ void BlockMap::set(std::uint64_t block, std::span<const std::uint32_t> crcs, Obj
 }
 
 void BlockMap::clear(std::uint64_t block, std::uint64_t count) {
-  change_pages(block, count, [](PageDelta& delta, const Span& span) { delta.clear(span.begin, span.end - span.begin); });
+  change_pages(block, count,
+               [](PageDelta& delta, const Span& span) { delta.clear(span.begin, span.end - span.begin); });
 }
 
 Status BlockMap::apply(const ReadSegment& segment) {
   const auto& h = segment.head;
   for (const auto& e : h.extents) {
     if (e.block + e.count <= blocks_) continue;
-    return fail(Code::corrupt, "segment {}/{}/{} writes beyond the end of the disk", h.disk, h.epoch.text(), h.seq);
+    return fail(Code::corrupt, "segment {}/{}/{} writes beyond the end of the disk", h.disk, h.epoch.text(),
+                h.seq);
   }
   auto id = add_object({h.disk, h.epoch, h.seq, segment.data_offset});
   auto trims = std::ranges::count(h.extents, ExtentKind::zeroes, &SegmentExtent::kind);
-  complete_object(id, {segment.data_offset, static_cast<std::uint32_t>(h.crcs.size()), static_cast<std::uint32_t>(trims)});
+  complete_object(id, {segment.data_offset, static_cast<std::uint32_t>(h.crcs.size()),
+                       static_cast<std::uint32_t>(trims)});
   for (const auto& e : h.extents) {
     if (e.kind == ExtentKind::zeroes)
       clear(e.block, e.count);
@@ -129,7 +132,8 @@ Task<Result<std::uint64_t>> BlockMap::repoint(DataObject cleaned, ObjectSize siz
 }
 
 // Looking and changing happen between two suspensions.
-Task<Result<std::uint64_t>> BlockMap::repoint_page(std::uint32_t page, ObjectId to, std::span<const Move> moves) {
+Task<Result<std::uint64_t>> BlockMap::repoint_page(std::uint32_t page, ObjectId to,
+                                                   std::span<const Move> moves) {
   for (;;) {
     auto place = place_of(page);
     PageHandle stored;
@@ -217,7 +221,8 @@ Task<Result<std::vector<MapPiece>>> BlockMap::find(std::uint64_t block, std::uin
   for (const auto& span : wanted) append_pieces(span, pages[span.page].second.get(), out);
   for (const auto& piece : out) {
     if (!piece.object || piece.object->seq > 0) continue;
-    co_return fail(Code::corrupt, "block {}: the map names an object that its checkpoint does not know", piece.block);
+    co_return fail(Code::corrupt, "block {}: the map names an object that its checkpoint does not know",
+                   piece.block);
   }
   co_return out;
 }
@@ -238,7 +243,8 @@ void BlockMap::append_pieces(const Span& span, const LoadedPage* stored, std::ve
       }
       auto above = layer->entries_from(at);
       if (!above.empty() && above.front().block == at) {
-        append_data(first + at, above.front().object, above.front().data_block, {&above.front().crc32c, 1}, out);
+        append_data(first + at, above.front().object, above.front().data_block, {&above.front().crc32c, 1},
+                    out);
         ++at;
       } else {
         auto end = std::min(layer->cleared_at(at)->end, silent);
@@ -326,7 +332,8 @@ Task<Result<PageHandle>> BlockMap::fetch_from_store(PagePlace place) {
   auto got = co_await access_.get_range(key, place.key.offset, place.bytes);
   if (!got) co_return fail(std::move(got).error().within(fmt::format("map page {}", place.page)));
   auto page = decode_map_page(*got);
-  if (!page) co_return fail(std::move(page).error().within(fmt::format("map page {} in {}", place.page, key)));
+  if (!page)
+    co_return fail(std::move(page).error().within(fmt::format("map page {} in {}", place.page, key)));
   if (page->page != place.page || page->disk != pack.disk)
     co_return fail(Code::corrupt, "map page {} in {} says that it is another", place.page, key);
   co_return std::make_shared<const LoadedPage>(std::move(*page));

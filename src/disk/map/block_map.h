@@ -41,7 +41,8 @@ class BlockMap final {
     std::uint32_t data_offset = 0, blocks = 0, trims = 0;
   };
   void complete_object(ObjectId id, ObjectSize size);
-  void set(std::uint64_t block, std::span<const std::uint32_t> crcs, ObjectId object, std::uint32_t data_block);
+  void set(std::uint64_t block, std::span<const std::uint32_t> crcs, ObjectId object,
+           std::uint32_t data_block);
   void clear(std::uint64_t block, std::uint64_t count);
   // Applies what a segment says. corrupt if it lies outside the disk.
   Status apply(const ReadSegment& segment);
@@ -64,8 +65,8 @@ class BlockMap final {
     std::uint32_t from_block = 0, to_block = 0;
     std::vector<std::uint32_t> crcs;
   };
-  // `cleaned` is in the store and holds what `moves` (by block) say, and the trims of `released`. From here on blocks that the
-  // map still names at their source are named there. Returns how many they were.
+  // `cleaned` is in the store and holds what `moves` (by block) say, and the trims of `released`. From here
+  // on blocks that the map still names at their source are named there. Returns how many they were.
   Task<Result<std::uint64_t>> repoint(DataObject cleaned, ObjectSize size, std::vector<Move> moves,
                                       std::vector<ObjectId> released);
   // The trims of these say nothing that newer, committed data does not say.
@@ -75,7 +76,8 @@ class BlockMap final {
   bool is_released(ObjectId id) const { return released_.contains(id); }
 
   // ---- looking ----
-  // Everything in the range, in order, without gaps, as it is when this ends. corrupt: a page is damaged or gone.
+  // Everything in the range, in order, without gaps, as it is when this ends. corrupt: a page is damaged or
+  // gone.
   Task<Result<std::vector<MapPiece>>> find(std::uint64_t block, std::uint64_t count);
   // The object as it is known now; a piece found earlier may name one that was not complete yet.
   std::optional<DataObject> object(const DataObject& incomplete) const;
@@ -86,14 +88,15 @@ class BlockMap final {
     DiskEpoch epoch;
     std::uint64_t number = 0;
     std::uint64_t size_bytes = 0;
-    LogPoint position;              // the map as it is now holds every write up to it, and none after
-    std::vector<LogPoint> lineage;  // all sealed epochs before it
+    LogPoint position;                      // the map as it is now holds every write up to it, and none after
+    std::vector<LogPoint> lineage;          // all sealed epochs before it
     std::optional<CheckpointId> reclaimed;  // as HEAD says
   };
   // From here on changes are the next checkpoint's. Only one at a time.
   void freeze();
   bool is_frozen() const { return frozen_ != nullptr; }
-  // Stores what was frozen as pages and a root under keys that nobody knows yet; HEAD must name it before adopt().
+  // Stores what was frozen as pages and a root under keys that nobody knows yet; HEAD must name it before
+  // adopt().
   Task<Result<CheckpointRef>> store_checkpoint(CheckpointPlan plan);
   // HEAD names what store_checkpoint() stored.
   void adopt();
@@ -136,16 +139,17 @@ class BlockMap final {
   StoreAccess access_;
   std::shared_ptr<PageCache> cache_;
   std::uint64_t blocks_;
-  CheckpointRoot root_;  // as HEAD names it, and the objects added since
+  CheckpointRoot root_;               // as HEAD names it, and the objects added since
   ObjectId counted_next_object_ = 1;  // what is below stood in the checkpoint
   std::uint64_t stored_bytes_ = 0, live_blocks_ = 0;
   Changes changed_;
   std::shared_ptr<const Changes> frozen_;
   ObjectId frozen_next_object_ = 0;
-  std::uint64_t cleaned_ = 0, frozen_cleaned_ = 0;        // the last cleaned object of this epoch in the table
-  std::set<ObjectId> being_filled_, frozen_being_filled_;  // cleaned objects that repoint() is at: none is live yet, perhaps
-  std::map<ObjectId, ObjectId> released_;                  // whose trims another object holds now
-  std::optional<CheckpointRoot> stored_;  // by store_checkpoint(), not yet adopted
+  std::uint64_t cleaned_ = 0, frozen_cleaned_ = 0;  // the last cleaned object of this epoch in the table
+  std::set<ObjectId> being_filled_,
+      frozen_being_filled_;                // cleaned objects that repoint() is at: none is live yet, perhaps
+  std::map<ObjectId, ObjectId> released_;  // whose trims another object holds now
+  std::optional<CheckpointRoot> stored_;   // by store_checkpoint(), not yet adopted
   std::map<PageCache::Key, std::shared_ptr<AsyncMutex>> fetching_;
 };
 

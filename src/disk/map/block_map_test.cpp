@@ -1,12 +1,12 @@
-// The paged map beside one that is a plain array, through random changes, checkpoints, restarts and a cache that
-// holds next to nothing.
+// The paged map beside one that is a plain array, through random changes, checkpoints, restarts and a cache
+// that holds next to nothing.
 #include "disk/map/block_map.h"
 
 #include <gtest/gtest.h>
 
 #include "base/random.h"
-#include "disk/block_device.h"
 #include "disk/attach/load_map.h"
+#include "disk/block_device.h"
 #include "sim/run_in.h"
 #include "sim/sim_store.h"
 
@@ -23,8 +23,13 @@ struct Where {
 
 struct MapWorld {
   explicit MapWorld(std::uint64_t seed, std::uint64_t blocks, std::size_t cache_bytes)
-      : world({.seed = seed}), store(world, sim::SimStoreOptions{}), process(world.start_process("w", "diskd")), blocks_max(blocks),
-        cache_max(cache_bytes), plain(blocks), random(seed) {
+      : world({.seed = seed}),
+        store(world, sim::SimStoreOptions{}),
+        process(world.start_process("w", "diskd")),
+        blocks_max(blocks),
+        cache_max(cache_bytes),
+        plain(blocks),
+        random(seed) {
     restart();
   }
   StoreAccess access() { return {&process.loop(), &client, &trouble}; }
@@ -57,7 +62,8 @@ struct MapWorld {
       std::vector<std::uint32_t> crcs;
       for (std::uint64_t b = 0; b < count; ++b) crcs.push_back(static_cast<std::uint32_t>(random.next()));
       map->set(block, crcs, id, data_block);
-      for (std::uint64_t b = 0; b < count; ++b) plain[block + b] = {seq, static_cast<std::uint32_t>(data_block + b), crcs[b]};
+      for (std::uint64_t b = 0; b < count; ++b)
+        plain[block + b] = {seq, static_cast<std::uint32_t>(data_block + b), crcs[b]};
       data_block += static_cast<std::uint32_t>(count);
     }
     map->complete_object(id, {4096, data_block, 0});
@@ -66,7 +72,9 @@ struct MapWorld {
   testing::AssertionResult begin_checkpoint() {
     at_freeze = plain;
     map->freeze();
-    auto stored = *sim::run_in(process, map->store_checkpoint({disk, {1, 1}, ++number, blocks_max * block_bytes, LogPoint{}, {}, {}}));
+    auto stored = *sim::run_in(
+        process,
+        map->store_checkpoint({disk, {1, 1}, ++number, blocks_max * block_bytes, LogPoint{}, {}, {}}));
     if (!stored) return testing::AssertionFailure() << stored.error().message;
     next_checkpoint = *stored;
     return testing::AssertionSuccess();
@@ -84,7 +92,9 @@ struct MapWorld {
       ASSERT_EQ(piece.block, at);
       ASSERT_EQ(piece.crcs.size(), piece.object ? piece.count : 0);
       for (std::uint64_t i = 0; i < piece.count; ++i, ++at) {
-        Where found = piece.object ? Where{piece.object->seq, static_cast<std::uint32_t>(piece.data_block + i), piece.crcs[i]} : Where{};
+        Where found = piece.object ? Where{piece.object->seq,
+                                           static_cast<std::uint32_t>(piece.data_block + i), piece.crcs[i]}
+                                   : Where{};
         ASSERT_EQ(found, plain[at]) << "block " << at;
       }
     }
@@ -145,7 +155,8 @@ TEST(BlockMapTest, ACheckpointFrozenWhileAnObjectIsFilledKeepsTheObject) {
   DataObject cleaned{disk, {1, 1}, 1, 4096, ObjectKind::cleaned};
   std::uint32_t at = 0;
   for (auto& piece : *pieces) {
-    if (!piece.object || piece.block / blocks_per_page != (piece.block + piece.count - 1) / blocks_per_page) continue;
+    if (!piece.object || piece.block / blocks_per_page != (piece.block + piece.count - 1) / blocks_per_page)
+      continue;
     auto count = static_cast<std::uint32_t>(piece.count);
     moves.push_back({piece.block, count, *piece.object, piece.data_block, at, piece.crcs});
     at += count;
@@ -234,7 +245,8 @@ TEST(BlockMapTest, ADamagedPageIsNamedAndNeverGuessed) {
     if (key.ends_with("/root")) continue;
     auto body = w.store.peek(key)->body;
     body[100] ^= std::byte{1};
-    ASSERT_TRUE(*sim::run_in(w.process, w.client.put(key, std::make_shared<const Bytes>(std::move(body)), PutCondition::always())));
+    ASSERT_TRUE(*sim::run_in(w.process, w.client.put(key, std::make_shared<const Bytes>(std::move(body)),
+                                                     PutCondition::always())));
   }
   auto pieces = *sim::run_in(w.process, w.map->find(0, 100));
   ASSERT_FALSE(pieces);

@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::size_t pack_bytes = 4 * MiB;
 constexpr std::size_t pages_at_once = 16, puts_in_flight = 4;
-constexpr std::uint32_t sparse_percent = 30;  // of a pack in use: below it the rest moves, so that the pack can go
+constexpr std::uint32_t sparse_percent =
+    30;  // of a pack in use: below it the rest moves, so that the pack can go
 
 Task<Status> put_checkpoint_object(StoreAccess access, std::string key, SharedBytes body) {
   if (co_await access.put_once(key, body) == StoreAccess::Put::stored) co_return Status{};
@@ -24,7 +25,11 @@ Task<Status> put_checkpoint_object(StoreAccess access, std::string key, SharedBy
 class BlockMap::CheckpointWriter {
  public:
   CheckpointWriter(BlockMap& map, std::shared_ptr<const Changes> frozen, const CheckpointPlan& plan)
-      : map_(map), frozen_(std::move(frozen)), plan_(plan), put_ended_(*map.access_.loop), scope_(*map.access_.loop) {}
+      : map_(map),
+        frozen_(std::move(frozen)),
+        plan_(plan),
+        put_ended_(*map.access_.loop),
+        scope_(*map.access_.loop) {}
 
   Task<Result<CheckpointRoot>> run() {
     auto pages = pages_to_write();
@@ -53,7 +58,8 @@ class BlockMap::CheckpointWriter {
       if (!pages.contains(ref.page)) used[ref.pack] += ref.bytes;
     for (const auto& ref : root.pages) {
       const auto& pack = root.packs[ref.pack];
-      if (pack.disk == plan_.disk && used[ref.pack] * 100 < std::uint64_t{pack.bytes} * sparse_percent) pages.insert(ref.page);
+      if (pack.disk == plan_.disk && used[ref.pack] * 100 < std::uint64_t{pack.bytes} * sparse_percent)
+        pages.insert(ref.page);
     }
     return {pages.begin(), pages.end()};
   }
@@ -92,7 +98,8 @@ class BlockMap::CheckpointWriter {
     auto& made = pages_[number];
     if (page.runs.empty()) return;  // nothing is left there
     auto body = encode(page);
-    made = {packs_begun_ + 1, static_cast<std::uint32_t>(pack_.size()), static_cast<std::uint32_t>(body.size())};
+    made = {packs_begun_ + 1, static_cast<std::uint32_t>(pack_.size()),
+            static_cast<std::uint32_t>(body.size())};
     append(pack_, body);
     waiting_.emplace_back(made.offset, std::make_shared<const LoadedPage>(std::move(page)));
   }
@@ -100,8 +107,10 @@ class BlockMap::CheckpointWriter {
   // Its pages are in memory already: they are the likeliest to be asked for.
   Task<Status> end_pack() {
     if (pack_.empty()) co_return failed_ ? Status(fail(*failed_)) : Status{};
-    PagePack pack{plan_.disk, plan_.epoch, plan_.number, ++packs_begun_, static_cast<std::uint32_t>(pack_.size())};
-    for (auto& [offset, page] : std::exchange(waiting_, {})) map_.cache_->add({pack, offset}, std::move(page));
+    PagePack pack{plan_.disk, plan_.epoch, plan_.number, ++packs_begun_,
+                  static_cast<std::uint32_t>(pack_.size())};
+    for (auto& [offset, page] : std::exchange(waiting_, {}))
+      map_.cache_->add({pack, offset}, std::move(page));
     packs_.push_back(pack);
     while (puts_ >= puts_in_flight) co_await put_ended_.wait();
     if (failed_) co_return fail(*failed_);
@@ -120,14 +129,25 @@ class BlockMap::CheckpointWriter {
 
   CheckpointRoot make_root() const {
     const auto& old = map_.root_;
-    CheckpointRoot root{plan_.disk, plan_.epoch, plan_.number, plan_.size_bytes, plan_.position, plan_.lineage,
-                        map_.frozen_next_object_, {}, {}, {}, 0, {}};
+    CheckpointRoot root{plan_.disk,
+                        plan_.epoch,
+                        plan_.number,
+                        plan_.size_bytes,
+                        plan_.position,
+                        plan_.lineage,
+                        map_.frozen_next_object_,
+                        {},
+                        {},
+                        {},
+                        0,
+                        {}};
     root.cleaned = map_.frozen_cleaned_;
     std::vector<Condemned> condemned;
     for (auto object : old.objects) {
       if (object.id >= map_.frozen_next_object_) break;
       auto change = live_change_.find(object.id);
-      if (change != live_change_.end()) object.live = static_cast<std::uint32_t>(object.live + change->second);
+      if (change != live_change_.end())
+        object.live = static_cast<std::uint32_t>(object.live + change->second);
       if (is_needed(object))
         root.objects.push_back(object);
       else if (object.object.disk == plan_.disk)
@@ -142,7 +162,8 @@ class BlockMap::CheckpointWriter {
     auto made = pages_.begin();
     auto add_made_below = [&](std::uint64_t end) {
       for (; made != pages_.end() && made->first < end; ++made)
-        if (made->second.bytes > 0) add(made->first, packs_[made->second.pack - 1], made->second.offset, made->second.bytes);
+        if (made->second.bytes > 0)
+          add(made->first, packs_[made->second.pack - 1], made->second.offset, made->second.bytes);
     };
     for (const auto& ref : old.pages) {
       add_made_below(ref.page);
@@ -152,7 +173,8 @@ class BlockMap::CheckpointWriter {
     condemn_old_map(index, condemned);
     condemn_what_was_lost(condemned);
     if (old.disk == plan_.disk) root.condemned = old.condemned;
-    std::erase_if(root.condemned, [&](const auto& group) { return plan_.reclaimed && group.by <= *plan_.reclaimed; });
+    std::erase_if(root.condemned,
+                  [&](const auto& group) { return plan_.reclaimed && group.by <= *plan_.reclaimed; });
     if (!condemned.empty()) root.condemned.push_back({id_of(root), std::move(condemned)});
     return root;
   }
@@ -170,7 +192,8 @@ class BlockMap::CheckpointWriter {
   }
 
   // The packs and the root that this checkpoint replaces.
-  void condemn_old_map(const std::map<PagePack, std::uint32_t>& used, std::vector<Condemned>& condemned) const {
+  void condemn_old_map(const std::map<PagePack, std::uint32_t>& used,
+                       std::vector<Condemned>& condemned) const {
     const auto& old = map_.root_;
     for (const auto& pack : old.packs)
       if (pack.disk == plan_.disk && !used.contains(pack))
@@ -221,7 +244,8 @@ Task<Result<CheckpointRef>> BlockMap::store_checkpoint(CheckpointPlan plan) {
   CheckpointWriter writer(*this, frozen_, plan);
   EBB_CO_TRY(root, co_await writer.run());
   auto body = std::make_shared<const Bytes>(encode(root));
-  EBB_CO_CHECKED(co_await put_checkpoint_object(access_, checkpoint_root_key(plan.disk, plan.epoch, plan.number), body));
+  EBB_CO_CHECKED(
+      co_await put_checkpoint_object(access_, checkpoint_root_key(plan.disk, plan.epoch, plan.number), body));
   stored_ = std::move(root);
   co_return CheckpointRef{plan.disk, plan.epoch, plan.number, body->size(), crc32c(*body), plan.position};
 }

@@ -17,7 +17,8 @@ std::size_t LoadedPage::run_at(std::uint32_t block) const {
 }
 
 std::size_t LoadedPage::bytes() const {
-  return sizeof *this + page_.runs.capacity() * sizeof(MapRun) + (page_.crcs.capacity() + crc_at_.capacity()) * 4;
+  return sizeof *this + page_.runs.capacity() * sizeof(MapRun) +
+         (page_.crcs.capacity() + crc_at_.capacity()) * 4;
 }
 
 PageHandle PageCache::find(const Key& key) {

@@ -10,10 +10,12 @@ bool is_before(const PageDelta::Entry& entry, std::uint32_t block) { return entr
 // Appends runs in order, joining those that go on.
 class PageBuilder {
  public:
-  void add(std::uint32_t block, ObjectId object, std::uint32_t data_block, std::span<const std::uint32_t> crcs) {
+  void add(std::uint32_t block, ObjectId object, std::uint32_t data_block,
+           std::span<const std::uint32_t> crcs) {
     auto count = static_cast<std::uint32_t>(crcs.size());
     auto& runs = page_.runs;
-    bool goes_on = !runs.empty() && runs.back().object == object && runs.back().block + runs.back().count == block &&
+    bool goes_on = !runs.empty() && runs.back().object == object &&
+                   runs.back().block + runs.back().count == block &&
                    runs.back().data_block + runs.back().count == data_block;
     if (goes_on)
       runs.back().count += count;
@@ -34,7 +36,8 @@ void PageDelta::set(std::uint32_t block, std::span<const std::uint32_t> crcs, Ob
   auto count = static_cast<std::uint32_t>(crcs.size());
   auto first = std::lower_bound(entries_.begin(), entries_.end(), block, is_before);
   auto last = std::lower_bound(first, entries_.end(), block + count, is_before);
-  auto there = static_cast<std::size_t>(last - first), at = static_cast<std::size_t>(first - entries_.begin());
+  auto there = static_cast<std::size_t>(last - first),
+       at = static_cast<std::size_t>(first - entries_.begin());
   if (there < count)
     entries_.insert(last, count - there, Entry{});
   else
@@ -46,7 +49,8 @@ void PageDelta::clear(std::uint32_t block, std::uint32_t count) {
   auto first = std::lower_bound(entries_.begin(), entries_.end(), block, is_before);
   entries_.erase(first, std::lower_bound(first, entries_.end(), block + count, is_before));
   Range range{block, block + count};
-  auto from = std::find_if(cleared_.begin(), cleared_.end(), [&](const Range& r) { return r.end >= range.begin; });
+  auto from =
+      std::find_if(cleared_.begin(), cleared_.end(), [&](const Range& r) { return r.end >= range.begin; });
   auto to = from;
   for (; to != cleared_.end() && to->begin <= range.end; ++to)
     range = {std::min(range.begin, to->begin), std::max(range.end, to->end)};

@@ -21,7 +21,8 @@ class PageDelta {
     std::uint32_t begin = 0, end = 0;
   };
 
-  void set(std::uint32_t block, std::span<const std::uint32_t> crcs, ObjectId object, std::uint32_t data_block);
+  void set(std::uint32_t block, std::span<const std::uint32_t> crcs, ObjectId object,
+           std::uint32_t data_block);
   void clear(std::uint32_t block, std::uint32_t count);
 
   std::span<const Entry> entries() const { return entries_; }
@@ -33,7 +34,9 @@ class PageDelta {
   std::uint32_t silent_until(std::uint32_t block, std::uint32_t end) const;
   // Nothing of what was there before shows through in [begin, end).
   bool covers(std::uint32_t begin, std::uint32_t end) const;
-  std::size_t bytes() const { return sizeof *this + entries_.capacity() * sizeof(Entry) + cleared_.capacity() * sizeof(Range); }
+  std::size_t bytes() const {
+    return sizeof *this + entries_.capacity() * sizeof(Entry) + cleared_.capacity() * sizeof(Range);
+  }
 
  private:
   std::vector<Entry> entries_;  // by block

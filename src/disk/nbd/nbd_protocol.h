@@ -67,7 +67,13 @@ enum Command : std::uint16_t {
   cmd_block_status = 7,
 };
 
-enum CommandFlag : std::uint16_t { cmd_fua = 1, cmd_no_hole = 2, cmd_df = 4, cmd_req_one = 8, cmd_fast_zero = 16 };
+enum CommandFlag : std::uint16_t {
+  cmd_fua = 1,
+  cmd_no_hole = 2,
+  cmd_df = 4,
+  cmd_req_one = 8,
+  cmd_fast_zero = 16
+};
 
 enum Chunk : std::uint16_t {
   chunk_none = 0,

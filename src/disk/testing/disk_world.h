@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "disk/daemon.h"
-#include "disk/offline.h"
+#include "disk/offline/offline.h"
 #include "disk/pool_admin.h"
 #include "disk/testing/history.h"
 #include "disk/testing/round_counter.h"
@@ -89,7 +89,8 @@ class DiskWorld {
     auto& client = worker.process->make<sim::SimStoreClient>(*worker.process, store);
     DaemonOptions options;
     options.state_dir = "/state", options.worker = worker.name, options.pools[pool_id] = &client;
-    if (rounds) options.pools[pool_id] = &worker.process->make<CountedStore>(worker.process->loop(), client, *rounds);
+    if (rounds)
+      options.pools[pool_id] = &worker.process->make<CountedStore>(worker.process->loop(), client, *rounds);
     if (wrap_store) options.pools[pool_id] = wrap_store(*worker.process, client);
     options.settle = settle, options.tuning = tuning;
     options.cache_disk_bytes = cache_disk_bytes;

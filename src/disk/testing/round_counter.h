@@ -1,5 +1,5 @@
-// How many requests to a store depend on each other: the longest chain of which each began after another had been
-// answered.
+// How many requests to a store depend on each other: the longest chain of which each began after another had
+// been answered.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -28,7 +28,8 @@ struct Rounds {
 
 class CountedStore final : public ObjectStore {
  public:
-  CountedStore(Loop& loop, ObjectStore& store, Rounds& rounds) : loop_(loop), store_(store), rounds_(rounds) {}
+  CountedStore(Loop& loop, ObjectStore& store, Rounds& rounds)
+      : loop_(loop), store_(store), rounds_(rounds) {}
   Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override {
     return counted(store_.put(std::move(key), std::move(body), std::move(condition)));
   }

@@ -20,8 +20,8 @@ struct CheckReport {
 // damage.
 Task<Result<CheckReport>> check_offline(StoreAccess access, DiskId disk);
 
-// Whoever reads without a lease may be overtaken by cleaning: what is gone, also in the midst of a log, lies elsewhere under a
-// newer HEAD.
+// Whoever reads without a lease may be overtaken by cleaning: what is gone, also in the midst of a log, lies
+// elsewhere under a newer HEAD.
 template <class T>
 Task<Result<T>> under_one_head(StoreAccess access, DiskId disk, std::function<Task<Result<T>>(HeadAt)> read) {
   constexpr int tries_max = 20;

@@ -1,4 +1,4 @@
-#include "disk/offline.h"
+#include "disk/offline/offline.h"
 
 #include "base/checksum.h"
 #include "disk/keys.h"
@@ -13,8 +13,8 @@ Task<Result<OfflineView>> open_under(StoreAccess access, HeadAt at) {
   DiskMemory memory;
   EBB_CO_TRY(loaded, co_await load_map(access, followed, &cache, memory.pages));
   OfflineView view;
-  view.device = std::make_unique<ImageDevice>(access, std::move(loaded), at.head.size_bytes,
-                                              std::move(memory));
+  view.device =
+      std::make_unique<ImageDevice>(access, std::move(loaded), at.head.size_bytes, std::move(memory));
   view.head = std::move(at);
   view.followed = std::move(followed);
   co_return view;
@@ -72,11 +72,13 @@ Task<Result<CheckReport>> check_under(StoreAccess access, HeadAt at) {
 }  // namespace
 
 Task<Result<OfflineView>> open_offline(StoreAccess access, DiskId disk) {
-  return under_one_head<OfflineView>(access, std::move(disk), [access](HeadAt at) { return open_under(access, std::move(at)); });
+  return under_one_head<OfflineView>(access, std::move(disk),
+                                     [access](HeadAt at) { return open_under(access, std::move(at)); });
 }
 
 Task<Result<CheckReport>> check_offline(StoreAccess access, DiskId disk) {
-  return under_one_head<CheckReport>(access, std::move(disk), [access](HeadAt at) { return check_under(access, std::move(at)); });
+  return under_one_head<CheckReport>(access, std::move(disk),
+                                     [access](HeadAt at) { return check_under(access, std::move(at)); });
 }
 
 }  // namespace ebb::disk

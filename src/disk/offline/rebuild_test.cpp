@@ -1,0 +1,212 @@
+#include "disk/offline/rebuild.h"
+
+#include "disk/cleaning/reclaim.h"
+#include "disk/keys.h"
+#include "disk/offline/scrub.h"
+#include "disk/testing/disk_world.h"
+
+namespace ebb::disk {
+namespace {
+using namespace testing;
+
+class RebuildTest : public ::testing::Test {
+ protected:
+  void start(std::uint64_t seed = 1, std::uint64_t blocks = 1500) {
+    random_ = Random(seed), blocks_ = blocks;
+    ASSERT_TRUE(w_.create_disk(DiskClass::remote, disk_id, blocks_));
+    ASSERT_TRUE(w_.boot(a_));
+    ASSERT_TRUE(w_.open(a_, 1));
+    model_.assign(blocks_, 0);
+  }
+  void TearDown() override {
+    for (const auto& violation : w_.world.violations()) ADD_FAILURE() << violation;
+  }
+  // Overwrites and trims until there are several checkpoints and cleaned objects.
+  void live_through(int writes) {
+    for (int i = 0; i < writes; ++i) {
+      auto count = 1 + random_.below(random_.chance(0.2) ? 40 : 3);
+      auto block = random_.below(blocks_ - count);
+      if (random_.chance(0.15)) {
+        for (auto b = block; b < block + count; ++b) model_[b] = 0;
+        ASSERT_TRUE(
+            w_.io(a_, [=](BlockDevice& d) { return d.trim(block * block_bytes, count * block_bytes); }));
+      } else {
+        Bytes data;
+        ++stamp_;
+        for (auto b = block; b < block + count; ++b) append(data, stamped(stamp_, b)), model_[b] = stamp_;
+        ASSERT_TRUE(w_.io(a_, [&](BlockDevice& d) { return d.write(block * block_bytes, data); }));
+      }
+      if (i % 200 == 199) {
+        w_.run_for(2s);
+        ASSERT_TRUE(reclaim_now());
+      }
+    }
+    ASSERT_TRUE(w_.flush(a_));
+  }
+  Result<Reclaimed> reclaim_now() {
+    return w_.apart<Reclaimed>(
+        [](StoreAccess access, ObjectRemover* remover) { return reclaim(access, remover, disk_id); });
+  }
+  Result<RebuildReport> rebuild_now(DiskId id = disk_id) {
+    return w_.apart<RebuildReport>(
+        [&](StoreAccess access, ObjectRemover*) { return rebuild(access, id, w_.tuning); });
+  }
+  Status remove_object(std::string key) {
+    auto done = w_.apart<bool>([&](StoreAccess, ObjectRemover* remover) { return removed(remover, key); });
+    return done ? Status{} : Status(fail(std::move(done).error()));
+  }
+  static Task<Result<bool>> removed(ObjectRemover* remover, std::string key) {
+    EBB_CO_CHECKED(co_await remover->remove(std::move(key)));
+    co_return true;
+  }
+  // All map pages of the disk, also those of older checkpoints; roots stay.
+  std::size_t lose_pages() {
+    std::size_t lost = 0;
+    for (const auto& key : w_.store.keys(fmt::format("m/{}/", disk_id))) {
+      if (key.ends_with("/root") || key.contains("/hints/")) continue;
+      EXPECT_TRUE(remove_object(key));
+      ++lost;
+    }
+    return lost;
+  }
+  Head head() { return decode_head(w_.store.peek(head_key(disk_id))->body, disk_id).value(); }
+  void expect_content(DiskId id = disk_id) {
+    auto content = w_.read_offline(id);
+    ASSERT_TRUE(content) << content.error().message;
+    EXPECT_EQ(*content, model_);
+    auto scrubbed =
+        w_.apart<ScrubReport>([&](StoreAccess access, ObjectRemover*) { return scrub(access, id); });
+    ASSERT_TRUE(scrubbed) << scrubbed.error().message;
+    EXPECT_TRUE(scrubbed->bad.empty()) << scrubbed->bad[0].block << ": " << scrubbed->bad[0].what;
+  }
+
+  DiskWorld w_;
+  SimWorker a_{"worker-a"};
+  Random random_{1};
+  std::uint64_t blocks_ = 0;
+  Content model_;
+  Stamp stamp_ = 0;
+};
+
+TEST_F(RebuildTest, AMapWhosePagesAreGoneIsMadeAnewFromSegmentsAndCleanedDataAlone) {
+  for (std::uint64_t seed : {1, 2, 3}) {
+    SCOPED_TRACE(seed);
+    w_.~DiskWorld();
+    new (&w_) DiskWorld(seed);
+    a_ = SimWorker{"worker-a"};
+    start(seed);
+    live_through(1000);
+    w_.run_for(20s);
+    ASSERT_FALSE(w_.store.keys("g/").empty());
+    ASSERT_TRUE(w_.seal(a_, 1));
+    expect_content();
+    ASSERT_GT(lose_pages(), 0u);
+    ASSERT_FALSE(w_.read_offline()) << "the map was not needed";
+
+    auto rebuilt = rebuild_now();
+    ASSERT_TRUE(rebuilt) << rebuilt.error().message;
+    EXPECT_EQ(rebuilt->bad_extents, 0u);
+    EXPECT_EQ(rebuilt->live_bytes,
+              static_cast<std::uint64_t>(std::ranges::count_if(model_, [](Stamp s) { return s != 0; })) *
+                  block_bytes);
+    EXPECT_EQ(head().state, HeadState::detached_clean);
+    expect_content();
+
+    // And it is a disk like any other: written on, cleaned, reclaimed.
+    ASSERT_TRUE(w_.open(a_, 2));
+    live_through(400);
+    w_.run_for(20s);
+    ASSERT_TRUE(w_.seal(a_, 2));
+    ASSERT_TRUE(reclaim_now());
+    expect_content();
+  }
+}
+
+TEST_F(RebuildTest, WhatTheOldMapLayInIsReclaimed) {
+  start();
+  live_through(600);
+  ASSERT_TRUE(w_.seal(a_, 1));
+  auto before = w_.store.keys(fmt::format("m/{}/", disk_id));
+  ASSERT_TRUE(rebuild_now());
+  ASSERT_TRUE(reclaim_now());
+  for (const auto& key : before)
+    if (!key.contains("/hints/")) EXPECT_FALSE(w_.store.peek(key)) << key;
+  expect_content();
+}
+
+TEST_F(RebuildTest, TheLastWritesOfAHostThatDiedAreInIt) {
+  start();
+  live_through(300);
+  a_.process->kill();
+  w_.run_for(20s);
+  auto refused = rebuild_now();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::conflict);
+  EXPECT_TRUE(refused.error().message.contains("worker-a")) << refused.error().message;
+  // Elsewhere, without a checkpoint of its own at the end.
+  SimWorker b{"worker-b"};
+  ASSERT_TRUE(w_.boot(b));
+  ASSERT_TRUE(w_.open(b, 2, true));
+  ASSERT_TRUE(w_.seal(b, 2));
+  lose_pages();
+  auto rebuilt = rebuild_now();
+  ASSERT_TRUE(rebuilt) << rebuilt.error().message;
+  expect_content();
+}
+
+TEST_F(RebuildTest, AForkIsRebuiltFromItsParentsObjectsAndItsOwn) {
+  start(1, disk_blocks);
+  live_through(100);
+  ASSERT_TRUE(w_.seal(a_, 1));
+  ASSERT_TRUE(
+      w_.admin<Result<NamedRoot>>([&](PoolAdmin& p) { return p.snapshot(disk_id, {"s", "r"}, w_.tuning); }));
+  DiskId fork("fork");
+  ASSERT_TRUE(w_.admin<Status>([&](PoolAdmin& p) {
+    return p.create_fork(disk_id, fork, blocks_ * block_bytes, DiskClass::remote, "s");
+  }));
+  ASSERT_TRUE(w_.open(a_, 2, false, fork));
+  ASSERT_TRUE(w_.write(a_, 3, 777, fork));
+  model_[3] = 777;
+  ASSERT_TRUE(w_.seal(a_, 2, fork));
+  lose_pages();
+  auto rebuilt = rebuild_now(fork);
+  ASSERT_TRUE(rebuilt) << rebuilt.error().message;
+  expect_content(fork);
+}
+
+TEST_F(RebuildTest, NothingIsChangedWhenTheNewestDataOfABlockIsDamaged) {
+  start();
+  live_through(600);
+  ASSERT_TRUE(w_.seal(a_, 1));
+  auto c = *head().checkpoint;
+  auto root =
+      decode_checkpoint_root(w_.store.peek(checkpoint_root_key(c.disk, c.epoch, c.number))->body).value();
+  auto victim = std::ranges::find_if(root.objects, [](const MapObject& o) { return o.live > 0; });
+  ASSERT_TRUE(victim != root.objects.end());
+  auto key = data_object_key(victim->object);
+  auto body = w_.store.peek(key)->body;
+  for (auto at = std::size_t{victim->object.data_offset} + 5; at < body.size(); at += block_bytes)
+    body[at] ^= std::byte{1};
+  ASSERT_TRUE(remove_object(key));
+  auto& vandal = w_.world.start_process("vandal", "vandal");
+  auto& client = vandal.make<sim::SimStoreClient>(vandal, w_.store);
+  ASSERT_TRUE(
+      *sim::run_in(vandal, client.put(key, std::make_shared<const Bytes>(body), PutCondition::always())));
+
+  auto before = w_.store.peek(head_key(disk_id))->body;
+  auto puts = w_.store.puts_applied();
+  auto damaged = rebuild_now();
+  ASSERT_TRUE(damaged) << damaged.error().message;
+  EXPECT_GT(damaged->bad_extents, 0u);
+  EXPECT_TRUE(damaged->bad[0].what.contains(text_of(victim->object))) << damaged->bad[0].what;
+  ASSERT_TRUE(remove_object(key));
+  auto lost = rebuild_now();
+  ASSERT_TRUE(lost) << lost.error().message;
+  EXPECT_GT(lost->bad_extents, 0u);
+  EXPECT_TRUE(lost->bad[0].what.contains("is not there")) << lost->bad[0].what;
+  EXPECT_EQ(w_.store.puts_applied(), puts);
+  EXPECT_EQ(w_.store.peek(head_key(disk_id))->body, before);
+}
+
+}  // namespace
+}  // namespace ebb::disk
