@@ -15,7 +15,8 @@ namespace {
   X(Resources)                                                                                              \
   X(Worker)                                                                                                 \
   X(Disk)                                                                                                   \
-  X(Blob) X(Image) X(Port) X(VmSpec) X(Vm) X(Hold) X(DrainOptions) X(Drain) X(PhaseTime) X(Migration)       \
+  X(Blob)                                                                                                   \
+  X(Image) X(Port) X(VmSpec) X(Vm) X(Hold) X(DrainOptions) X(Drain) X(PhaseTime) X(Migration)               \
       X(JournalEntry) X(Cell) X(WantedDisk) X(WantedVm) X(WantedSet) X(VmTimings) X(SeenVm) X(AgentReport)  \
           X(ReportAnswer) X(Registration) X(ErrorBody) X(Reason) X(WorkerView) X(VmView) X(MigrationView)   \
               X(PlanMove) X(PlanBlocker) X(DrainPlan) X(DoneCheck) X(DrainView) X(WhyAnswer) X(CreateVm)    \
