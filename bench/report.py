@@ -16,7 +16,7 @@ def commit():
 
 class Report:
     def __init__(self, bench):
-        self.bench, self.metrics, self.raw, self.skipped, self.rows = bench, {}, {}, {}, []
+        self.bench, self.metrics, self.raw, self.skipped, self.rows, self.notes = bench, {}, {}, {}, [], []
 
     def ratio(self, key, ours, peers, unit, goal, higher_is_better=True, limit=None):
         """`peers`: name -> values; the better of them counts."""
@@ -35,12 +35,18 @@ class Report:
         self.skipped[key] = why
         self.rows.append((key, "skipped", why, "-", "-", "-"))
 
+    def note(self, text):
+        """What a reader of the figures must know beside them."""
+        self.notes.append(text)
+
     def write(self):
         out = REPO / "build" / "bench" / f"{self.bench}.json"
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps({"bench": self.bench, "commit": commit(), "host": f"{platform.node()} {platform.release()}",
-                                   "metrics": self.metrics, "raw": self.raw, "skipped": self.skipped}, indent=1) + "\n")
+                                   "metrics": self.metrics, "raw": self.raw, "skipped": self.skipped, "notes": self.notes}, indent=1) + "\n")
         rows = [("what", "ours", "peers", "ratio", "goal", "the machine's best"), *self.rows]
         widths = [max(len(r[i]) for r in rows) for i in range(6)]
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        for text in self.notes:
+            print(f"({text})")

@@ -3,7 +3,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "disk/opening.h"
 #include "disk/pool_admin.h"
+#include "disk/testing/round_counter.h"
 #include "platform/real_env.h"
 #include "platform/s3/pool_store.h"
 
@@ -14,6 +16,8 @@ constexpr const char* usage = R"(usage: ebb-bench-disk COMMAND POOL_URL ...
   create URL DISK BYTES local|remote   an empty disk
   image  URL DISK BYTES DATA_BYTES     an image of that size with so much data at its beginning
   fork   URL IMAGE DISK BYTES N        N forks, DISK-1 ...; prints the milliseconds of each
+  rounds URL DISK FOLDER               opens a detached disk, and once more as after a crash; prints how many requests to the
+                                       store depended on each other, and how many there were, each time. FOLDER is for its log
 )";
 
 Task<Status> make_image(RealEnv& env, ObjectStore& store, std::string disk, std::uint64_t bytes,
@@ -41,6 +45,35 @@ Task<Status> fork_many(RealEnv& env, disk::PoolAdmin& admin, std::string image, 
   co_return Status{};
 }
 
+// One attach through a store that counts; what is written stays in the log. The disk is then dropped as by a
+// crash.
+Task<Status> open_counted(RealEnv& env, ObjectStore& store, std::string disk, std::string folder) {
+  disk::testing::Rounds rounds;
+  disk::testing::CountedStore counted(env.loop, store, rounds);
+  disk::Trouble trouble(env.loop);
+  disk::LogCache cache;
+  disk::StoreAccess access{&env.loop, &counted, &trouble};
+  EBB_CO_TRY(before, co_await disk::read_head(access, DiskId(disk)));
+  rounds = {};
+  disk::OpeningTools tools{access, &env.files, &trouble, &cache, {}, {}};
+  disk::OpeningRequest request{DiskId(disk),
+                               PoolId("main"),
+                               before.head.epoch.placement,
+                               "bench",
+                               before.head.disk_class,
+                               disk::Replace::confirmed,
+                               folder,
+                               {}};
+  EBB_CO_TRY(opened, co_await disk::open_disk(std::move(tools), std::move(request)));
+  std::printf("%d %d\n", rounds.deepest(), rounds.requests);
+  opened.disk->start();
+  Bytes data(64 * KiB, std::byte{7});
+  for (std::uint64_t i = 0; i < 64; ++i) EBB_CO_CHECKED(co_await opened.disk->write(i * 64 * KiB, data));
+  EBB_CO_CHECKED(co_await opened.disk->flush());
+  opened.disk->stop(Error{Code::unavailable, "as by a crash", {}});
+  co_return Status{};
+}
+
 Task<Status> carry_out(RealEnv& env, std::vector<std::string> words) {
   EBB_CO_TRY(store, co_await open_pool_store(env.loop, words[1]));
   disk::PoolAdmin admin(env.loop, *store);
@@ -53,6 +86,10 @@ Task<Status> carry_out(RealEnv& env, std::vector<std::string> words) {
     co_return co_await make_image(env, *store, words[2], number(3), number(4));
   if (words[0] == "fork" && words.size() == 6)
     co_return co_await fork_many(env, admin, words[2], words[3], number(4), static_cast<int>(number(5)));
+  if (words[0] == "rounds" && words.size() == 4) {
+    for (int i = 0; i < 2; ++i) EBB_CO_CHECKED(co_await open_counted(env, *store, words[2], words[3]));
+    co_return Status{};
+  }
   co_return fail(Code::invalid, "{}", usage);
 }
 

@@ -48,15 +48,13 @@ Result<std::size_t> read_max_keys(const std::string& text) {
 Answer<ListRequest> read_list_request(const std::map<std::string, std::string>& query) {
   ListRequest out;
   std::string start_after;
-  bool is_version_2 = false;
   for (const auto& [name, value] : query) {
-    if (name == "list-type") {
-      is_version_2 = value == "2";
-    } else if (name == "prefix") {
+    if (name == "list-type" && value != "2") return std::unexpected(not_implemented("list-type=" + value));
+    if (name == "prefix") {
       out.prefix = value;
     } else if (name == "delimiter") {
       out.delimiter = value;
-    } else if (name == "start-after") {
+    } else if (name == "start-after" || name == "marker") {  // the second is version 1's word
       start_after = value;
     } else if (name == "continuation-token") {
       auto after = name_of_token(value);
@@ -68,11 +66,10 @@ Answer<ListRequest> read_list_request(const std::map<std::string, std::string>& 
       auto max = read_max_keys(value);
       if (!max) return std::unexpected(Refusal{400, "InvalidArgument", "max-keys is not a number"});
       out.max_keys = *max;
-    } else if (name != "encoding-type" && name != "fetch-owner" && name != "x-id") {
+    } else if (name != "list-type" && name != "encoding-type" && name != "fetch-owner" && name != "x-id") {
       return std::unexpected(not_implemented(name));
     }
   }
-  if (!is_version_2) return std::unexpected(not_implemented("listing without list-type=2"));
   if (out.after.empty()) out.after = start_after;
   return out;
 }

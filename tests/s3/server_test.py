@@ -202,6 +202,9 @@ class ServerTest(unittest.TestCase):
         self.assertEqual(names(prefix="s/", delimiter="/")[1], ["s/00/", "s/ff/"])
         self.assertEqual(names(prefix="s/", start_after="s/00/a")[0], ["s/00/b", "s/ff/c"])
         self.expect(self.s3.call("GET", "/pool", query={"list-type": "2", "continuation-token": "zz"}), 400, "InvalidArgument")
+        first = self.expect(self.s3.call("GET", "/pool", query={"prefix": "s/", "marker": "s/00/a", "max-keys": "1"}), 200).body.decode()
+        self.assertEqual(re.findall(r"<Contents><Key>(.*?)</Key>", first), ["s/00/b"])  # version 1 of listing
+        self.expect(self.s3.call("GET", "/pool", query={"list-type": "3"}), 501, "NotImplemented")
 
     # Signatures.
 
