@@ -128,6 +128,11 @@ Task<Result<SnapshotMade>> DiskDaemon::snapshot(MakeSnapshot request) {
   co_return co_await disk->snapshot(std::move(request));
 }
 
+Task<Result<DiskStatus>> DiskDaemon::resize(ResizeDisk request) {
+  EBB_CO_TRY(disk, disk_of(request.disk, request.pool));
+  co_return co_await disk->resize(std::move(request));
+}
+
 // Disks stay in the table once known: a verb may be under way in any of them.
 Task<void> DiskDaemon::watch_heads() {
   for (;;) {
@@ -204,12 +209,10 @@ Task<HttpResponse> DiskDaemon::answer(HttpRequest request) {
   if (request.target == "/metrics" && request.method == "GET")
     co_return HttpResponse{
         200, {{"content-type", "text/plain; version=0.0.4"}}, metrics_text(status(), options_.memory), {}};
-  if (request.target != "/open" && request.target != "/standby" && request.target != "/seal" &&
-      request.target != "/close" && request.target != "/snapshot") {
-    co_return json_reply(
-        404,
-        json::write_text(ErrorBody{
-            "not_found", "there are /open, /standby, /seal, /close, /snapshot, /status and /metrics", {}}));
+  constexpr std::string_view verbs[] = {"/open", "/standby", "/seal", "/close", "/snapshot", "/resize"};
+  if (std::ranges::find(verbs, request.target) == std::end(verbs)) {
+    auto there = fmt::format("there are {}, /status and /metrics", fmt::join(verbs, ", "));
+    co_return json_reply(404, json::write_text(ErrorBody{"not_found", there, {}}));
   }
   if (request.method != "POST")
     co_return json_reply(405, json::write_text(ErrorBody{"invalid", "use POST", {}}));
@@ -229,6 +232,10 @@ Task<Result<DiskStatus>> DiskDaemon::carry_out(std::string verb, std::string bod
   if (verb == "/open") {
     EBB_CO_TRY(request, json::read_text<OpenDisk>(body));
     co_return co_await open(std::move(request));
+  }
+  if (verb == "/resize") {
+    EBB_CO_TRY(request, json::read_text<ResizeDisk>(body));
+    co_return co_await resize(std::move(request));
   }
   EBB_CO_TRY(ref, json::read_text<DiskRef>(body));
   if (verb == "/standby") co_return co_await standby(std::move(ref));

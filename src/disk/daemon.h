@@ -20,6 +20,7 @@ class DiskDaemon {
   Task<Result<DiskStatus>> seal(DiskRef ref);
   Task<Result<DiskStatus>> close(DiskRef ref);
   Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);
+  Task<Result<DiskStatus>> resize(ResizeDisk request);
   DaemonStatus status() const;
   const DiskMemory& memory() const { return options_.memory; }
   // Null unless the disk is served here now.

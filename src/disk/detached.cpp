@@ -178,4 +178,22 @@ Task<Result<RestoreRecord>> restore_detached(StoreAccess access, DiskId disk, Re
   co_return co_await opened->restore(std::move(request));
 }
 
+// ---- size
+
+// Nobody has a map in memory that would be too small: whoever opens the disk reads HEAD first.
+Task<Status> grow_detached(StoreAccess access, DiskId disk, std::uint64_t size_bytes) {
+  EBB_CO_TRY(at, co_await read_head(access, disk));
+  auto grown = co_await change_head(access, std::move(at), [size_bytes](const Head& head) -> Result<Head> {
+    EBB_CHECKED(check_is_living(head));
+    EBB_CHECKED(check_growth(head, size_bytes));
+    if (head.state != HeadState::detached_clean)
+      return fail(Code::conflict, "disk '{}' is in use: {} holds it under epoch {}", head.disk, head.owner,
+                  head.epoch.text());
+    auto next = head;
+    next.size_bytes = size_bytes;
+    return next;
+  });
+  co_return grown ? Status{} : Status(fail(std::move(grown).error()));
+}
+
 }  // namespace ebb::disk

@@ -31,6 +31,9 @@ Task<Result<RestorePlan>> plan_restore(StoreAccess access, DiskId disk, std::str
 Task<Result<RestoreRecord>> restore_detached(StoreAccess access, DiskId disk, RestoreRequest request,
                                              DiskTuning tuning);
 
+// HEAD says so; what is new reads as zeroes. The size that it has is fine. invalid: a smaller one, or an image.
+Task<Status> grow_detached(StoreAccess access, DiskId disk, std::uint64_t size_bytes);
+
 // Where each epoch of `head` ended, oldest first: what a checkpoint's root remembers, then HEAD's lineage and
 // unsealed.
 Task<Result<std::vector<LogPoint>>> read_line(StoreAccess access, Head head);

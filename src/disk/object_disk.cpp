@@ -133,6 +133,18 @@ Task<Status> ObjectDisk::change_own_head(std::function<Result<Head>(Head)> chang
   co_return Status{};
 }
 
+Task<Status> ObjectDisk::grow(std::uint64_t size_bytes) {
+  EBB_CO_CHECKED(co_await change_own_head([size_bytes](Head head) -> Result<Head> {
+    if (head.state != HeadState::attached)
+      return fail(Code::fenced, "disk '{}' is no longer attached", head.disk);
+    EBB_CHECKED(check_growth(head, size_bytes));
+    head.size_bytes = size_bytes;
+    return head;
+  }));
+  map_->grow(head_.head.size_bytes);
+  co_return Status{};
+}
+
 // ---- checkpoints
 
 // A checkpoint rewrites the pages that changed: the larger the map, the more changes it waits for.

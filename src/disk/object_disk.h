@@ -35,7 +35,7 @@ class ObjectDisk final : public BlockDevice {
   Task<Status> replay(std::vector<ReplayRecord> records) { return pipeline_.replay(std::move(records)); }
   void start() { pipeline_.begin(); }
 
-  std::uint64_t size_bytes() const override { return head_.head.size_bytes; }
+  std::uint64_t size_bytes() const override { return map_->size_blocks() * block_bytes; }
   bool is_read_only() const override { return false; }
   Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) override;
   Task<Status> write(std::uint64_t offset, Bytes data) override;
@@ -55,6 +55,8 @@ class ObjectDisk final : public BlockDevice {
   // As seal, but what is left is the disk as it was at that root; what it is now is kept as a root of its
   // own. One compare-and-set does all of it. not_found: no such root.
   Task<Result<RestoreRecord>> restore(RestoreRequest request);
+  // HEAD says so before anything may be written there. The size that it has is fine; invalid: a smaller one.
+  Task<Status> grow(std::uint64_t size_bytes);
   // HEAD named us when it was asked at `asked_at`. Once called, class `local` acknowledges a FLUSH only while
   // that is recent: a process that was paused, or is cut off from the store, may have a successor that it has
   // not heard of.

@@ -17,12 +17,7 @@ BOOST_DESCRIBE_STRUCT(PoolFormat, (), (shards, created_at))
 
 Status check_new_disk(const DiskId& disk, std::uint64_t size_bytes) {
   if (!is_valid_name(disk.str())) return fail_field("disk", "'{}' is no valid name for a disk", disk);
-  if (size_bytes == 0 || size_bytes % block_bytes != 0 || size_bytes > disk_bytes_max) {
-    return fail_field("size_bytes",
-                      "a disk's size must be a multiple of 4096 between 4 KiB and 64 TiB, not {}",
-                      size_bytes);
-  }
-  return {};
+  return check_disk_size(size_bytes);
 }
 
 // Creates HEAD; fine if it is there and was created as this one (whatever happened to it since).

@@ -47,6 +47,9 @@ class PoolAdmin {
   Task<Result<RestoreRecord>> restore(DiskId disk, RestoreRequest request, DiskTuning tuning = {}) {
     return restore_detached(access_, std::move(disk), std::move(request), tuning);
   }
+  Task<Status> grow(DiskId disk, std::uint64_t size_bytes) {
+    return grow_detached(access_, std::move(disk), size_bytes);
+  }
   Task<Result<DiskLogView>> read_log(DiskId disk) { return read_disk_log(access_, std::move(disk)); }
   Task<Result<RootsPage>> read_roots(DiskId disk);
   // Whoever holds the disk goes on. Fine if there is none of that name; then, should it still be on its way,

@@ -305,15 +305,20 @@ Task<Status> ServedDisk::seal_unopened(Epoch epoch) {
   co_return Status{};
 }
 
+Status ServedDisk::check_open_under(Epoch epoch) const {
+  if (state_ && epoch_ > epoch)
+    return fail(Code::fenced, "disk '{}' is at epoch {} here; {} is older", disk_, epoch_, epoch);
+  if (state_ != DiskSeen::open || epoch_ != epoch || !life_->disk)
+    return fail(Code::busy, "disk '{}' is not open here under epoch {}", disk_, epoch);
+  return {};
+}
+
 // ---- snapshots
 
 Task<Result<SnapshotMade>> ServedDisk::snapshot(MakeSnapshot request) {
   constexpr std::size_t at_a_time_max = 16;
   EBB_CO_CHECKED(check_request({request.name, request.request}));
-  if (state_ && epoch_ > request.epoch)
-    co_return fail(Code::fenced, "disk '{}' is at epoch {} here; {} is older", disk_, epoch_, request.epoch);
-  if (state_ != DiskSeen::open || epoch_ != request.epoch || !life_->disk)
-    co_return fail(Code::busy, "disk '{}' is not open here under epoch {}", disk_, request.epoch);
+  EBB_CO_CHECKED(check_open_under(request.epoch));
   if (!snapshots_.contains(request.request)) {
     if (snapshots_.size() >= at_a_time_max)
       std::erase_if(snapshots_, [](const auto& made) { return made.second.has_value(); });
@@ -347,6 +352,29 @@ Task<void> ServedDisk::run_snapshot(MakeSnapshot request) {
   if (life != life_) co_return;
   if (auto found = snapshots_.find(request.request); found != snapshots_.end())
     found->second = std::move(made);
+  changed_.notify_all();
+}
+
+// ---- size
+
+// Whoever asks may go away: the change of HEAD, once begun, is carried through.
+Task<Result<DiskStatus>> ServedDisk::resize(ResizeDisk request) {
+  EBB_CO_CHECKED(check_open_under(request.epoch));
+  EBB_CO_CHECKED(check_disk_size(request.size_bytes));
+  auto grown = std::make_shared<std::optional<Status>>();
+  scope_.spawn(run_resize(request.size_bytes, grown));
+  for (auto until = env_.loop->now() + env_.options->reply_within; !*grown;) {
+    if (env_.loop->now() >= until)
+      co_return fail(Code::unavailable, "disk '{}' is being resized: {}", disk_, life_->trouble.text());
+    co_await changed_.wait_for(until - env_.loop->now());
+  }
+  if (!**grown) co_return fail(std::move(**grown).error());
+  co_return status();
+}
+
+Task<void> ServedDisk::run_resize(std::uint64_t size_bytes, std::shared_ptr<std::optional<Status>> grown) {
+  auto life = life_;
+  *grown = co_await life->disk->grow(size_bytes);
   changed_.notify_all();
 }
 

@@ -62,6 +62,8 @@ class ServedDisk {
   Task<Result<DiskStatus>> close();  // the last state, no longer served
   // unavailable: it is under way; whoever asks, asks again.
   Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);
+  // unavailable: the store has not answered yet; whoever asks, asks again.
+  Task<Result<DiskStatus>> resize(ResizeDisk request);
 
   // Reads HEAD once; another epoch there fences us.
   Task<void> watch();
@@ -98,6 +100,8 @@ class ServedDisk {
   Task<void> leave_hints();
   Task<void> leave_hints_now_and_then();
   Task<void> run_snapshot(MakeSnapshot request);
+  Task<void> run_resize(std::uint64_t size_bytes, std::shared_ptr<std::optional<Status>> grown);
+  Status check_open_under(Epoch epoch) const;
   Task<Result<DiskStatus>> reply();
   Task<void> wait_while(DiskSeen state);
   Status serve();

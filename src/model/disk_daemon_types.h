@@ -1,12 +1,13 @@
-// The verbs between agent and disk daemon (HTTP/JSON on a unix socket): open, standby, seal, close, snapshot,
-// status.
+// The verbs between agent and disk daemon (HTTP/JSON on a unix socket):
 //
-//   POST /open     OpenDisk   -> DiskStatus   idempotent for the same epoch; `fenced` if HEAD names a newer
-//   one POST /standby  DiskRef    -> DiskStatus   reads HEAD and map; owns nothing POST /seal     DiskRef ->
-//   DiskStatus   flush, fence own next sequence, HEAD := detached-clean POST /close    DiskRef    ->
-//   DiskStatus   stops serving; keeps the log of an unsealed disk POST /snapshot MakeSnapshot -> SnapshotMade
-//   of an open disk; the same request finds what it made; `unavailable`: ask again GET  /status ->
-//   DaemonStatus GET  /metrics             -> Prometheus text
+//   POST /open     OpenDisk      -> DiskStatus    idempotent for the same epoch; `fenced` if HEAD names a newer one
+//   POST /standby  DiskRef       -> DiskStatus    reads HEAD and map; owns nothing
+//   POST /seal     DiskRef       -> DiskStatus    flush, fence own next sequence, HEAD := detached-clean
+//   POST /close    DiskRef       -> DiskStatus    stops serving; keeps the log of an unsealed disk
+//   POST /snapshot MakeSnapshot  -> SnapshotMade  of an open disk; the same request finds what it made; `unavailable`: ask again
+//   POST /resize   ResizeDisk    -> DiskStatus    grows an open disk; connections made from then on see the new size
+//   GET  /status                 -> DaemonStatus
+//   GET  /metrics                -> Prometheus text
 #pragma once
 #include "model/fleet_types.h"
 
@@ -82,6 +83,15 @@ struct SnapshotMade {
 };
 BOOST_DESCRIBE_STRUCT(SnapshotMade, (), (name, request, created_at, size_bytes, write_seq))
 
+struct ResizeDisk {
+  DiskId disk;
+  PoolId pool;
+  Epoch epoch = 0;               // that the disk is open under
+  std::uint64_t size_bytes = 0;  // a multiple of 4096; the same again changes nothing
+  bool operator==(const ResizeDisk&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(ResizeDisk, (), (disk, pool, epoch, size_bytes))
+
 struct DaemonStatus {
   std::string run;  // fresh at each start of the daemon
   std::vector<DiskStatus> disks;
@@ -95,6 +105,7 @@ EBB_JSON_EXTERN(OpenDisk)
 EBB_JSON_EXTERN(DiskRef)
 EBB_JSON_EXTERN(DiskStatus)
 EBB_JSON_EXTERN(MakeSnapshot)
+EBB_JSON_EXTERN(ResizeDisk)
 EBB_JSON_EXTERN(SnapshotMade)
 EBB_JSON_EXTERN(DaemonStatus)
 

@@ -2,6 +2,8 @@
 
 #include "base/check.h"
 #include "base/checksum.h"
+#include "disk/block_device.h"
+#include "disk/format/limits.h"
 #include "disk/keys.h"
 
 namespace ebb::disk {
@@ -15,6 +17,20 @@ Task<Result<HeadAt>> read_head(StoreAccess access, DiskId disk) {
   if (!got) co_return fail(std::move(got).error().within(fmt::format("reading HEAD of {}", disk)));
   EBB_CO_TRY(head, decode_head(got->body, disk));
   co_return HeadAt{std::move(head), got->tag};
+}
+
+Status check_disk_size(std::uint64_t size_bytes) {
+  if (size_bytes > 0 && size_bytes % block_bytes == 0 && size_bytes <= disk_bytes_max) return {};
+  return fail_field("size_bytes", "a disk's size must be a multiple of 4096 between 4 KiB and 64 TiB, not {}",
+                    size_bytes);
+}
+
+Status check_growth(const Head& head, std::uint64_t size_bytes) {
+  EBB_CHECKED(check_disk_size(size_bytes));
+  if (size_bytes >= head.size_bytes) return {};
+  return fail_field("size_bytes",
+                    "disk '{}' has {} bytes and does not shrink: what it holds beyond {} would be lost",
+                    head.disk, head.size_bytes, size_bytes);
 }
 
 Task<Result<HeadAt>> create_head(StoreAccess access, Head head) {

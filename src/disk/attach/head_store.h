@@ -35,6 +35,11 @@ Task<Result<RootsPage>> read_roots(StoreAccess access, Head head);
 // Stores `page` as a new object; its reference belongs into HEAD.
 Task<RootsRef> store_roots(StoreAccess access, DiskId disk, RootsPage page);
 
+// A multiple of 4096 bytes from 4 KiB to 64 TiB.
+Status check_disk_size(std::uint64_t size_bytes);
+// invalid: a disk does not shrink.
+Status check_growth(const Head& head, std::uint64_t size_bytes);
+
 // HEAD with the checkpoint in it, for a writer that is attached: older lineage lives in the checkpoint's root
 // from now on.
 void record_checkpoint(Head& head, const CheckpointRef& checkpoint);

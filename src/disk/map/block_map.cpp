@@ -15,6 +15,11 @@ void BlockMap::start_from(CheckpointRoot root) {
   use_root(std::move(root));
 }
 
+void BlockMap::grow(std::uint64_t size_bytes) {
+  CHECK(size_bytes / block_bytes >= blocks_);
+  blocks_ = size_bytes / block_bytes;
+}
+
 void BlockMap::use_root(CheckpointRoot root) {
   root_ = std::move(root);
   counted_next_object_ = root_.next_object;

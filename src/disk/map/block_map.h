@@ -33,6 +33,8 @@ class BlockMap final {
   void start_from(CheckpointRoot root);
 
   std::uint64_t size_blocks() const { return blocks_; }
+  // What is new reads as zeroes.
+  void grow(std::uint64_t size_bytes);
 
   // ---- changes; all at once, none suspends ----
   ObjectId add_object(const DataObject& object);
