@@ -2,6 +2,7 @@
 
 #include "disk/keys.h"
 #include "disk/local_logs.h"
+#include "disk/offline/rebuild.h"
 #include "disk/offline/scrub.h"
 
 namespace ebb::disk_sim {
@@ -277,6 +278,15 @@ Result<DiskFleet::Offline> DiskFleet::offline(const DiskId& disk) {
   auto read = sim::run_in(*reader_, read_offline(reader_access_, disk));
   if (!read) return fail(Code::internal, "reading offline did not end");
   return std::move(*read);
+}
+
+Result<DiskFleet::Offline> DiskFleet::rebuilt(const DiskId& disk) {
+  auto made = sim::run_in(*reader_, disk::rebuild(reader_access_, disk, small_tuning()));
+  if (!made) return fail(Code::internal, "rebuilding did not end");
+  if (!*made) return fail(std::move(*made).error());
+  if ((*made)->bad_extents > 0)
+    return fail(Code::corrupt, "block {}: {}", (*made)->bad[0].block, (*made)->bad[0].what);
+  return offline(disk);
 }
 
 namespace {

@@ -75,6 +75,8 @@ class DiskFleet final {
   // In the background; what is found is held against the oracle.
   void begin_offline_check(const DiskId& disk);
   Result<Offline> offline(const DiskId& disk);
+  // The map made anew from segments and cleaned data alone, and what the disk is then. Nobody holds it.
+  Result<Offline> rebuilt(const DiskId& disk);
   bool is_reading() const { return reading_->size() > 0; }
   // What a named root holds.
   struct Root {

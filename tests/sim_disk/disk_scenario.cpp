@@ -243,6 +243,11 @@ void Scenario::check_end() {
     auto stored = fleet_.offline(disk);
     if (!stored) return fleet_.world().violation(fmt::format("the scrub of {}: {}", disk, stored.error()));
     fleet_.oracle().check_final(disk, stored->content);
+    auto rebuilt = fleet_.rebuilt(disk);
+    if (!rebuilt)
+      fleet_.world().violation(fmt::format("the rebuilding of {}: {}", disk, rebuilt.error()));
+    else if (rebuilt->content != stored->content)
+      fleet_.world().violation(fmt::format("{} is another disk when it has been rebuilt", disk));
   }
   snapshots_.check_end();
   if (!image_.empty()) {
