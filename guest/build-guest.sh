@@ -1,12 +1,12 @@
 #!/bin/bash
-# build-guest.sh OUTDIR: makes the witness guest - OUTDIR/{vmlinux,initrd.cpio,disk.raw,cmdline}.
+# build-guest.sh OUTDIR: makes the witness guest - OUTDIR/{vmlinux,initrd.cpio,initrd-sqlite.cpio,disk.raw,cmdline}.
 # Does nothing when its inputs have not changed; safe to run many at once; the kernel package is kept in
 # OUTDIR/cache, so only the first run needs a network. EBB_GUEST_KERNEL=new asks for the newest kernel again.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 modules=(virtio_ring virtio virtio_mmio virtio_console virtio_blk failover net_failover virtio_net)
-outputs=(vmlinux initrd.cpio disk.raw cmdline)
+outputs=(vmlinux initrd.cpio initrd-sqlite.cpio disk.raw cmdline)
 compile=(clang++-19 -std=c++23 -static -O2 -s -fuse-ld=lld -ffunction-sections -Wl,--gc-sections)
 
 # quiet, panic, reboot   a short console, and an end of QEMU (-no-reboot) whether the guest crashes or stops
@@ -31,7 +31,8 @@ main() {
   work=$(mktemp -d "$out/.build.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   unpack_kernel
-  make_initrd
+  make_initrd initrd.cpio
+  make_initrd initrd-sqlite.cpio -DEBB_GUEST_SQLITE -lsqlite3
   make_disk
   echo "$cmdline" >"$work/cmdline"
   publish "$key"
@@ -94,11 +95,13 @@ unpack_kernel() {
   python3 "$here/extract-vmlinux.py" "$work"/kernel/boot/vmlinuz-* "$work/vmlinux"
 }
 
-# Not compressed: unpacking under emulation takes longer than reading half a megabyte more.
+# make_initrd FILE OPTION...: with what the guest's program is to be compiled with beside the usual. Not compressed:
+# unpacking under emulation takes longer than reading half a megabyte more.
 make_initrd() {
-  local root=$work/root module found
+  local into=$work/$1 root=$work/root-$1 module found
+  shift
   mkdir -p "$root"/{dev,proc,sys,data,modules}
-  "${compile[@]}" "$here"/{main,init,boot,witness}.cpp -o "$root/init"
+  "${compile[@]}" "$here"/{main,init,boot,witness,record_table}.cpp "$@" -o "$root/init"
   for module in "${modules[@]}"; do
     found=$(find "$work/kernel" -name "$module.ko")
     [[ -n $found ]] || die "the kernel package has no module $module"
@@ -106,7 +109,7 @@ make_initrd() {
     objcopy --strip-debug -R .BTF -R .BTF_ids "$found" "$root/modules/$module.ko"
   done
   find "$root" -exec touch -h -d @0 {} +
-  (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$work/initrd.cpio"
+  (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$into"
 }
 
 # Small, with a journal, read-only after the first error, and the same bytes each time.

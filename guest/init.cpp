@@ -94,6 +94,7 @@ Launch start_witness(const std::string& records) {
   launch.status = new (page) Status;
   launch.changed_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   WitnessOptions options{.records = records, .report = "", .tag = disk_serial()};
+  options.store = kernel_option("witness.store", "");
   options.pause_ms = std::strtol(kernel_option("witness.pause_ms", "10").c_str(), nullptr, 10);
   launch.pid = fork();
   if (launch.pid == 0) _exit(run_witness(options, *launch.status, launch.changed_fd));

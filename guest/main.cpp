@@ -18,6 +18,8 @@ bool parse(int argc, char** argv, ebb::guest::WitnessOptions& options) {
       options.records = value;
     else if (name == "--report")
       options.report = value;
+    else if (name == "--store")
+      options.store = value;
     else if (name == "--tag")
       options.tag = value;
     else if (name == "--pause-ms")
@@ -36,9 +38,9 @@ int main(int argc, char** argv) {
   if (getpid() == 1) ebb::guest::run_init();
   ebb::guest::WitnessOptions options;
   if (!parse(argc, argv, options)) {
-    std::fprintf(
-        stderr,
-        "usage: witness [--records FILE] [--report FILE] [--tag TEXT] [--pause-ms N] [--stop-after N]\n");
+    std::fprintf(stderr,
+                 "usage: witness [--records FILE] [--store sqlite] [--report FILE] [--tag TEXT] [--pause-ms "
+                 "N] [--stop-after N]\n");
     return 2;
   }
   ebb::guest::Status status;

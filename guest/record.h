@@ -12,14 +12,14 @@
 
 namespace ebb::guest {
 
-// Little-endian, 128 bytes: a divisor of the sector size, so an aligned record is never half old and half
-// new.
-//   offset  0  magic        "EBBWREC1"
-//   offset  8  sequence     from 1, without gaps
-//   offset 16  boot         number of the boot that wrote the record, counted over boots that wrote something
-//   offset 20  boot_id      random per boot; tells two boots with the same number apart after a disk went
-//   back in time offset 24  tag          serial of the disk it was written to, padded with zeros offset 44
-//   filler       a function of the sequence offset 124 crc32        over the first 124 bytes, IEEE polynomial
+// Little-endian, 128 bytes: a divisor of the sector size, so an aligned record is never half old and half new.
+//   offset   0  magic      "EBBWREC1"
+//   offset   8  sequence   from 1, without gaps
+//   offset  16  boot       number of the boot that wrote the record, counted over boots that wrote something
+//   offset  20  boot_id    random per boot; tells two boots with the same number apart after a disk went back in time
+//   offset  24  tag        serial of the disk it was written to, padded with zeros
+//   offset  44  filler     a function of the sequence
+//   offset 124  crc32      over the first 124 bytes, IEEE polynomial
 struct Record {
   std::array<char, 8> magic;
   std::uint64_t sequence;

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "port.h"
-#include "record.h"
+#include "record_store.h"
 
 namespace ebb::guest {
 namespace {
@@ -77,24 +77,16 @@ class Channel final {
   std::string latest_;
 };
 
-// The file of records. Every method returns an empty string, or what went wrong.
-class RecordFile final {
+class RecordFile final : public RecordStore {
  public:
-  std::string open_and_verify(const std::string& path);
-  std::string append(const Writer& writer);
-
-  std::uint64_t count() const { return count_; }
-  const Writer& last_writer() const { return last_writer_; }
-  bool is_full() const { return full_; }
+  std::string open_and_verify(const std::string& path) override;
+  std::string append(const Writer& writer) override;
 
  private:
   std::string verify(std::uint64_t bytes);
   std::string cut_off_after(std::uint64_t count);
 
   int fd_ = -1;
-  std::uint64_t count_ = 0;
-  Writer last_writer_;
-  bool full_ = false;
 };
 
 std::string failure(const char* what) { return std::string(what) + ": " + std::strerror(errno); }
@@ -205,7 +197,10 @@ class Witness final {
   }
 
   void write_records() {
-    RecordFile file;
+    std::unique_ptr<RecordStore> store = std::make_unique<RecordFile>();
+    if (options_.store == "sqlite") store = make_record_table();
+    if (!store) return give_up(RecordFile(), "this guest was built without SQLite");
+    RecordStore& file = *store;
     std::string fault = file.open_and_verify(options_.records);
     const Writer writer{file.last_writer().boot + 1, boot_id_, make_tag(options_.tag)};
     if (fault.empty()) begin(writer, file.count() + 1);
@@ -234,7 +229,7 @@ class Witness final {
     if (first_of_boot) enter(WitnessState::writing);
   }
 
-  void give_up(const RecordFile& file, const std::string& fault) {
+  void give_up(const RecordStore& file, const std::string& fault) {
     if (file.is_full()) {
       channel_.say("F " + std::to_string(file.count()) + "\n");
     } else {
