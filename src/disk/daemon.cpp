@@ -5,7 +5,7 @@
 
 namespace ebb::disk {
 namespace {
-constexpr std::string_view state_version = "ebb-diskd-state 1\n";
+constexpr std::string_view state_kind = "ebb-diskd-state ", state_version = "ebb-diskd-state 1\n";
 }
 
 DiskDaemon::DiskDaemon(Loop& loop, Files& files, DaemonOptions options, Publish publish, Logger log)
@@ -27,20 +27,31 @@ Task<Status> DiskDaemon::start() {
 
 Task<Status> DiskDaemon::check_state_folder() {
   const auto& dir = options_.state_dir;
-  EBB_CO_CHECKED(co_await files_.make_dirs(dir + "/disks"));
+  EBB_CO_CHECKED(co_await files_.make_dirs(dir));
   auto lock = co_await files_.lock(dir + "/lock");
   if (!lock)
     co_return fail(
         std::move(lock).error().within(fmt::format("another ebb-diskd may be running on {}", dir)));
   lock_ = std::move(*lock);
-  auto version = co_await files_.read_all(dir + "/version");
+  EBB_CO_CHECKED(co_await check_version(dir + "/version"));
+  co_return co_await files_.make_dirs(dir + "/disks");
+}
+
+// A folder that is not ours, or of a newer version, is left as it is.
+Task<Status> DiskDaemon::check_version(std::string path) {
+  auto version = co_await files_.read_all(path);
   if (!version && version.error().code == Code::not_found)
-    co_return co_await files_.write_atomic(dir + "/version", to_bytes(state_version));
+    co_return co_await files_.write_atomic(path, to_bytes(state_version));
   if (!version) co_return fail(std::move(version).error());
-  if (as_text(*version) == state_version) co_return Status{};
-  auto said = std::string(as_text(*version).substr(0, 60));
-  co_return fail(Code::invalid, "{} is a state folder of another version ('{}'); this program knows '{}'",
-                 dir, said.substr(0, said.find('\n')), state_version.substr(0, state_version.size() - 1));
+  auto said = as_text(*version);
+  if (said == state_version) co_return Status{};
+  if (!said.starts_with(state_kind)) co_return fail(Code::invalid, "{} is not that of a state folder", path);
+  said = said.substr(state_kind.size(), 20);
+  co_return fail(Code::invalid,
+                 "{} was written by a newer version of this program (format {}; this one knows {}): install "
+                 "that version",
+                 path, said.substr(0, said.find('\n')),
+                 state_version.substr(state_kind.size(), state_version.size() - 1 - state_kind.size()));
 }
 
 Task<void> DiskDaemon::begin_cache() {

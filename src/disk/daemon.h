@@ -30,6 +30,7 @@ class DiskDaemon {
 
  private:
   Task<Status> check_state_folder();
+  Task<Status> check_version(std::string path);
   Task<void> begin_cache();
   Task<Status> find_disks();
   Task<Status> find_disk(std::string name);

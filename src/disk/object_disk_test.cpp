@@ -412,14 +412,24 @@ TEST_F(ObjectDiskTest, ASecondDaemonOnTheSameStateFolderIsRefused) {
   EXPECT_EQ(booted.error().code, Code::busy);
 }
 
-TEST_F(ObjectDiskTest, AStateFolderOfANewerVersionIsRefused) {
+TEST_F(ObjectDiskTest, AStateFolderOfANewerVersionIsRefusedWithARemedy) {
   start();
   a_.process->kill();
   w_.run_for(1ms);
-  ASSERT_TRUE(a_.drive->replace("/state/version", to_bytes("ebb-diskd-state 2\n")));
-  auto booted = w_.boot(a_);
-  ASSERT_FALSE(booted);
-  EXPECT_EQ(booted.error().code, Code::invalid);
+  auto refusal_of = [&](std::string_view version) {
+    EXPECT_TRUE(a_.drive->replace("/state/version", to_bytes(version)));
+    auto booted = w_.boot(a_);
+    EXPECT_FALSE(booted);
+    return booted ? Error{} : booted.error();
+  };
+  auto newer = refusal_of("ebb-diskd-state 2\n");
+  EXPECT_EQ(newer.code, Code::invalid);
+  EXPECT_NE(newer.message.find("newer version of this program (format 2; this one knows 1): install"),
+            std::string::npos)
+      << newer.message;
+  auto foreign = refusal_of("the notes of somebody\n");
+  EXPECT_EQ(foreign.code, Code::invalid);
+  EXPECT_EQ(foreign.message.find("newer"), std::string::npos) << foreign.message;
 }
 
 TEST_F(ObjectDiskTest, UnknownPoolsAndDisksAreRefusedClearly) {
