@@ -3,6 +3,7 @@
 Everything lives below one folder and is ended by process id. Programs are started in sessions of their own, so that Ctrl-C
 on the terminal reaches only whoever drives them."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -38,6 +39,52 @@ def wait_until(condition, limit_s, what):
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {limit_s} s")
         time.sleep(0.02)
+
+
+def qemu_processes():
+    """(pid, folder it runs in) of every QEMU of this machine."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            folder = pathlib.Path(os.readlink(entry / "cwd"))
+            program = (entry / "cmdline").read_bytes().split(b"\0")[0]
+        except OSError:
+            continue
+        if b"qemu" in program:
+            found.append((int(entry.name), folder))
+    return found
+
+
+def programs_of(root):
+    """(pid, name) of every daemon whose configuration lies below `root`."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if len(words) > 2 and words[1] == "--config" and pathlib.Path(words[2]).is_relative_to(root):
+            found.append((int(entry.name), pathlib.Path(words[0]).name))
+    return found
+
+
+def end_fleet(root):
+    """Ends a fleet that was left running, whoever started it, and removes its folder. Agents go first: they would start machines anew."""
+    def machines():
+        return [pid for pid, folder in qemu_processes() if folder.is_relative_to(root)]
+
+    def end(find):
+        wait_until(lambda: not [kill_quietly(pid) for pid in find()], 30, f"nothing runs on {root}")
+
+    end(lambda: [pid for pid, name in programs_of(root) if name == "ebb-agent"])
+    end(machines)
+    end(lambda: [pid for pid, _ in programs_of(root)])
+    shutil.rmtree(root)
+
+
+def kill_quietly(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class Program:
@@ -80,10 +127,14 @@ class Program:
         return self.start()
 
     def memory_mib(self):
+        return self.memory_mb() * 1e6 / 2**20
+
+    def memory_mb(self):
+        """Resident, in millions of bytes."""
         for line in open(f"/proc/{self.pid}/status"):
             if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        return 0.0
+                return int(line.split()[1]) * 1024 / 1e6
+        raise RuntimeError(f"{self.words[0]} does not run")
 
 
 class Worker:
@@ -116,16 +167,7 @@ class Worker:
 
     def machines_running(self):
         """(pid, VM) of each: a machine runs in its own folder."""
-        found = []
-        for entry in pathlib.Path("/proc").glob("[0-9]*"):
-            try:
-                folder = pathlib.Path(os.readlink(entry / "cwd"))
-                program = (entry / "cmdline").read_bytes().split(b"\0")[0]
-            except OSError:
-                continue
-            if folder.parent == self.machines and b"qemu" in program:
-                found.append((int(entry.name), folder.name))
-        return found
+        return [(pid, folder.name) for pid, folder in qemu_processes() if folder.parent == self.machines]
 
 
 class Fleet:
@@ -172,7 +214,7 @@ class Fleet:
     def stop(self, keep_files=False):
         """Ends everything that was started, whatever state it is in. A second Ctrl-C must not leave half of it behind."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
         self.watch.stop()
         programs = [p for w in self.workers.values() for p in (w.agent, w.diskd)] + [self.control]
@@ -183,10 +225,7 @@ class Fleet:
                 worker.agent.kill()
         for worker in self.workers.values():
             for pid in worker.machine_pids():
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+                kill_quietly(pid)
         for program in programs:
             if program.process:
                 program.kill()
@@ -216,6 +255,14 @@ class Fleet:
         for log in sorted([*self.root.glob("*.log"), *self.root.glob("*/*.log")]):
             print(f"--- {log}", *log.read_text(errors="replace").splitlines()[-lines:], sep="\n", flush=True)
 
+    def machines_running(self):
+        """VM -> (worker, pid) of each of its machines, wherever."""
+        found, names = {}, {worker.machines: worker.name for worker in self.workers.values()}
+        for pid, folder in qemu_processes():
+            if folder.parent in names:
+                found.setdefault(folder.name, set()).add((names[folder.parent], pid))
+        return found
+
     # ---- talking to it ----
     def environment(self):
         return dict(os.environ, EBB_SERVER=self.address, EBB_TOKEN_FILE=str(self.token_file))
@@ -232,8 +279,9 @@ class Fleet:
         words = ["curl", "-sS", "-m", "60", "-X", method, "-w", "\n%{http_code}", f"http://{self.address}{path}", "-H",
                  f"authorization: Bearer {self.token_file.read_text().strip()}"]
         if body is not None:
-            words += ["--data-binary", body if isinstance(body, str) else json.dumps(body)]
-        out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            words += ["--data-binary", "@-"]
+            body = body if isinstance(body, str) else json.dumps(body)
+        out = subprocess.run(words, capture_output=True, text=True, check=True, input=body or "").stdout
         text, _, status = out.rpartition("\n")
         return int(status), json.loads(text) if text.strip().startswith(("{", "[")) else text
 
@@ -245,6 +293,24 @@ class Fleet:
 
     def items(self, kind):
         return self.get(f"/v1/{kind}")["items"]
+
+    def events(self):
+        """All of the journal, in its order."""
+        status, text = self.api("GET", "/v1/events")
+        if status != 200:
+            raise RuntimeError(f"GET /v1/events: {status} {text}")
+        return [json.loads(line[len("data: "):]) for line in text.splitlines() if line.startswith("data: ")]
+
+    def owners(self, vm):
+        """The workers that the records gave `vm` to, in order."""
+        owners = []
+        for event in self.events():
+            if event["kind"] == "vm.placed" and event["subject"] == f"vms/{vm}":
+                owners.append(event["text"].split()[2])
+            # "db-1: moving_lease (worker-1 -> worker-2)"
+            if event["kind"] == "migration.phase" and event["text"].startswith(f"{vm}: moving_lease "):
+                owners.append(event["text"].rstrip(")").split()[-1])
+        return owners
 
     def vm(self, name):
         return self.get(f"/v1/vms/{name}")
@@ -347,7 +413,7 @@ class Watch:
             for line in lines:
                 record.write(line + b"\n")
                 words = line.split()
-                if len(words) >= 2 and words[0] in (b"D", b"S", b"B") and words[-1].isdigit():
+                if len(words) >= 2 and words[0] in (b"D", b"S", b"B") and words[1].isdigit() and words[-1].isdigit():
                     self.seen.setdefault(vm, []).append((now, words[0].decode(), int(words[1]), worker))
                 if words and words[0] == b"BAD":
                     self.seen.setdefault(vm, []).append((now, "BAD", 0, worker))
