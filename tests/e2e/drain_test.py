@@ -6,7 +6,7 @@ import subprocess
 from e2e import Fleet, arguments, check, expect_failure, records_are_whole, start_vms, wait_until
 
 args = arguments()
-DISKS, STATELESS = ["db-1", "db-2"], ["web-1"]
+DISKS, STATELESS, LOCAL = ["db-1", "db-2"], ["web-1"], ["db-1"]
 NAMES = [*DISKS, "api-1", *STATELESS]
 
 def witness_over_http(fleet, name):
@@ -19,10 +19,9 @@ def witness_over_http(fleet, name):
 
 with Fleet(args.bin, args.guest, workers=3, memory="950MiB") as fleet:
     fleet.start()
-    check(fleet.control.memory_mib() < 100, f"ebbd takes {fleet.control.memory_mib():.0f} MiB idle")
     for worker in fleet.workers.values():
-        check(worker.agent.memory_mib() < 30, f"ebb-agent takes {worker.agent.memory_mib():.0f} MiB idle")
-    start_vms(fleet, DISKS + STATELESS, STATELESS)
+        check(worker.agent.memory_mb() < 30, f"ebb-agent takes {worker.agent.memory_mb():.0f} MB before its first VM")
+    start_vms(fleet, DISKS + STATELESS, STATELESS, LOCAL)
     source = fleet.worker_of("db-1")
     fleet.run_vm("api-1", False, "--port", "http=80")
     fleet.wait_running(["api-1"])
@@ -45,6 +44,10 @@ with Fleet(args.bin, args.guest, workers=3, memory="950MiB") as fleet:
         check(fleet.watch.last(name)[2] != source, f"{name} still speaks from {source}")
     after = witness_over_http(fleet, "api-1")
     check(after["boot"] == before["boot"] + 1 and after["last"] >= before["last"], f"its port follows it: {before} then {after}")
+    check(fleet.control.memory_mb() < 100, f"ebbd takes {fleet.control.memory_mb():.0f} MB after a drain")
+    idle = fleet.workers[source].agent.memory_mb()
+    check(idle < 30, f"ebb-agent takes {idle:.0f} MB when its VMs have left")
+    print(f"after the drain: ebbd {fleet.control.memory_mb():.0f} MB, the idle ebb-agent {idle:.0f} MB", flush=True)
     why = fleet.ebb("why", source).stdout
     check("return" in why, f"why names who can release it: {why}")
 
