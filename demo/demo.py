@@ -5,12 +5,12 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "fleet"))
-from fleet import CommandFailed, Fleet  # noqa: E402
+from fleet import CommandFailed, Fleet, end_fleet  # noqa: E402
 
 ON_DISK = [f"db-{i}" for i in range(1, 5)]
+LOCAL = ["db-4"]  # its FLUSH waits for the worker's log, that of the others for the pool
 STATELESS = ["web-1", "web-2"]
 
 
@@ -51,16 +51,39 @@ def summarize(fleet, moved, verdicts):
     return lost
 
 
+def say_how_to_go_on(fleet):
+    step("The fleet is left running")
+    say(f"  export EBB_SERVER={fleet.address} EBB_TOKEN_FILE={fleet.token_file}\n  {fleet.bin}/ebb vms\n"
+        f"  To end it and remove its folder: {pathlib.Path(__file__).with_name('demo.sh').resolve()} --stop {fleet.root}")
+
+
+def stop(root):
+    """Ends what --keep left."""
+    if not (root / "ebbd.toml").exists() or not (root / "worker-1").is_dir():
+        print(f"{root} is not the folder of a fleet that --keep left", file=sys.stderr)
+        return 2
+    end_fleet(root)
+    say(f"the fleet of {root} has ended, and its folder is gone")
+    return 0
+
+
+def end_like_ctrl_c():
+    """A closed terminal and a SIGTERM clean up too; what nohup has us ignore stays ignored."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *which: sys.exit(128 + which[0]))
+
+
 def demo(fleet, keep):
     step("A control plane and three workers, each with its own agent, disk daemon and state folder")
     fleet.start()
     run_cli(fleet, "workers")
 
     step("A small guest image, and six VMs: four on object disks, two stateless")
-    say(f"$ ebb images import witness --kernel vmlinux --initrd initrd.cpio --disk disk.raw ...")
+    say("$ ebb images import witness --kernel vmlinux --initrd initrd.cpio --disk disk.raw ...")
     fleet.import_guest()
     for name in ON_DISK:
-        fleet.run_vm(name)
+        fleet.run_vm(name, False, *(["--disk-class", "local"] if name in LOCAL else []))
     for name in STATELESS:
         fleet.run_vm(name, True)
     fleet.wait_running(ON_DISK + STATELESS, 180)
@@ -79,31 +102,34 @@ def demo(fleet, keep):
     run_cli(fleet, "why", worker)
 
     if keep:
-        step("The fleet is left running")
-        say(f"  export EBB_SERVER={fleet.address} EBB_TOKEN_FILE={fleet.token_file}\n  {fleet.bin}/ebb vms\n"
-            f"  To end it, press Ctrl-C here.")
-        while True:
-            time.sleep(3600)
+        say_how_to_go_on(fleet)
+        return 0
 
     step("The VMs are stopped, and their disks are read from the pool alone")
     fleet.stop_vms(ON_DISK + STATELESS)
     lost = summarize(fleet, moved, {name: fleet.check_records(name) for name in ON_DISK})
-    rss = {"ebbd": fleet.control.memory_mib(), "ebb-agent": max(w.agent.memory_mib() for w in fleet.workers.values()),
-           "ebb-diskd": max(w.diskd.memory_mib() for w in fleet.workers.values())}
-    say("  memory: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in rss.items()))
+    rss = {"ebbd": fleet.control.memory_mb(), "ebb-agent": max(w.agent.memory_mb() for w in fleet.workers.values()),
+           "ebb-diskd": max(w.diskd.memory_mb() for w in fleet.workers.values())}
+    say("  memory: " + ", ".join(f"{name} {mb:.0f} MB" for name, mb in rss.items()))
     return 0 if lost == 0 and not any(fleet.watch.bad(n) for n in ON_DISK) else 1
 
 
 def main():
     options = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
-    options.add_argument("--keep", action="store_true", help="leave the fleet running until Ctrl-C")
+    options.add_argument("--keep", action="store_true", help="leave the fleet running, and say how to talk to it and how to end it")
+    options.add_argument("--stop", metavar="FOLDER", type=pathlib.Path, help="end the fleet that --keep left in FOLDER")
     options.add_argument("--bin", required=True, help=argparse.SUPPRESS)
     options.add_argument("--guest", required=True, help=argparse.SUPPRESS)
     args = options.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if args.stop:
+        return stop(args.stop.resolve())
+    end_like_ctrl_c()
     fleet = Fleet(args.bin, args.guest)
+    is_left = False
     try:
-        return demo(fleet, args.keep)
+        code = demo(fleet, args.keep)
+        is_left = args.keep and code == 0
+        return code
     except KeyboardInterrupt:
         say("\ninterrupted: cleaning up")
         return 130
@@ -114,7 +140,8 @@ def main():
                 say("".join(f"    {log.parent.name}/{log.name}: {line}\n" for line in log.read_text(errors="replace").splitlines()[-5:]))
         return 1
     finally:
-        fleet.stop()
+        if not is_left:
+            fleet.stop()
 
 
 if __name__ == "__main__":
