@@ -13,7 +13,7 @@ import tempfile
 import termios
 import threading
 
-from e2e import arguments, check, wait_until
+from e2e import arguments, check, end_fleet, wait_until
 
 args = arguments()
 DEMO = pathlib.Path(__file__).resolve().parents[2] / "demo" / "demo.py"
@@ -91,8 +91,11 @@ def run(code, *words, terminal=False, then=lambda demo: None, afterwards=lambda 
             if demo.process.poll() is None:
                 demo.process.terminate()
                 demo.process.wait(60)
-        check(not os.listdir(folder), f"files are left: {os.listdir(folder)}")
-        check(not below(folder), f"processes are left: {below(folder)}")
+            files, processes = os.listdir(folder), below(folder)
+            for left in files:  # whatever this test finds, it leaves nothing itself
+                end_fleet(pathlib.Path(folder, left))
+        check(not files, f"files are left: {files}")
+        check(not processes, f"processes are left: {processes}")
         return demo.text
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "fleet"))
-from fleet import Fleet, wait_until  # noqa: E402,F401
+from fleet import Fleet, end_fleet, wait_until  # noqa: E402,F401
 
 
 def arguments(**more):
