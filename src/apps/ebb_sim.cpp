@@ -1,8 +1,9 @@
 // ebb-sim: the fleet in virtual time. A failing seed prints the command that plays it again.
 //
 //   ebb-sim --seeds N [--first S] [--verbose]      play N seeds, troubles and operators drawn from each
-//   ebb-sim --crash-points [--slice I/N] [--first S] crash the control plane at each of its points in turn,
-//   in one drain ebb-sim --crash-point N [--first S] [--verbose]  at that one
+//   ebb-sim --crash-points [--script NAME] [--slice I/N] [--first S]  crash the control plane at each of its
+//                                                                    points in turn, in one script
+//   ebb-sim --crash-point N [--script NAME] [--first S] [--verbose]   at that one
 //   ebb-sim disk --seeds N [--first S] [--verbose]  the disk engine alone, under the prefix oracle
 //   --sketched: workers with sketched agents and disk daemons, many times faster
 #include <charconv>
@@ -20,6 +21,7 @@ namespace {
 struct Arguments {
   std::uint64_t seeds = 0, first = 1, slice = 0, slices = 1;
   std::optional<std::uint64_t> crash_point;
+  Script script = Script::drain;
   bool crash_points = false, verbose = false, sketched = false;
 };
 
@@ -39,7 +41,11 @@ std::optional<Arguments> read_arguments(std::span<char*> words) {
       a.sketched = true;
     else if (word == "--crash-points")
       a.crash_points = true;
-    else if (word == "--slice") {
+    else if (word == "--script") {
+      auto script = json::read<Script>(json::Value(value));
+      if (!script) return std::nullopt;
+      a.script = *script, ++i;
+    } else if (word == "--slice") {
       auto slash = value.find('/');
       if (slash == std::string_view::npos || !read_number(value.substr(0, slash), a.slice) ||
           !read_number(value.substr(slash + 1), a.slices) || a.slices == 0)
@@ -61,9 +67,9 @@ std::optional<Arguments> read_arguments(std::span<char*> words) {
 }
 
 FleetSimOptions options_for(const Arguments& arguments, std::uint64_t seed) {
-  FleetSimOptions options;
-  options.seed = seed;
-  if (arguments.sketched) options.kind = FleetSimOptions::Workers::sketched;
+  using Workers = FleetSimOptions::Workers;
+  auto options =
+      fleet_for(arguments.script, seed, arguments.sketched ? Workers::sketched : Workers::production);
   if (arguments.verbose) options.on_note = [](std::string_view text) { fmt::print("{}\n", text); };
   return options;
 }
@@ -91,12 +97,13 @@ bool play_seeds(const Arguments& a) {
 bool play_crash_points(const Arguments& a) {
   std::uint64_t failed = 0, played = 0;
   for (auto nth = a.crash_point.value_or(a.slice);; nth += a.slices) {
-    auto run = play_crash(options_for(a, a.first), control_points(), nth);
+    auto run = play_crash(options_for(a, a.first), {.script = a.script, .nth = nth});
     if (run.fired || !run.result.ok()) {
       ++played;
       fmt::print("point {} {}: {}\n", nth, run.result.ok() ? "ok" : "FAILED", run.result.summary);
-      failed += !show(run.result, fmt::format("ebb-sim --crash-point {} --first {} --verbose{}", nth, a.first,
-                                              a.sketched ? " --sketched" : ""));
+      failed +=
+          !show(run.result, fmt::format("ebb-sim --crash-point {} --first {} --script {} --verbose{}", nth,
+                                        a.first, json::name_of(a.script), a.sketched ? " --sketched" : ""));
     }
     if (!run.fired || a.crash_point) break;
   }
@@ -115,8 +122,8 @@ int main(int argc, char** argv) {
   if (!arguments) {
     fmt::print(stderr,
                "usage: ebb-sim --seeds N [--first S] [--verbose]\n"
-               "       ebb-sim --crash-points [--slice I/N] [--first S]\n"
-               "       ebb-sim --crash-point N [--first S] [--verbose]\n"
+               "       ebb-sim --crash-points [--script NAME] [--slice I/N] [--first S]\n"
+               "       ebb-sim --crash-point N [--script NAME] [--first S] [--verbose]\n"
                "       ebb-sim disk --seeds N [--first S] [--verbose]\n");
     return 2;
   }

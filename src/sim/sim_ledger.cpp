@@ -21,6 +21,16 @@ void GuestLedger::end(std::uint64_t boot) {
   world_.loop().note(fmt::format("guest {} boot {} ended, durable {}", ending.vm, boot, durable(ending.vm)));
 }
 
+void GuestLedger::forget(const VmId& vm) {
+  durable_.erase(vm), loss_allowed_.erase(vm);
+  forgotten_[vm] = runs_.size();
+}
+
+bool GuestLedger::is_forgotten(const GuestRun& run) const {
+  auto found = forgotten_.find(run.vm);
+  return found != forgotten_.end() && run.boot <= found->second;
+}
+
 bool GuestLedger::is_overtaken(const GuestRun& run, const Durable& durable) {
   return run.epoch < durable.epoch || (run.epoch == durable.epoch && run.boot < durable.boot);
 }
@@ -31,6 +41,7 @@ void GuestLedger::acknowledge(std::uint64_t boot, std::uint64_t number) {
   ++by.acknowledged;
   if (!by.first_acknowledged) by.first_acknowledged = now;
   by.last_acknowledged = now;
+  if (is_forgotten(by)) return;
   auto& durable = durable_[by.vm];
   if (is_overtaken(by, durable)) {
     // Told late of what its successor found and kept: true all the same.
@@ -65,6 +76,7 @@ std::uint64_t GuestLedger::take_allowed_loss(const GuestRun& finder) {
 void GuestLedger::recovered(std::uint64_t boot, const std::vector<GuestRecord>& found) {
   auto& by = run(boot);
   by.recovered = found.size();
+  if (is_forgotten(by)) return;
   auto& durable = durable_[by.vm];
   // What a copy sees that has a successor, and has not heard of it, is old. It can make nothing of it
   // durable.

@@ -50,6 +50,9 @@ class GuestLedger final {
     loss_allowed_[vm][std::move(worker)] = records;
   }
 
+  // `vm` was removed: another one may come under its name, and what its copies say counts no more.
+  void forget(const VmId& vm);
+
   std::uint64_t durable(const VmId& vm) const;
   const std::vector<GuestRun>& runs() const { return runs_; }
   // Runs of `vm` that have not ended.
@@ -58,6 +61,7 @@ class GuestLedger final {
 
  private:
   GuestRun& run(std::uint64_t boot) { return runs_.at(boot - 1); }
+  bool is_forgotten(const GuestRun& run) const;
 
   SimWorld& world_;
   std::vector<GuestRun> runs_;  // by boot, from 1
@@ -68,6 +72,7 @@ class GuestLedger final {
   };
   static bool is_overtaken(const GuestRun& run, const Durable& durable);
   std::map<VmId, Durable> durable_;
+  std::map<VmId, std::uint64_t> forgotten_;  // up to which boot
   std::uint64_t take_allowed_loss(const GuestRun& finder);
   std::map<VmId, std::map<std::string, std::uint64_t>> loss_allowed_;  // by the worker that was declared dead
 };

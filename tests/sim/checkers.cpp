@@ -1,6 +1,7 @@
 #include "checkers.h"
 
 #include "disk/format/head_types.h"
+#include "disk/keys.h"
 #include "fleet_sim.h"
 
 namespace ebb::fleet_sim {
@@ -233,6 +234,24 @@ class EveryVmRuns final : public Checker {
   }
 };
 
+// A removed VM leaves nothing: its effects are carried out, and its disk's HEAD says that it is deleted.
+class RemovedIsGone final : public Checker {
+ public:
+  void at_end(FleetSim& sim) override {
+    for (const auto& [id, vm] : sim.fleet().vms())
+      if (vm.desired == VmDesired::absent) sim.violation("{} is still being removed", id);
+    for (const auto& [key, effect] : sim.records().effects)
+      sim.violation("the effect {} has not been carried out", key);
+    std::set<std::string> used;
+    for (const auto& [id, disk] : sim.fleet().disks()) used.insert("pool-1/" + disk::head_key(id));
+    for (const auto& [id, image] : sim.fleet().images())
+      if (image.disk) used.insert("pool-1/" + disk::head_key(*image.disk));
+    for (const auto& [key, head] : sim.heads())
+      if (head.state != disk::HeadState::deleted && !used.contains(key))
+        sim.violation("{} is {}, and no record knows of it", key, json::name_of(head.state));
+  }
+};
+
 // What a worker declared dead had not sent yet is the announced loss of class `local`, and of no other.
 class AnnouncedLoss final : public Checker {
  public:
@@ -266,6 +285,7 @@ std::vector<std::unique_ptr<Checker>> all_checkers() {
   all.push_back(std::make_unique<DoneMeansEmpty>());
   all.push_back(std::make_unique<EverythingEnds>());
   all.push_back(std::make_unique<EveryVmRuns>());
+  all.push_back(std::make_unique<RemovedIsGone>());
   return all;
 }
 

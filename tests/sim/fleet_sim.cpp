@@ -37,6 +37,10 @@ std::string sha256_of(ByteView bytes) {
   return sum.hex();
 }
 
+Code code_of(int status) {
+  return status == 503 ? Code::unavailable : status == 404 ? Code::not_found : Code::invalid;
+}
+
 sim::SimLoopOptions loop_options(const FleetSimOptions& options) {
   using Order = sim::SimLoopOptions::Order;
   return {.seed = options.seed, .order = options.shuffled ? Order::shuffled : Order::as_scheduled};
@@ -116,6 +120,8 @@ void FleetSim::after_commit() {
   }
   auto after = read_fleet(*records_);
   for (auto& checker : checkers_) checker->on_commit(*this, fleet_, after);
+  for (const auto& [id, vm] : fleet_.vms())
+    if (!after.find(id)) ledger_.forget(id);
   fleet_ = std::move(after);
 }
 
@@ -167,16 +173,22 @@ Status FleetSim::import_image() {
 
 Status FleetSim::create_vms() {
   for (std::uint32_t i = 1; i <= options_.vms; ++i) {
-    CreateVm wish;
-    wish.id = VmId(fmt::format("vm-{}", i));
-    wish.spec.image = ImageId("guest");
-    wish.spec.storage = i % options_.stateless_every == 0 ? Storage::none : Storage::object;
+    const auto storage = i % options_.stateless_every == 0 ? Storage::none : Storage::object;
     // Both classes of disks, under the same promises as long as no host is lost.
-    if (wish.spec.storage == Storage::object)
-      wish.spec.disk_class = i % 3 == 0 ? DiskClass::local : DiskClass::remote;
-    wish.spec.ports = {{"ssh", 22}};
-    EBB_TRY(made, ask("POST", "/v1/vms", json::write_text(wish)));
+    const auto disk_class = i % 3 == 0 ? DiskClass::local : DiskClass::remote;
+    EBB_CHECKED(create_vm(VmId(fmt::format("vm-{}", i)), storage, disk_class));
   }
+  return {};
+}
+
+Status FleetSim::create_vm(VmId id, Storage storage, DiskClass disk_class) {
+  CreateVm wish;
+  wish.id = std::move(id);
+  wish.spec.image = ImageId("guest");
+  wish.spec.storage = storage;
+  if (storage == Storage::object) wish.spec.disk_class = disk_class;
+  wish.spec.ports = {{"ssh", 22}};
+  EBB_TRY(made, ask("POST", "/v1/vms", json::write_text(wish)));
   return {};
 }
 
@@ -197,8 +209,7 @@ Result<json::Value> FleetSim::ask(std::string method, std::string target, std::s
     if (!reply) return fail(Code::internal, "{} {}: the operator's request never ended", method, target);
     if (*reply && (*reply)->status < 300)
       return (*reply)->body.empty() ? json::Value{} : json::parse((*reply)->body);
-    last = *reply ? Error{(*reply)->status == 503 ? Code::unavailable : Code::invalid, (*reply)->body, {}}
-                  : (*reply).error();
+    last = *reply ? Error{code_of((*reply)->status), (*reply)->body, {}} : (*reply).error();
     if (last.code != Code::unavailable) break;
     EBB_CHECKED(run_for(1s));
   }

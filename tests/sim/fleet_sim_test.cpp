@@ -5,6 +5,8 @@
 namespace ebb::fleet_sim {
 namespace {
 
+using Workers = FleetSimOptions::Workers;
+
 std::string text(const std::vector<std::string>& lines) {
   std::string all;
   for (auto& line : lines) all += "\n  " + line;
@@ -12,7 +14,7 @@ std::string text(const std::vector<std::string>& lines) {
 }
 
 TEST(FleetSim, ADrainWithoutTroublesMovesEverythingAndLosesNothing) {
-  auto run = play_crash({.seed = 1}, control_points(), sim::CrashPoints::never);
+  auto run = play_crash(fleet_for(Script::drain, 1, Workers::production), {.nth = sim::CrashPoints::never});
   EXPECT_TRUE(run.result.ok()) << text(run.result.violations);
   EXPECT_GT(run.points, 50u);
 }
@@ -32,24 +34,41 @@ TEST(FleetSim, NothingIsLostWhateverBreaksAndEverythingEndsOnceHealed) {
   }
 }
 
-// Every `stride`-th point at which the control plane can die during one drain.
-void crash_control_everywhere(FleetSimOptions options, std::uint64_t first, std::uint64_t stride) {
-  std::uint64_t played = 0;
+// Every `stride`-th point at which the control plane can die during one script; where it did.
+std::vector<std::string> crash_control_everywhere(Script script, Workers kind, std::uint64_t first,
+                                                  std::uint64_t stride) {
+  std::vector<std::string> fired;
   for (auto nth = first;; nth += stride) {
-    auto run = play_crash(options, control_points(), nth);
+    auto run = play_crash(fleet_for(script, 1, kind), {.script = script, .nth = nth});
     if (!run.fired) break;
-    ++played;
+    fired.push_back(*run.fired);
     EXPECT_TRUE(run.result.ok()) << "ebb-sim --crash-point " << nth << " --verbose\n"
                                  << *run.fired << text(run.result.violations);
+    if (!run.result.ok()) break;  // the next ones would say the same
   }
-  EXPECT_GT(played * stride, 50u);
+  return fired;
 }
 
-TEST(FleetSim, ACrashOfTheControlPlaneAtAnyCommitOrEffectOrReplyOfADrainLosesNothing) {
-  crash_control_everywhere({.seed = 1, .kind = FleetSimOptions::Workers::sketched}, 0, 1);
+bool has(const std::vector<std::string>& fired, std::string_view kind) {
+  return std::ranges::any_of(fired, [&](auto& point) { return point.starts_with(kind); });
 }
 
-TEST(FleetSim, LikewiseOverRealAgentsAndDiskDaemons) { crash_control_everywhere({.seed = 1}, 3, 11); }
+TEST(FleetSim, ACrashOfTheControlPlaneAtAnyCommitOrReplyOfADrainLosesNothing) {
+  auto fired = crash_control_everywhere(Script::drain, Workers::sketched, 0, 1);
+  EXPECT_GT(fired.size(), 50u);
+  EXPECT_TRUE(has(fired, "commit before") && has(fired, "commit after") && has(fired, "http.handle after"));
+}
+
+TEST(FleetSim, LikewiseOverRealAgentsAndDiskDaemons) {
+  EXPECT_GT(crash_control_everywhere(Script::drain, Workers::production, 3, 11).size(), 5u);
+}
+
+TEST(FleetSim, ACrashOfTheControlPlaneAtAnyCommitOrEffectOrReplyInTheLifeOfAVmLosesNothing) {
+  auto fired = crash_control_everywhere(Script::life_of_a_vm, Workers::production, 0, 1);
+  for (auto kind : {"commit before", "commit after", "store.put before", "store.put after",
+                    "store.remove before", "store.remove after"})
+    EXPECT_TRUE(has(fired, kind)) << kind;
+}
 
 }  // namespace
 }  // namespace ebb::fleet_sim

@@ -1,7 +1,7 @@
 // What is played on a simulated fleet: drains while things break (act one), then healing and a demand for
 // progress (act two); and the same with the control plane killed at one chosen point.
 #pragma once
-#include "fleet_sim.h"
+#include "scripts.h"
 
 namespace ebb::fleet_sim {
 
@@ -16,15 +16,17 @@ struct RunResult {
 // Everything from the seed: which troubles, which drains, when.
 RunResult play_seed(FleetSimOptions options);
 
-// One drain without troubles, with a crash at the `nth` point that `filter` accepts; none, if it has fewer.
+// One script without troubles, with a death of the control plane at the `nth` of its points; none, if it has
+// fewer.
+struct CrashPlan {
+  Script script = Script::drain;
+  std::uint64_t nth = 0;
+};
 struct CrashRun {
   RunResult result;
   std::uint64_t points = 0;          // that the run passed
   std::optional<std::string> fired;  // where it crashed
 };
-CrashRun play_crash(FleetSimOptions options, sim::CrashPoints::Filter filter, std::uint64_t nth);
-// The control plane's own points: around each commit, around each effect on the pool, and after each request
-// was handled but not answered.
-sim::CrashPoints::Filter control_points();
+CrashRun play_crash(FleetSimOptions options, const CrashPlan& plan);
 
 }  // namespace ebb::fleet_sim

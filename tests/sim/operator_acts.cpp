@@ -1,0 +1,70 @@
+#include "operator_acts.h"
+
+namespace ebb::fleet_sim {
+namespace {
+
+// What three of five workers have room for.
+constexpr std::uint32_t vms_max = 24;
+
+std::string any_vm(FleetSim& sim, Random& random) {
+  const auto& vms = sim.fleet().vms();
+  if (vms.empty()) return "none";
+  return std::next(vms.begin(), static_cast<std::ptrdiff_t>(random.below(vms.size())))->first.value;
+}
+
+void drain(FleetSim& sim, const WorkerId& worker) {
+  std::size_t drains = 0;
+  for (const auto& [id, drain] : sim.fleet().drains()) drains += !is_ended(drain.state);
+  if (drains < 2) (void)sim.start_drain(worker);
+}
+
+void cancel_a_drain(FleetSim& sim) {
+  for (const auto& [id, drain] : sim.fleet().drains()) {
+    if (is_ended(drain.state)) continue;
+    (void)sim.ask("POST", "/v1/drains/" + id.value + ":cancel");
+    return;
+  }
+}
+
+}  // namespace
+
+void Operator::act(FleetSim& sim, Random& random) {
+  return random.chance(0.5) ? act_on_workers(sim, random) : act_on_vms(sim, random);
+}
+
+void Operator::act_on_workers(FleetSim& sim, Random& random) {
+  const auto worker = sim.workers()[random.below(sim.workers().size())]->id();
+  const auto ask = [&](std::string_view verb) {
+    (void)sim.ask("POST", fmt::format("/v1/workers/{}:{}", worker, verb), verb == "cordon" ? "{}" : "");
+  };
+  const auto act = random.below(12);
+  if (act < 6)
+    drain(sim, worker);
+  else if (act < 7)
+    cancel_a_drain(sim);
+  else if (act < 10)
+    ask("return");
+  else if (act < 11)
+    ask("cordon");
+  else
+    ask("uncordon");
+}
+
+void Operator::act_on_vms(FleetSim& sim, Random& random) {
+  const auto vm = "/v1/vms/" + any_vm(sim, random);
+  const auto act = random.below(10);
+  if (act < 4)
+    (void)sim.ask("POST", vm + ":migrate", "{}");
+  else if (act < 6 && sim.fleet().vms().size() < vms_max)
+    (void)sim.create_vm(VmId(fmt::format("late-{}", ++made_)),
+                        random.chance(0.7) ? Storage::object : Storage::none,
+                        random.chance(0.5) ? DiskClass::remote : DiskClass::local);
+  else if (act < 7)
+    (void)sim.ask("POST", vm + ":stop");
+  else if (act < 9)
+    (void)sim.ask("POST", vm + ":start");
+  else
+    (void)sim.ask("DELETE", vm);
+}
+
+}  // namespace ebb::fleet_sim
