@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "scenario.h"
+#include "sim_command.h"
 
 namespace ebb::fleet_sim {
 namespace {
@@ -29,7 +30,7 @@ TEST(FleetSim, TheSameSeedTwiceEndsInTheSameState) {
 TEST(FleetSim, NothingIsLostWhateverBreaksAndEverythingEndsOnceHealed) {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     auto run = play_seed({.seed = seed});
-    EXPECT_TRUE(run.ok()) << "ebb-sim --seeds 1 --first " << seed << " --verbose\n"
+    EXPECT_TRUE(run.ok()) << command_line(again_at_seed({}, seed)) << "\n"
                           << run.summary << text(run.violations);
   }
 }
@@ -42,7 +43,8 @@ std::vector<std::string> crash_control_everywhere(Script script, Workers kind, s
     auto run = play_crash(fleet_for(script, 1, kind), {.script = script, .nth = nth});
     if (!run.fired) break;
     fired.push_back(*run.fired);
-    EXPECT_TRUE(run.result.ok()) << "ebb-sim --crash-point " << nth << " --verbose\n"
+    SimCommand command{.script = script, .sketched = kind == Workers::sketched};
+    EXPECT_TRUE(run.result.ok()) << command_line(again_at_point(command, nth)) << "\n"
                                  << *run.fired << text(run.result.violations);
     if (!run.result.ok()) break;  // the next ones would say the same
   }
