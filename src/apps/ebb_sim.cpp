@@ -12,9 +12,14 @@ namespace {
 constexpr std::string_view usage = R"(usage: ebb-sim --seeds N [--first S] [--verbose]
          plays N seeds: troubles and operators drawn from each
        ebb-sim --crash-points [--script NAME] [--slice I/N] [--first S]
-         crashes the control plane at each of its points in turn, in one script: drain, life_of_a_vm
+         crashes the control plane at each of its points in turn, in one script: drain, cancelled_drain,
+         life_of_a_vm
        ebb-sim --crash-point N [--script NAME] [--first S] [--verbose]
          at that one
+       ebb-sim --kills [--slice I/N] [--first S]
+         kills each program that a move meets, in each of its phases
+       ebb-sim --kill PHASE/VICTIM/VM [--first S] [--verbose]
+         that one: control, source_agent, source_disk_daemon, target_agent or target_disk_daemon
        ebb-sim disk --seeds N [--first S] [--verbose]
          plays the disk engine alone, under the prefix oracle
   --sketched: workers with sketched agents and disk daemons, many times faster
@@ -60,6 +65,26 @@ bool play_crash_points(const SimCommand& command) {
   return failed == 0;
 }
 
+bool play_kills(const SimCommand& command) {
+  const auto kills = command.kill ? std::vector{*command.kill} : all_kills();
+  std::uint64_t failed = 0, played = 0;
+  for (auto i = command.slice; i < kills.size(); i += command.slices, ++played) {
+    auto options = fleet_for(kills[i], command.first, command.kind());
+    if (command.verbose) options.on_note = [](std::string_view text) { fmt::print("{}\n", text); };
+    auto run = play_kill(options, kills[i]);
+    if (!run.fired) run.result.violations.push_back("the moment never came");
+    fmt::print("kill {} {}: {}\n", i, run.result.ok() ? "ok" : "FAILED", run.result.summary);
+    failed += !show(run.result, again_with(command, kills[i]));
+  }
+  fmt::print("{} of {} kills failed\n", failed, played);
+  return failed == 0;
+}
+
+bool play(const SimCommand& command) {
+  if (command.seeds > 0) return play_seeds(command);
+  return command.kills || command.kill ? play_kills(command) : play_crash_points(command);
+}
+
 }  // namespace
 }  // namespace ebb::fleet_sim
 
@@ -73,5 +98,5 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "ebb-sim: {}\n{}", command.error().message, usage);
     return 2;
   }
-  return (command->seeds > 0 ? play_seeds(*command) : play_crash_points(*command)) ? 0 : 1;
+  return play(*command) ? 0 : 1;
 }

@@ -72,5 +72,17 @@ TEST(FleetSim, ACrashOfTheControlPlaneAtAnyCommitOrEffectOrReplyInTheLifeOfAVmLo
     EXPECT_TRUE(has(fired, kind)) << kind;
 }
 
+TEST(FleetSim, AKillOfAnyProgramInEachPhaseOfAMoveLosesNothing) {
+  // Each pair of phase and program, with one of the three kinds of VMs in turn; ebb-sim --kills plays all.
+  const auto kills = all_kills();
+  ASSERT_EQ(kills.size(), 9u * 5u * 3u);
+  for (std::size_t pair = 0; pair < kills.size() / 3; ++pair) {
+    const auto& kill = kills[3 * pair + pair % 3];
+    auto run = play_kill(fleet_for(kill, 1, Workers::production), kill);
+    EXPECT_TRUE(run.fired && run.result.ok()) << command_line(again_with({}, kill)) << "\n"
+                                              << run.result.summary << text(run.result.violations);
+  }
+}
+
 }  // namespace
 }  // namespace ebb::fleet_sim

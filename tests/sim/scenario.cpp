@@ -48,6 +48,24 @@ RunResult failed(FleetSim& sim, const Error& error) {
   return result;
 }
 
+// A script of which one program does not see the end.
+CrashRun play(FleetSim& sim, Script script, const std::function<void(sim::CrashPoints&)>& arm,
+              std::string what) {
+  CrashRun run;
+  if (auto status = sim.set_up(); !status) {
+    run.result = failed(sim, status.error());
+    return run;
+  }
+  auto& points = sim.world().crash_points();
+  arm(points);
+  if (auto status = play_script(sim, script); !status)
+    sim.violation("the operator's part: {}", status.error().message);
+  run.points = points.count();
+  run.fired = points.fired();
+  run.result = finish(sim, fmt::format("{} at {}", what, run.fired.value_or("no point")));
+  return run;
+}
+
 }  // namespace
 
 RunResult play_seed(FleetSimOptions options) {
@@ -79,20 +97,25 @@ RunResult play_seed(FleetSimOptions options) {
 
 CrashRun play_crash(FleetSimOptions options, const CrashPlan& plan) {
   FleetSim sim(options);
-  CrashRun run;
-  if (auto status = sim.set_up(); !status) {
-    run.result = failed(sim, status.error());
-    return run;
-  }
-  auto& points = sim.world().crash_points();
-  points.arm([&, holds = control_points(plan.script)](const sim::CrashPoint& at) { return holds(sim, at); },
-             plan.nth);
-  if (auto status = play_script(sim, plan.script); !status)
-    sim.violation("the operator's part: {}", status.error().message);
-  run.points = points.count();
-  run.fired = points.fired();
-  run.result = finish(sim, "crash at " + run.fired.value_or("no point"));
-  return run;
+  auto holds = control_points(plan.script);
+  return play(
+      sim, plan.script,
+      [&](sim::CrashPoints& points) {
+        points.arm([&](const sim::CrashPoint& at) { return holds(sim, at); }, plan.nth);
+      },
+      "crash");
+}
+
+CrashRun play_kill(FleetSimOptions options, const Kill& kill) {
+  FleetSim sim(options);
+  return play(
+      sim, script_of(kill),
+      [&](sim::CrashPoints& points) {
+        points.arm([&](const sim::CrashPoint& at) { return is_at(kill, sim, at); }, 0,
+                   [&](const sim::CrashPoint&) { carry_out(kill, sim); });
+      },
+      fmt::format("death of {} as {} enters {}", json::name_of(kill.victim), kill.vm,
+                  json::name_of(kill.phase)));
 }
 
 }  // namespace ebb::fleet_sim

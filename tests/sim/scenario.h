@@ -28,5 +28,7 @@ struct CrashRun {
   std::optional<std::string> fired;  // where it crashed
 };
 CrashRun play_crash(FleetSimOptions options, const CrashPlan& plan);
+// The script that leads to it, with one program killed on the way.
+CrashRun play_kill(FleetSimOptions options, const Kill& kill);
 
 }  // namespace ebb::fleet_sim

@@ -10,6 +10,20 @@ Status play_drain(FleetSim& sim) {
   return sim.run_until([&] { return all_is_well(sim); }, step_limit);
 }
 
+// Of a small fleet, all moves are under way when they are undone.
+Status play_cancelled_drain(FleetSim& sim) {
+  DrainOptions options;
+  options.parallel_max = options.per_target_max = 4;
+  EBB_TRY(drain, sim.start_drain(WorkerId("worker-1"), options));
+  auto is_frozen = [&] {
+    return std::ranges::any_of(sim.fleet().migrations(),
+                               [](auto& item) { return item.second.phase == Phase::freezing; });
+  };
+  EBB_CHECKED(sim.run_until(is_frozen, step_limit));
+  EBB_TRY(cancelled, sim.ask("POST", "/v1/drains/" + drain.value + ":cancel"));
+  return sim.run_until([&] { return all_is_well(sim); }, step_limit);
+}
+
 Status play_life(FleetSim& sim) {
   const VmId id("mayfly");
   auto until = [&](const std::function<bool(const Vm&)>& holds) {
@@ -35,6 +49,7 @@ FleetSimOptions fleet_for(Script script, std::uint64_t seed, FleetSimOptions::Wo
   options.seed = seed, options.kind = kind;
   switch (script) {
     case Script::drain:
+    case Script::cancelled_drain:
       break;
     case Script::life_of_a_vm:
       options.workers = 2, options.vms = 2;
@@ -47,6 +62,8 @@ Status play_script(FleetSim& sim, Script script) {
   switch (script) {
     case Script::drain:
       return play_drain(sim);
+    case Script::cancelled_drain:
+      return play_cancelled_drain(sim);
     case Script::life_of_a_vm:
       return play_life(sim);
   }
@@ -74,6 +91,55 @@ Points control_points(Script script) {
     return at.kind.starts_with("commit") || at.kind.starts_with("store.put") ||
            at.kind.starts_with("store.remove");
   };
+}
+
+std::vector<Kill> all_kills() {
+  std::vector<Kill> kills;
+  boost::mp11::mp_for_each<boost::describe::describe_enumerators<Phase>>([&](auto phase) {
+    boost::mp11::mp_for_each<boost::describe::describe_enumerators<Victim>>([&](auto victim) {
+      for (auto vm : {"vm-1", "vm-2", "vm-3"}) kills.push_back({phase.value, victim.value, VmId(vm)});
+    });
+  });
+  return kills;
+}
+
+Script script_of(const Kill& kill) {
+  const bool is_undone = kill.phase == Phase::aborting || kill.phase == Phase::aborted;
+  return is_undone ? Script::cancelled_drain : Script::drain;
+}
+
+FleetSimOptions fleet_for(const Kill& kill, std::uint64_t seed, FleetSimOptions::Workers kind) {
+  auto options = fleet_for(script_of(kill), seed, kind);
+  // vm-1 has a disk of class remote, vm-2 none, vm-3 one of class local.
+  options.workers = 3, options.vms = 3, options.stateless_every = 2;
+  return options;
+}
+
+bool is_at(const Kill& kill, FleetSim& sim, const sim::CrashPoint& at) {
+  if (at.process.host() != "control" || at.kind != "commit after") return false;
+  return std::ranges::any_of(sim.fleet().migrations(), [&](const auto& item) {
+    return item.second.vm == kill.vm && item.second.phase == kill.phase;
+  });
+}
+
+void carry_out(const Kill& kill, FleetSim& sim) {
+  const auto move = std::ranges::find_if(sim.fleet().migrations(), [&](const auto& item) {
+    return item.second.vm == kill.vm && item.second.phase == kill.phase;
+  });
+  const auto& [source, target] = std::tie(move->second.source, move->second.target);
+  sim.note("killed as {} enters {}: {}", kill.vm, json::name_of(kill.phase), json::name_of(kill.victim));
+  switch (kill.victim) {
+    case Victim::control:
+      return sim.kill_control();
+    case Victim::source_agent:
+      return sim.worker(source).kill(Program::agent);
+    case Victim::source_disk_daemon:
+      return sim.worker(source).kill(Program::disk_daemon);
+    case Victim::target_agent:
+      return sim.worker(target).kill(Program::agent);
+    case Victim::target_disk_daemon:
+      return sim.worker(target).kill(Program::disk_daemon);
+  }
 }
 
 }  // namespace ebb::fleet_sim

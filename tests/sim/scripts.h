@@ -5,10 +5,11 @@
 namespace ebb::fleet_sim {
 
 enum class Script {
-  drain,         // of worker-1
+  drain,            // of worker-1
+  cancelled_drain,  // likewise, cancelled when the first VM is being frozen
   life_of_a_vm,  // one VM with a disk is created, stopped, started and removed, until nothing of it is left
 };
-BOOST_DESCRIBE_ENUM(Script, drain, life_of_a_vm)
+BOOST_DESCRIBE_ENUM(Script, drain, cancelled_drain, life_of_a_vm)
 
 // The fleet that a script is made for.
 FleetSimOptions fleet_for(Script script, std::uint64_t seed, FleetSimOptions::Workers kind);
@@ -22,5 +23,22 @@ using Points = std::function<bool(FleetSim&, const sim::CrashPoint&)>;
 // The control plane's own: around each commit, around each effect on the pool, and after each request was
 // handled but not answered; of an agent's reports only those in a drain, which they drive.
 Points control_points(Script script);
+
+// One program, and the moment of its death: the commit by which the move of `vm` enters `phase`.
+enum class Victim { control, source_agent, source_disk_daemon, target_agent, target_disk_daemon };
+BOOST_DESCRIBE_ENUM(Victim, control, source_agent, source_disk_daemon, target_agent, target_disk_daemon)
+struct Kill {
+  Phase phase = Phase::reserving;
+  Victim victim = Victim::control;
+  VmId vm;
+  bool operator==(const Kill&) const = default;
+};
+// Every pair of phase and victim, for one VM of each kind: with a disk of either class, and without.
+std::vector<Kill> all_kills();
+// Drains three VMs of these kinds; a cancelled one, for the phases of undoing.
+Script script_of(const Kill& kill);
+FleetSimOptions fleet_for(const Kill& kill, std::uint64_t seed, FleetSimOptions::Workers kind);
+bool is_at(const Kill& kill, FleetSim& sim, const sim::CrashPoint& at);
+void carry_out(const Kill& kill, FleetSim& sim);
 
 }  // namespace ebb::fleet_sim

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "base/text.h"
+
 namespace ebb::fleet_sim {
 namespace {
 
@@ -21,12 +23,26 @@ Status read_slice(std::string_view text, SimCommand& command) {
   return {};
 }
 
+// "freezing/source_agent/vm-1"
+Result<Kill> read_kill(std::string_view text) {
+  auto parts = split(text, '/');
+  if (parts.size() != 3) return fail(Code::invalid, "'{}' is not PHASE/VICTIM/VM", text);
+  EBB_TRY(phase, json::read<Phase>(json::Value(parts[0])));
+  EBB_TRY(victim, json::read<Victim>(json::Value(parts[1])));
+  return Kill{phase, victim, VmId(std::string(parts[2]))};
+}
+
 // An option that takes a value.
 Status read_option(std::string_view name, std::string_view value, SimCommand& command) {
   if (name == "--slice") return read_slice(value, command);
   if (name == "--script") {
     EBB_TRY(script, json::read<Script>(json::Value(value)));
     command.script = script;
+    return {};
+  }
+  if (name == "--kill") {
+    EBB_TRY(kill, read_kill(value));
+    command.kill = kill;
     return {};
   }
   EBB_TRY(number, read_number(value));
@@ -54,6 +70,8 @@ Result<SimCommand> read_command(std::span<const std::string_view> words) {
       command.verbose = true;
     else if (words[i] == "--sketched")
       command.sketched = true;
+    else if (words[i] == "--kills")
+      command.kills = true;
     else if (words[i] == "--crash-points")
       command.crash_points = true;
     else if (i + 1 == words.size())
@@ -63,7 +81,7 @@ Result<SimCommand> read_command(std::span<const std::string_view> words) {
       ++i;
     }
   }
-  if (command.seeds == 0 && !command.crash_points && !command.crash_point)
+  if (command.seeds == 0 && !command.crash_points && !command.crash_point && !command.kills && !command.kill)
     return fail(Code::invalid, "nothing to play");
   return command;
 }
@@ -74,6 +92,10 @@ std::string command_line(const SimCommand& command) {
   if (command.seeds > 0) line += fmt::format(" --seeds {}", command.seeds);
   if (command.crash_points) line += " --crash-points";
   if (command.crash_point) line += fmt::format(" --crash-point {}", *command.crash_point);
+  if (command.kills) line += " --kills";
+  if (command.kill)
+    line += fmt::format(" --kill {}/{}/{}", json::name_of(command.kill->phase),
+                        json::name_of(command.kill->victim), command.kill->vm);
   if (command.script != plain.script) line += fmt::format(" --script {}", json::name_of(command.script));
   if (command.slices > 1) line += fmt::format(" --slice {}/{}", command.slice, command.slices);
   line += fmt::format(" --first {}", command.first);
@@ -90,6 +112,12 @@ SimCommand again_at_seed(SimCommand command, std::uint64_t seed) {
 SimCommand again_at_point(SimCommand command, std::uint64_t point) {
   command.crash_points = false, command.slice = 0, command.slices = 1;
   command.crash_point = point, command.verbose = true;
+  return command;
+}
+
+SimCommand again_with(SimCommand command, Kill kill) {
+  command.kills = false, command.slice = 0, command.slices = 1;
+  command.kill = std::move(kill), command.verbose = true;
   return command;
 }
 

@@ -9,10 +9,11 @@ namespace ebb::fleet_sim {
 
 struct SimCommand {
   std::uint64_t seeds = 0, first = 1;
-  std::uint64_t slice = 0, slices = 1;  // of the crash points
+  std::uint64_t slice = 0, slices = 1;  // of the crash points, or of the kills
   std::optional<std::uint64_t> crash_point{};
   Script script = Script::drain;
-  bool crash_points = false, sketched = false, verbose = false;
+  std::optional<Kill> kill{};
+  bool crash_points = false, kills = false, sketched = false, verbose = false;
   bool operator==(const SimCommand&) const = default;
 
   FleetSimOptions::Workers kind() const;
@@ -26,5 +27,6 @@ std::string command_line(const SimCommand& command);
 // The same at one seed, or at one point, and every event shown.
 SimCommand again_at_seed(SimCommand command, std::uint64_t seed);
 SimCommand again_at_point(SimCommand command, std::uint64_t point);
+SimCommand again_with(SimCommand command, Kill kill);
 
 }  // namespace ebb::fleet_sim

@@ -40,6 +40,13 @@ TEST(SimCommand, TheLineOfAFailingPointCrashesThereAgain) {
           .first = 4, .crash_point = 23, .script = Script::life_of_a_vm, .sketched = true, .verbose = true}));
 }
 
+TEST(SimCommand, TheLineOfAFailingKillKillsThatProgramAgain) {
+  const Kill kill{Phase::moving_lease, Victim::target_disk_daemon, VmId("vm-3")};
+  auto again = typed(command_line(again_with({.slice = 1, .slices = 3, .kills = true}, kill)));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(*again, (SimCommand{.kill = kill, .verbose = true}));
+}
+
 TEST(SimCommand, EveryCommandIsReadAsItWasWritten) {
   for (const SimCommand& command :
        {SimCommand{.seeds = 5, .first = 8}, SimCommand{.slice = 1, .slices = 3, .crash_points = true},
@@ -53,7 +60,7 @@ TEST(SimCommand, EveryCommandIsReadAsItWasWritten) {
 TEST(SimCommand, WordsThatSayNothingAreRefused) {
   for (auto line : {"./dev sim --first 3", "./dev sim --seeds", "./dev sim --seeds x", "./dev sim --sedes 3",
                     "./dev sim --crash-points --slice 1/0", "./dev sim --crash-points --slice 1",
-                    "./dev sim --crash-points --script none"})
+                    "./dev sim --crash-points --script none", "./dev sim --kill freezing/nobody/vm-1"})
     EXPECT_FALSE(typed(line)) << line;
 }
 
