@@ -11,7 +11,9 @@ std::uint64_t GuestLedger::begin(VmId vm, std::uint64_t epoch, std::string worke
   run.from = world_.loop().now();
   world_.loop().note(fmt::format("guest {} boot {} epoch {} on {}", run.vm, run.boot, run.epoch, run.worker));
   runs_.push_back(std::move(run));
-  return runs_.back().boot;
+  const auto boot = runs_.back().boot;
+  if (on_begin_) on_begin_(runs_.back().vm);
+  return boot;
 }
 
 void GuestLedger::end(std::uint64_t boot) {

@@ -35,6 +35,8 @@ class GuestLedger final {
  public:
   explicit GuestLedger(SimWorld& world) : world_(world) {}
 
+  // Called when a copy has begun to run.
+  void on_begin(std::function<void(const VmId&)> callback) { on_begin_ = std::move(callback); }
   // A copy begins to run; the number of its boot.
   std::uint64_t begin(VmId vm, std::uint64_t epoch, std::string worker);
   void end(std::uint64_t boot);
@@ -64,6 +66,7 @@ class GuestLedger final {
   bool is_forgotten(const GuestRun& run) const;
 
   SimWorld& world_;
+  std::function<void(const VmId&)> on_begin_;
   std::vector<GuestRun> runs_;  // by boot, from 1
   struct Durable {
     std::vector<GuestRecord> records;  // acknowledged or recovered, in order

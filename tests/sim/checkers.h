@@ -1,5 +1,6 @@
 // The invariants that every run is held against, each one small class. They look at the records after each
-// commit, at the pool after each put, at the machines every second, and at everything at the end.
+// commit, at the pool after each put, at the
+// machines as each one starts and every second, and at everything at the end.
 #pragma once
 #include <memory>
 #include <string_view>
@@ -17,6 +18,8 @@ class Checker {
   virtual ~Checker() = default;
   // After each commit: the records before and after it.
   virtual void on_commit(FleetSim&, const Fleet& /*before*/, const Fleet& /*after*/) {}
+  // A copy of a VM has begun to run somewhere.
+  virtual void on_boot(FleetSim&, const VmId&) {}
   virtual void on_put(FleetSim&, const std::string& /*key*/, const Bytes& /*body*/) {}
   virtual void every_second(FleetSim&) {}
   // After act two, when everything had its time to come right.

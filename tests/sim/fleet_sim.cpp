@@ -67,6 +67,9 @@ FleetSim::FleetSim(FleetSimOptions options)
     if (!key.ends_with("/HEAD")) return;
     if (auto head = head_of(key, body)) heads_[key] = std::move(*head);
   });
+  ledger_.on_begin([this](const VmId& vm) {
+    for (auto& checker : checkers_) checker->on_boot(*this, vm);
+  });
   records_->on_commit = [this](bool applied) {
     if (applied) after_commit();
     if (control_)
@@ -79,6 +82,7 @@ FleetSim::FleetSim(FleetSimOptions options)
 FleetSim::~FleetSim() {
   is_ending_ = true;
   records_->on_commit = {};
+  ledger_.on_begin({});
   for (auto* process : world_.processes_of("control")) process->kill();
   for (auto& worker : workers_)
     for (auto* process : world_.processes_of(worker->id().value)) process->kill();
@@ -188,7 +192,9 @@ Status FleetSim::create_vm(VmId id, Storage storage, DiskClass disk_class) {
   wish.spec.storage = storage;
   if (storage == Storage::object) wish.spec.disk_class = disk_class;
   wish.spec.ports = {{"ssh", 22}};
-  EBB_TRY(made, ask("POST", "/v1/vms", json::write_text(wish)));
+  EBB_TRY(answer, ask("POST", "/v1/vms", json::write_text(wish)));
+  EBB_TRY(made, json::read<VmView>(answer));
+  if (!fleet_.find(wish.id)) violation("{} was answered, and no commit has it", wish.id);
   return {};
 }
 
@@ -221,6 +227,7 @@ Result<DrainId> FleetSim::start_drain(const WorkerId& worker, DrainOptions optio
   wish.worker = worker, wish.reason = "simulated", wish.options = options;
   EBB_TRY(answer, ask("POST", "/v1/drains", json::write_text(wish)));
   EBB_TRY(view, json::read<DrainView>(answer));
+  if (!fleet_.find(view.drain.id)) violation("{} was answered, and no commit has it", view.drain.id);
   return view.drain.id;
 }
 
