@@ -1,5 +1,6 @@
 #include "store/sqlite_store.h"
 
+#include <filesystem>
 #include <mutex>
 #include <sqlite3.h>
 
@@ -16,6 +17,12 @@ constexpr const char* schema = R"(
   CREATE INDEX IF NOT EXISTS journal_revision ON journal(revision);
 )";
 constexpr std::int64_t journal_rows_max = 200'000;  // older entries fall away
+
+bool holds_bytes(const std::string& path) {
+  std::error_code none;
+  auto size = std::filesystem::file_size(path, none);
+  return !none && size > 0;
+}
 
 }  // namespace
 
@@ -84,6 +91,27 @@ class SqliteStore::Database {
     EBB_CHECKED(run("SELECT value FROM meta WHERE key=?", {key}, "reading",
                     [&](auto* s) { value = sqlite3_column_int64(s, 0); }));
     return value;
+  }
+
+  // Only reads: a file of a newer version, or of somebody else, is left as it is.
+  Status check_version() {
+    std::int64_t tables = 0, ours = 0;
+    EBB_CHECKED(
+        run("SELECT count(*), count(CASE name WHEN 'meta' THEN 1 END) FROM sqlite_master", {}, "reading",
+            [&](auto* s) { tables = sqlite3_column_int64(s, 0), ours = sqlite3_column_int64(s, 1); }));
+    if (tables == 0) return {};
+    if (ours == 0) return fail(Code::invalid, "{} holds no records of ours: use another state folder", path_);
+    EBB_TRY(version, meta("schema", 0));
+    if (version <= static_cast<std::int64_t>(schema_version)) return {};
+    return fail(Code::invalid,
+                "{} was written by a newer version (schema {}, this program knows {}): use that version, or "
+                "another state folder",
+                path_, version, schema_version);
+  }
+
+  // Whether the log beside the file is written back into it when it is closed.
+  void write_back_on_close(bool is_wanted) {
+    sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_wanted ? 0 : 1, nullptr);
   }
 
   Result<StoreSnapshot> load() {
@@ -170,14 +198,10 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(Loop& loop, Offload& thre
   // first commit.
   EBB_CHECKED(database->execute("PRAGMA locking_mode=EXCLUSIVE", "opening"));
   EBB_CHECKED(database->execute("BEGIN IMMEDIATE; COMMIT", "opening"));
+  if (holds_bytes(path + "-wal")) database->write_back_on_close(false);
+  EBB_CHECKED(database->check_version());
+  database->write_back_on_close(true);
   EBB_CHECKED(database->execute(schema, "preparing"));
-  EBB_TRY(version, database->meta("schema", 0));
-  if (version > static_cast<std::int64_t>(schema_version)) {
-    return fail(Code::invalid,
-                "{} was written by a newer version (schema {}, this program knows {}): use that version, or "
-                "another state folder",
-                path, version, schema_version);
-  }
   EBB_CHECKED(database->run("INSERT OR REPLACE INTO meta VALUES('schema', ?)",
                             {static_cast<std::int64_t>(schema_version)}, "preparing"));
   return std::unique_ptr<SqliteStore>(new SqliteStore(loop, threads, std::move(database)));

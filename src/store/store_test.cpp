@@ -113,21 +113,74 @@ TEST(SqliteStore, ASecondProcessIsRefused) {
   EXPECT_TRUE(SqliteStore::open(loop, loop, folder.file()));
 }
 
-TEST(SqliteStore, ANewerSchemaIsRefusedAndLeftAlone) {
-  InlineLoop loop;
-  Folder folder;
-  {
-    ASSERT_TRUE(SqliteStore::open(loop, loop, folder.file()));
+// Every file of the folder with its bytes.
+std::map<std::string, std::string> contents(const Folder& folder) {
+  std::map<std::string, std::string> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path)) {
+    std::ifstream in(entry.path(), std::ios::binary);
+    found[entry.path().filename()] = {std::istreambuf_iterator<char>(in), {}};
   }
+  return found;
+}
+
+void run_sql(const Folder& folder, const std::string& sql) {
   sqlite3* db = nullptr;
   ASSERT_EQ(sqlite3_open(folder.file().c_str(), &db), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(db, "UPDATE meta SET value=99 WHERE key='schema'", nullptr, nullptr, nullptr),
-            SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
   sqlite3_close(db);
+}
+
+// What a later version may have made of the tables.
+constexpr const char* newer = R"(
+  UPDATE meta SET value=99 WHERE key='schema';
+  DROP TABLE journal;
+  CREATE TABLE journal(n INTEGER PRIMARY KEY, era INTEGER NOT NULL, body BLOB);
+  DROP TABLE effects;
+)";
+
+void expect_left_alone(InlineLoop& loop, const Folder& folder) {
+  auto before = contents(folder);
   auto store = SqliteStore::open(loop, loop, folder.file());
   ASSERT_FALSE(store);
   EXPECT_EQ(store.error().code, Code::invalid);
-  EXPECT_NE(store.error().message.find("newer version"), std::string::npos);
+  EXPECT_NE(store.error().message.find("newer version"), std::string::npos) << store.error().message;
+  EXPECT_EQ(contents(folder), before);
+}
+
+TEST(SqliteStore, ANewerSchemaIsRefusedAndLeftAlone) {
+  InlineLoop loop;
+  Folder folder;
+  ASSERT_TRUE(SqliteStore::open(loop, loop, folder.file()));
+  run_sql(folder, newer);
+  expect_left_alone(loop, folder);
+  run_sql(folder, "PRAGMA journal_mode=DELETE");
+  expect_left_alone(loop, folder);
+}
+
+TEST(SqliteStore, ANewerSchemaThatStillLiesInTheLogIsRefusedAndLeftAlone) {
+  InlineLoop loop;
+  Folder folder, copy;
+  ASSERT_TRUE(SqliteStore::open(loop, loop, folder.file()));
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(folder.file().c_str(), &db), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(db, newer, nullptr, nullptr, nullptr), SQLITE_OK);
+  for (auto name : {"records.db", "records.db-wal"})
+    std::filesystem::copy_file(folder.path / name, copy.path / name);  // as a crash leaves them
+  sqlite3_close(db);
+  ASSERT_GT(std::filesystem::file_size(copy.path / "records.db-wal"), 0u);
+  expect_left_alone(loop, copy);
+}
+
+TEST(SqliteStore, TheTablesOfAnotherProgramAreRefusedAndLeftAlone) {
+  InlineLoop loop;
+  Folder folder;
+  run_sql(folder, "CREATE TABLE records(name TEXT)");
+  auto before = contents(folder);
+  auto store = SqliteStore::open(loop, loop, folder.file());
+  ASSERT_FALSE(store);
+  EXPECT_EQ(store.error().code, Code::invalid);
+  EXPECT_NE(store.error().message.find("no records of ours"), std::string::npos) << store.error().message;
+  EXPECT_EQ(contents(folder), before);
 }
 
 TEST(SqliteStore, AFileThatIsNoDatabaseIsRefused) {
