@@ -15,6 +15,7 @@ class Batch {
   template <class T>
   void erase(const T& record) {
     erases_.push_back({std::string(kind_of(record)), record.id.value});
+    bytes_ += erases_.back().kind.size() + erases_.back().id.size();
   }
   // A line of the journal; `subject` as in "workers/worker-1".
   void journal(std::string kind, std::string subject, std::string text);
@@ -27,8 +28,8 @@ class Batch {
   WallMs now() const { return now_; }
   bool empty() const { return ops() == 0; }
   // No more should be added: what is left is for the next commit. Leaves room for the few operations of one
-  // more step.
-  bool is_full() const { return ops() >= commit_ops_max - 20; }
+  // more step; control/limits.h keeps each of them small enough.
+  bool is_full() const;
   std::size_t ops() const {
     return puts_.size() + erases_.size() + journal_.size() + effects_.size() + effects_done_.size();
   }
@@ -47,7 +48,9 @@ class Batch {
   Cell cell_;
   bool minted_ = false;
   WallMs now_;
+  std::size_t bytes_ = 0;  // of what was added, as the store counts them
   std::vector<Record> puts_;
+  std::vector<StoredRecord> texts_;  // of puts_, in the same order
   std::vector<RecordKey> erases_;
   std::vector<JournalEntry> journal_;
   std::vector<Effect> effects_;

@@ -1,3 +1,4 @@
+#include "control/limits.h"
 #include "control/testing/control_world.h"
 
 namespace ebb::control {
@@ -82,6 +83,50 @@ TEST(Control, ADrainWithoutRoomElsewhereIsBlockedBeforeAnythingStops) {
   auto other = source == "w1" ? "w2" : "w1";
   ASSERT_EQ(w.ask("POST", fmt::format("/v1/workers/{}:uncordon", other)).status, 200);
   EXPECT_TRUE(w.tick_until([&] { return w.drain_view(id).status == "done"; }));
+}
+
+TEST(Control, ABlockedDrainNamesEveryReasonOfEveryWorker) {
+  ControlWorld w(11);
+  w.import_image("guest");
+  Registration far;
+  far.worker = WorkerId("w12"), far.boot_id = "boot-1", far.capacity = {16'000, 2 * GiB};
+  ASSERT_EQ(w.ask("POST", "/v1/agent/register", json::write_text(far), "join-token-0").status, 200);
+  w.workers()["w12"].id = far.worker;
+  w.create_vm("a", Storage::object, 1 * GiB);
+  ASSERT_TRUE(w.tick_until([&] { return w.is_running("a"); }));
+  ASSERT_EQ(w.worker_of("a"), "w1");
+  auto cordon = [&](const char* name) {
+    ASSERT_EQ(w.ask("POST", fmt::format("/v1/workers/{}:cordon", name), R"({"reason":"disks"})").status, 200);
+  };
+  auto drain = [&](const char* name) {
+    auto reply = w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","reason":"fans"}})", name));
+    return json::read_text<DrainView>(reply.body)->drain.id.value;
+  };
+  auto own = drain("w2");  // held twice
+  cordon("w2"), cordon("w3"), cordon("w4");
+  for (auto name : {"w5", "w6"}) w.workers()[name].answers = false;
+  w.workers()["w4"].answers = false;  // held and silent
+  ASSERT_TRUE(w.tick_until([&] {
+    auto at = [&](auto* name) { return w.get<WorkerView>(fmt::format("/v1/workers/{}", name)).liveness; };
+    return at("w4") == Liveness::silent && at("w5") == Liveness::silent && at("w6") == Liveness::silent;
+  }));
+  for (auto name : {"b", "c", "d", "e", "f"})
+    w.create_vm(name, Storage::object, 1500 * MiB);  // w7 to w11 are full
+  ASSERT_TRUE(w.tick_until([&] { return w.is_running("f") && w.is_running("e") && w.is_running("b"); }));
+  auto id = drain("w1");
+  w.tick(20);
+  auto view = w.get<DrainView>("/v1/drains/" + id);
+  ASSERT_EQ(view.status, "blocked");
+  ASSERT_EQ(view.blockers.size(), 1u);
+  EXPECT_EQ(view.blockers[0].reason,
+            fmt::format("no worker can take it: "
+                        "w10, w11, w7, w8, w9: 1.1 GiB of memory needed, 473 MiB free; "
+                        "w12: cannot reach pool main; "
+                        "w2: held by drain:{} (fans), held by operator (disks); "
+                        "w3: held by operator (disks); "
+                        "w4: held by operator (disks), does not answer; "
+                        "w5, w6: does not answer",
+                        own));
 }
 
 TEST(Control, ADrainThatFitsOnlyInPartMovesNothingUnlessPartialIsAskedFor) {
@@ -293,6 +338,82 @@ TEST(Control, BadInputIsNamedAndChangesNothing) {
     EXPECT_TRUE(json::read_text<ErrorBody>(reply.body)) << reply.body;
   }
   EXPECT_EQ(w.records().revision, before);
+}
+
+// Of one byte, which JSON writes as six.
+std::string long_label(std::size_t json_bytes) { return std::string((json_bytes - 8) / 6, '\x01'); }
+
+TEST(Control, VmsWithTheLongestLabelsThereMayBeAreAllPlacedAndMoved) {
+  Fleet3 w;
+  for (auto name : {"w1", "w2", "w3"}) w.ask("POST", fmt::format("/v1/workers/{}:cordon", name), "{}");
+  CreateVm wish;
+  wish.spec.image = ImageId("guest"), wish.spec.storage = Storage::none, wish.spec.memory_bytes = 16 * MiB;
+  wish.spec.labels = {{"x", long_label(labels_bytes_max)}};
+  for (int i = 0; i < 30; ++i) {
+    wish.id = VmId(fmt::format("v{}", i));
+    ASSERT_EQ(w.ask("POST", "/v1/vms", json::write_text(wish)).status, 201);
+  }
+  for (auto name : {"w1", "w2", "w3"}) w.ask("POST", fmt::format("/v1/workers/{}:uncordon", name), "{}");
+  auto all_run = [&] {
+    auto vms = w.get<Page<VmView>>("/v1/vms").items;
+    return vms.size() == 30 &&
+           std::ranges::all_of(vms, [](auto& v) { return v.vm.worker && v.seen == VmSeen::running; });
+  };
+  ASSERT_TRUE(w.tick_until(all_run, 40));
+  auto id = w.drain("w1", R"(,"options":{"parallel_max":30,"per_target_max":30})");
+  ASSERT_TRUE(w.tick_until([&] { return w.drain_view(id).status == "done"; }));
+  EXPECT_TRUE(all_run());
+}
+
+TEST(Control, WhatIsTooLongForARecordIsRefusedByTheNameOfItsField) {
+  Fleet3 w;
+  CreateVm vm;
+  vm.id = VmId("a"), vm.spec.image = ImageId("guest");
+  vm.spec.labels = {{"x", long_label(labels_bytes_max + 100)}};
+  CreateImage image;
+  image.id = ImageId("i"), image.cmdline = std::string(cmdline_bytes_max + 1, 'x');
+  CreateImage many;
+  many.id = ImageId("i");
+  for (std::size_t i = 0; i <= channels_max; ++i) many.channels.push_back(fmt::format("c{}", i));
+  CreateDrain drain;
+  drain.worker = WorkerId("w1"), drain.reason = std::string(reason_bytes_max + 1, 'x');
+  CreateDrain named;
+  named.worker = WorkerId("w1"), named.request_id = std::string(word_bytes_max + 1, 'x');
+  Registration r;
+  r.worker = WorkerId("w1"), r.boot_id = "b", r.capacity = {1, 1}, r.labels = vm.spec.labels;
+  auto before = w.records().revision;
+  const std::tuple<std::string, std::string, std::string> cases[] = {
+      {"/v1/vms", json::write_text(vm), "spec.labels"},
+      {"/v1/images", json::write_text(image), "cmdline"},
+      {"/v1/images", json::write_text(many), "channels"},
+      {"/v1/drains", json::write_text(drain), "reason"},
+      {"/v1/drains", json::write_text(named), "request_id"},
+      {"/v1/workers/w1:cordon", json::write_text(CordonWorker{drain.reason}), "reason"},
+      {"/v1/agent/register", json::write_text(r), "labels"},
+  };
+  for (const auto& [target, body, field] : cases) {
+    auto reply = w.ask("POST", target, body, target.contains("agent") ? "join-token-0" : "operator-token-0");
+    EXPECT_EQ(reply.status, 400) << target;
+    auto error = json::read_text<ErrorBody>(reply.body);
+    EXPECT_TRUE(error && error->field == field) << reply.body;
+  }
+  EXPECT_EQ(w.records().revision, before);
+}
+
+TEST(Control, AnErrorOfAnAgentIsShortenedBeforeItBecomesPartOfARecord) {
+  EXPECT_EQ(shortened("no such kernel"), "no such kernel");
+  auto text = shortened(std::string(error_bytes_max - 4, 'x') + "\xC3\xA4\xC3\xA4\xC3\xA4");
+  EXPECT_EQ(text, std::string(error_bytes_max - 4, 'x') + "...") << "no half character";
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  AgentReport report;
+  report.worker = WorkerId(w.worker_of("a")), report.boot_id = "boot-1", report.agent_run = "run-2";
+  SeenVm vm;
+  vm.vm = VmId("a"), vm.state = VmSeen::failed, vm.error = std::string(2 * MiB, 'e');
+  report.vms = {vm};
+  ASSERT_EQ(w.ask("POST", "/v1/agent/report", json::write_text(report), "join-token-0").status, 200);
+  EXPECT_EQ(w.control().owner().seen().find(report.worker, vm.vm)->error.size(), error_bytes_max);
 }
 
 TEST(Control, NothingIsAnsweredWithoutTheRightToken) {

@@ -1,5 +1,7 @@
 #include "placement/placement_planner.h"
 
+#include <fmt/ranges.h>
+
 #include "base/text.h"
 
 namespace ebb::placement {
@@ -23,23 +25,27 @@ Weights scarcity(const std::vector<Candidate>& candidates) {
           1.0 / (1.01 - std::min(1.0, ratio(used.memory_bytes, capacity.memory_bytes)))};
 }
 
+// Everything that stands in the way, not the first thing alone: whoever clears it should not find another
+// behind it.
 std::string why_not(const Candidate& c, const Request& r) {
-  if (!c.refusal.empty()) return c.refusal;
-  if (auto found = r.excluded.find(c.worker); found != r.excluded.end()) return found->second;
+  std::string all;
+  auto add = [&](std::string_view why) { all += (all.empty() ? "" : ", ") + std::string(why); };
+  if (!c.refusal.empty()) add(c.refusal);
+  if (auto found = r.excluded.find(c.worker); found != r.excluded.end()) add(found->second);
   for (const auto& pool : r.pools) {
     if (std::find(c.pools.begin(), c.pools.end(), pool) == c.pools.end())
-      return fmt::format("cannot reach pool {}", pool);
+      add(fmt::format("cannot reach pool {}", pool));
   }
   auto room = c.capacity.minus(c.used);
   if (r.needs.memory_bytes > room.memory_bytes) {
-    return fmt::format("{} of memory needed, {} free", format_size(r.needs.memory_bytes),
-                       format_size(room.memory_bytes));
+    add(fmt::format("{} of memory needed, {} free", format_size(r.needs.memory_bytes),
+                    format_size(room.memory_bytes)));
   }
   if (r.needs.cpu_millis > room.cpu_millis) {
-    return fmt::format("{:.1f} cores needed, {:.1f} free", static_cast<double>(r.needs.cpu_millis) / 1000,
-                       static_cast<double>(room.cpu_millis) / 1000);
+    add(fmt::format("{:.1f} cores needed, {:.1f} free", static_cast<double>(r.needs.cpu_millis) / 1000,
+                    static_cast<double>(room.cpu_millis) / 1000));
   }
-  return {};
+  return all;
 }
 
 double leftover(const Candidate& c, const Request& r, const Weights& weights) {
@@ -91,12 +97,21 @@ std::vector<Choice> place(std::vector<Candidate> candidates, std::vector<Request
 
 std::string describe(const std::vector<Refusal>& refusals) {
   if (refusals.empty()) return "there is no other worker";
-  constexpr std::size_t shown_max = 8;
-  std::string text;
-  for (std::size_t i = 0; i < refusals.size() && i < shown_max; ++i) {
-    text += fmt::format("{}{}: {}", i ? "; " : "", refusals[i].worker, refusals[i].why);
+  std::vector<std::string_view> reasons;  // in the order of the first worker with each
+  std::map<std::string_view, std::vector<std::string_view>> workers;
+  for (const auto& refusal : refusals) {
+    auto& same = workers[refusal.why];
+    if (same.empty()) reasons.push_back(refusal.why);
+    same.push_back(refusal.worker.value);
   }
-  if (refusals.size() > shown_max) text += fmt::format("; and {} more workers", refusals.size() - shown_max);
+  std::string text;
+  for (auto reason : reasons) {
+    auto& names = workers[reason];
+    const auto more = names.size() - std::min(names.size(), names_shown_max);
+    names.resize(names.size() - more);
+    text += fmt::format("{}{}{}: {}", text.empty() ? "" : "; ", fmt::join(names, ", "),
+                        more ? fmt::format(" and {} more", more) : "", reason);
+  }
   return text;
 }
 

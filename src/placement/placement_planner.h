@@ -39,7 +39,9 @@ struct Choice {
 // later ones.
 std::vector<Choice> place(std::vector<Candidate> candidates, std::vector<Request> requests);
 
-// "worker-2: held by operator (firmware); worker-3: 203 MiB of memory needed, 100 MiB free"
+// Every reason with the workers that it keeps away, so many of them by name:
+// "worker-2, worker-4: held by operator (firmware); worker-3: 203 MiB of memory needed, 100 MiB free"
+inline constexpr std::size_t names_shown_max = 32;
 std::string describe(const std::vector<Refusal>& refusals);
 
 }  // namespace ebb::placement

@@ -37,6 +37,30 @@ TEST(Placement, NamesEveryRefusal) {
   EXPECT_EQ(describe(place({}, {r})[0].refusals), "there is no other worker");
 }
 
+TEST(Placement, NamesAllThatKeepsAWorkerAwayNotTheFirstThingAlone) {
+  auto w = worker("w", 500, 100, "held by operator, does not answer");
+  w.pools.clear();
+  auto r = request("v", 1000, 200);
+  r.excluded[WorkerId("w")] = "could not boot it";
+  EXPECT_EQ(describe(place({w}, {r})[0].refusals),
+            "w: held by operator, does not answer, could not boot it, cannot reach pool main, "
+            "200 MiB of memory needed, 100 MiB free, 1.0 cores needed, 0.5 free");
+}
+
+TEST(Placement, WorkersWithTheSameReasonAreNamedTogether) {
+  std::vector<Candidate> workers;
+  for (std::size_t i = 0; i < names_shown_max + 2; ++i)
+    workers.push_back(worker(fmt::format("a{:02}", i).c_str(), 8000, 100));
+  workers.push_back(worker("b", 8000, 9000, "does not answer"));
+  workers.push_back(worker("c", 8000, 9000, "does not answer"));
+  auto text = describe(place(workers, {request("v", 1000, 200)})[0].refusals);
+  EXPECT_TRUE(text.starts_with("a00, a01, a02,")) << text;
+  EXPECT_TRUE(
+      text.ends_with("a30, a31 and 2 more: 200 MiB of memory needed, 100 MiB free; "
+                     "b, c: does not answer"))
+      << text;
+}
+
 TEST(Placement, NeverOverfillsAndIsDeterministic) {
   Random random(7);
   for (int round = 0; round < 200; ++round) {

@@ -11,7 +11,18 @@ Status check_registration(const Registration& r) {
   if (r.boot_id.empty()) return fail_field("boot_id", "'boot_id' is missing");
   if (r.capacity.cpu_millis == 0 || r.capacity.memory_bytes == 0)
     return fail_field("capacity", "'capacity' must name cores and memory for VMs");
-  return {};
+  EBB_CHECKED(check_length("boot_id", r.boot_id, word_bytes_max));
+  EBB_CHECKED(check_length("version", r.version, word_bytes_max));
+  if (r.pools.size() > pools_max) return fail_field("pools", "at most {} pools", pools_max);
+  for (const auto& pool : r.pools) {
+    if (!is_valid_name(pool.value)) return fail_field("pools", "'{}' is no name for a pool", pool);
+  }
+  return check_labels("labels", r.labels);
+}
+
+// They become parts of records.
+void shorten_errors(AgentReport& report) {
+  for (auto& vm : report.vms) vm.error = shortened(std::move(vm.error));
 }
 
 }  // namespace
@@ -36,7 +47,9 @@ Task<HttpResponse> AgentService::register_worker(Call call) {
     if (old && *old == next) return true;
     batch.put(next);
     batch.journal("worker.registered", "workers/" + next.id.value, old ? "registered again" : "registered");
-    if (old && old->boot_id != next.boot_id) {
+    const auto holds = c_.fleet().holds_on(next.id);
+    const bool is_held = std::ranges::any_of(holds, [](const Hold* h) { return h->owner == "rejoin"; });
+    if (old && old->boot_id != next.boot_id && !is_held) {
       // The host has been rebooted or reinstalled: it takes nothing until somebody has looked at it.
       batch.put(Hold{HoldId(batch.mint_id("hold")), next.id, "rejoin", "the host was rebooted or reinstalled",
                      batch.now(), std::nullopt});
@@ -68,6 +81,7 @@ Task<HttpResponse> AgentService::report(Call call) {
   auto said = body_of<AgentReport>(call);
   if (!said) co_return error_reply(said.error());
   if (!c_.fleet().find(said->worker)) co_return error_reply(no_such("worker", said->worker.value));
+  shorten_errors(*said);
   const auto answer = wanted_.of(said->worker).revision;
   auto& at = c_.owner.seen().workers[said->worker];
   // A repeated or overtaken report of the same run says nothing new. Another run replaces it: its count

@@ -64,6 +64,9 @@ Result<bool> DisksService::create_in(Batch& batch, const DiskId& id, const Creat
     return fail(Code::conflict, "disk '{}' is {}", id, json::name_of(disk->state));
   if (disk->restore)
     return fail(Code::conflict, "disk '{}' is being restored to '{}'", id, disk->restore->snapshot);
+  if (disk->snapshots.size() >= snapshots_max)
+    return fail(Code::conflict, "disk '{}' has {} snapshots, and takes no more: remove one first", id,
+                disk->snapshots.size());
   auto next = *disk;
   next.snapshots.push_back({wish.name,
                             wish.request_id.value_or(batch.mint_id("snap")),

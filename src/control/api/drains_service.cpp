@@ -47,6 +47,8 @@ Task<HttpResponse> DrainsService::show(Call call) {
 
 Status DrainsService::check_wish(const CreateDrain& wish) const {
   if (!c_.fleet().find(wish.worker)) return fail(no_such("worker", wish.worker.value));
+  EBB_CHECKED(check_length("reason", wish.reason, reason_bytes_max));
+  EBB_CHECKED(check_length("request_id", wish.request_id.value_or(""), word_bytes_max));
   const auto& options = wish.options;
   if (options.parallel_max < 1 || options.parallel_max > 1000)
     return fail_field("options.parallel_max", "'options.parallel_max' must be between 1 and 1000");

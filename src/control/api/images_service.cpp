@@ -65,6 +65,8 @@ Task<HttpResponse> ImagesService::show(Call call) {
 Result<Image> ImagesService::announced_image(const CreateImage& wish, WallMs now) const {
   if (!is_valid_name(wish.id.value))
     return fail_field("id", "'{}' is no name for an image: 1 to 63 of a-z, 0-9 and '-'", wish.id);
+  EBB_CHECKED(check_length("cmdline", wish.cmdline, cmdline_bytes_max));
+  if (wish.channels.size() > channels_max) return fail_field("channels", "at most {} channels", channels_max);
   for (const auto& channel : wish.channels) {
     if (!is_valid_name(channel))
       return fail_field("channels", "'{}' is no name for a channel: 1 to 63 of a-z, 0-9 and '-'", channel);

@@ -3,6 +3,7 @@
 #pragma once
 #include "control/api/router.h"
 #include "control/api/views.h"
+#include "control/limits.h"
 #include "control/wanted.h"
 
 namespace ebb::control {

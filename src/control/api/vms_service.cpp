@@ -22,7 +22,7 @@ Status check_spec(const VmSpec& spec) {
     if (!names.insert(port.name).second)
       return fail_field("spec.ports", "port name '{}' is there twice", port.name);
   }
-  return {};
+  return check_labels("spec.labels", spec.labels);
 }
 
 }  // namespace

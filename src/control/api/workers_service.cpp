@@ -31,6 +31,8 @@ Task<HttpResponse> WorkersService::cordon(Call call) {
   const WorkerId id(call.param("id"));
   auto wish = body_of<CordonWorker>(call);
   if (!wish) co_return error_reply(wish.error());
+  if (auto status = check_length("reason", wish->reason, reason_bytes_max); !status)
+    co_return error_reply(status.error());
   auto changed = co_await c_.owner.change<bool>([&](Batch& batch) -> Result<bool> {
     if (!c_.fleet().find(id)) return fail(no_such("worker", id.value));
     for (const auto* hold : c_.fleet().holds_on(id)) {

@@ -1,17 +1,18 @@
 #include "control/loops/candidates.h"
 
+#include <fmt/ranges.h>
+
 namespace ebb::control {
 namespace {
 
 std::string refusal(const Fleet& fleet, const Seen& seen, const WorkerId& id) {
-  auto holds = fleet.holds_on(id);
-  if (!holds.empty()) {
-    const auto& hold = *holds.front();
-    return hold.reason.empty() ? fmt::format("held by {}", hold.owner)
-                               : fmt::format("held by {} ({})", hold.owner, hold.reason);
+  std::vector<std::string> reasons;
+  for (const auto* hold : fleet.holds_on(id)) {
+    reasons.push_back(hold->reason.empty() ? fmt::format("held by {}", hold->owner)
+                                           : fmt::format("held by {} ({})", hold->owner, hold->reason));
   }
-  if (!seen.is_ready(id)) return "does not answer";
-  return {};
+  if (!seen.is_ready(id)) reasons.push_back("does not answer");
+  return fmt::format("{}", fmt::join(reasons, ", "));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "control/loops/disk_loop.h"
 
+#include "control/limits.h"
+
 namespace ebb::control {
 namespace {
 
@@ -57,9 +59,10 @@ void record_failed_snapshot(const Disk& disk, const std::string& request, const 
   auto next = disk;
   for (auto& snapshot : next.snapshots) {
     if (snapshot.request != request || snapshot.state != SnapshotState::wanted) continue;
-    snapshot.state = SnapshotState::failed, snapshot.error = error;
+    snapshot.state = SnapshotState::failed, snapshot.error = shortened(error);
     batch.put(next);
-    batch.journal("snapshot.failed", "disks/" + disk.id.value, fmt::format("{}: {}", snapshot.name, error));
+    batch.journal("snapshot.failed", "disks/" + disk.id.value,
+                  fmt::format("{}: {}", snapshot.name, snapshot.error));
     return;
   }
 }
