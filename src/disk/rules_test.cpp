@@ -47,6 +47,37 @@ std::vector<ChainLink> synced_links(const SimWorker& worker) {
   return links;
 }
 
+// Segment 1 of a disk whose first write is this one; all such are equally long.
+Bytes first_segment(Stamp stamp) {
+  DiskWorld w;
+  SimWorker a{"worker-a"};
+  EXPECT_TRUE(w.create_disk() && w.boot(a) && w.open(a, 1) && w.write(a, 1, stamp) && w.flush(a));
+  return w.store.peek(segment_key(disk_id, {1, 1}, 1))->body;
+}
+
+Task<Result<ObjectTag>> put_segment(StoreAccess access, Bytes body) {
+  co_return co_await access.store->put(segment_key(disk_id, {1, 1}, 1),
+                                       std::make_shared<const Bytes>(std::move(body)),
+                                       PutCondition::if_absent());
+}
+
+TEST(Rules, Rule01AnotherSegmentOfThatLengthIsNotOurs) {
+  const auto ours = first_segment(11), another = first_segment(12);
+  ASSERT_EQ(ours.size(), another.size());
+  ASSERT_NE(ours, another);
+  for (bool is_ours : {true, false}) {
+    DiskWorld w;
+    ASSERT_TRUE(w.create_disk());
+    SimWorker a{"worker-a"};
+    ASSERT_TRUE(w.boot(a) && w.open(a, 1));
+    ASSERT_TRUE(w.apart<ObjectTag>(
+        [&](StoreAccess access, ObjectRemover*) { return put_segment(access, is_ours ? ours : another); }));
+    ASSERT_TRUE(w.write(a, 1, 11));
+    EXPECT_EQ(w.flush(a).has_value(), is_ours) << "the whole body counts";
+    EXPECT_EQ(DiskWorld::state_of(a), is_ours ? DiskSeen::open : DiskSeen::failed);
+  }
+}
+
 TEST(Rules, Rule02AnOpenerStandsInTheSyncedChainOfItsLogBeforeHeadSaysAttached) {
   DiskWorld w;
   ASSERT_TRUE(w.create_disk());
