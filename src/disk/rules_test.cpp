@@ -78,6 +78,49 @@ TEST(Rules, Rule01AnotherSegmentOfThatLengthIsNotOurs) {
   }
 }
 
+// Remembers what is sent, whatever becomes of it.
+class HeardStore final : public ObjectStore {
+ public:
+  using Sent = std::map<std::string, std::set<Bytes>>;
+  HeardStore(ObjectStore& store, Sent& sent) : store_(store), sent_(sent) {}
+  Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override {
+    sent_[key].insert(*body), ++tries;
+    return store_.put(std::move(key), std::move(body), std::move(condition));
+  }
+  Task<Result<StoredObject>> get(std::string key) override { return store_.get(std::move(key)); }
+  Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) override {
+    return store_.get_range(std::move(key), offset, length);
+  }
+  std::size_t tries = 0;
+
+ private:
+  ObjectStore& store_;
+  Sent& sent_;
+};
+
+TEST(Rules, Rule01ASegmentIsSentAgainAsItWas) {
+  DiskWorld w;
+  HeardStore::Sent sent;
+  HeardStore* heard = nullptr;
+  w.wrap_store = [&](sim::SimProcess& process, ObjectStore& store) -> ObjectStore* {
+    return heard = &process.make<HeardStore>(store, sent);
+  };
+  ASSERT_TRUE(w.create_disk());
+  SimWorker a{"worker-a"};
+  ASSERT_TRUE(w.boot(a) && w.open(a, 1));
+  auto& options = w.store.options();
+  options.lose_request = 0.2, options.lose_reply = 0.2, options.delay = 0.2, options.time_out = 50ms;
+  for (Stamp i = 1; i <= 60; ++i) ASSERT_TRUE(w.write(a, i % 20, i) && (i % 3 || w.flush(a)));
+  std::size_t segments = 0;
+  for (const auto& [key, bodies] : sent) {
+    if (!key.starts_with("s/")) continue;
+    ++segments;
+    EXPECT_EQ(bodies.size(), 1u) << key;
+  }
+  EXPECT_GE(segments, 20u);
+  EXPECT_GT(heard->tries, segments * 3 / 2) << "hardly any was sent again";
+}
+
 TEST(Rules, Rule02AnOpenerStandsInTheSyncedChainOfItsLogBeforeHeadSaysAttached) {
   DiskWorld w;
   ASSERT_TRUE(w.create_disk());
@@ -108,17 +151,28 @@ TEST(Rules, Rule02AnOpenerStandsInTheSyncedChainOfItsLogBeforeHeadSaysAttached) 
 TEST(Rules, Rule03AnEpochIsProbedFromItsCheckpointOnForWhatLiesBelowMayBeGone) {
   DiskWorld w;
   ASSERT_TRUE(w.create_disk());
-  SimWorker a{"worker-a"}, b{"worker-b"};
-  ASSERT_TRUE(w.boot(a) && w.boot(b) && w.open(a, 1));
+  SimWorker a{"worker-a"}, b{"worker-b"}, c{"worker-c"};
+  ASSERT_TRUE(w.boot(a) && w.boot(b) && w.boot(c) && w.open(a, 1));
   for (Stamp i = 1; i <= 200; ++i) ASSERT_TRUE(w.write(a, i % 20, i) && w.flush(a));
   w.run_for(10s);
   ASSERT_TRUE(apart<Reclaimed>(
       w, [](StoreAccess access, ObjectRemover* remover) { return reclaim(access, remover, disk_id); }));
   ASSERT_FALSE(w.store.peek(segment_key(disk_id, {1, 1}, 1))) << "or there is nothing to prove";
   a.process->kill();
-  auto opened = w.open(b, 2, true);
+  const auto first = head_of(w).unsealed;
+  ASSERT_GT(first.back().seq, 0u);
+  // b dies half way: what it learnt from HEAD stays in it.
+  auto is_of_b = [](const sim::CrashPoint& p) {
+    return p.process.host() == "worker-b" && p.kind == "store.put after";
+  };
+  w.world.crash_points().arm(is_of_b, 0);
+  (void)w.call(b, b.daemon->open(w.open_request(2, true)));
+  ASSERT_FALSE(b.process->is_alive());
+  w.world.crash_points().disarm();
+  EXPECT_EQ(head_of(w).unsealed, first);
+  auto opened = w.open(c, 3, true);
   ASSERT_TRUE(opened) << opened.error().message;
-  auto content = w.read_all(b);
+  auto content = w.read_all(c);
   ASSERT_TRUE(content) << content.error().message;
   for (Stamp i = 181; i <= 200; ++i) EXPECT_EQ((*content)[i % 20], i);
 }
@@ -140,6 +194,27 @@ TEST(Rules, Rule04AFenceWithoutAnAnswerIsRepeatedUntilItIsDecided) {
     ASSERT_FALSE(lineage.empty());
     for (const auto& end : lineage) ASSERT_TRUE(is_fence_at(w, end.epoch, end.seq + 1)) << end.epoch.text();
   }
+}
+
+TEST(Rules, Rule05ReclaimLeavesTheFenceThatHoldsAZombieOff) {
+  DiskWorld w;
+  ASSERT_TRUE(w.create_disk());
+  SimWorker a{"worker-a"}, b{"worker-b"};
+  ASSERT_TRUE(w.boot(a) && w.boot(b) && w.open(a, 1));
+  ASSERT_TRUE(w.write(a, 1, 11) && w.flush(a));
+  a.process->pause();
+  ASSERT_TRUE(w.open(b, 2, true));
+  for (Stamp i = 1; i <= 200; ++i) ASSERT_TRUE(w.write(b, i % 20, i) && w.flush(b));
+  w.run_for(10s);
+  auto done = apart<Reclaimed>(
+      w, [](StoreAccess access, ObjectRemover* remover) { return reclaim(access, remover, disk_id); });
+  ASSERT_TRUE(done);
+  ASSERT_FALSE(w.store.peek(segment_key(disk_id, {1, 1}, 1))) << "or there is nothing to prove";
+  EXPECT_TRUE(is_fence_at(w, {1, 1}, 2));
+  a.process->resume();
+  (void)w.write(a, 1, 33);
+  EXPECT_FALSE(w.flush(a));
+  EXPECT_EQ((*w.read_all(b))[1], 181u);
 }
 
 Task<Result<HeadAt>> rename_owner(StoreAccess access) {
@@ -215,6 +290,42 @@ TEST(Rules, Rule07AForkIsPinnedBeforeItsHeadExists) {
   auto& trouble = process.make<Trouble>(process.loop());
   ASSERT_TRUE(*sim::run_in(process, make_image_and_fork({&process.loop(), &client, &trouble}, image, fork)));
   EXPECT_TRUE(is_made);
+}
+
+TEST(Rules, Rule09ARestoreCutsTheLineageAndKeepsThePresentInOneChangeOfHead) {
+  DiskWorld w;
+  ASSERT_TRUE(w.create_disk());
+  SimWorker a{"worker-a"};
+  ASSERT_TRUE(w.boot(a) && w.open(a, 1));
+  ASSERT_TRUE(w.write(a, 1, 11) && w.seal(a, 1));
+  auto as_admin = [&](auto ask) {
+    return w.admin<Status>([=, &w](PoolAdmin& p) -> Task<Status> {
+      auto done = co_await ask(p, w.tuning);
+      co_return done ? Status{} : Status(fail(std::move(done).error()));
+    });
+  };
+  ASSERT_TRUE(as_admin([](PoolAdmin& p, DiskTuning t) { return p.snapshot(disk_id, {"old", "of-old"}, t); }));
+  ASSERT_TRUE(w.open(a, 2) && w.write(a, 1, 22) && w.seal(a, 2));
+  const auto present = head_of(w).unsealed.back().write_seq;
+  int cuts = 0;
+  w.store.on_applied([&](const std::string& key, const Bytes& body) {
+    if (key != head_key(disk_id)) return;
+    auto head = decode_head(body, disk_id).value();
+    auto page = decode_roots(w.store.peek(roots_key(disk_id, head.roots->nonce))->body).value();
+    auto is_present = [&](const NamedRoot& root) { return root.checkpoint.position.write_seq == present; };
+    auto points = head.unsealed;
+    points.insert(points.end(), head.lineage.begin(), head.lineage.end());
+    const bool is_back =
+        std::ranges::none_of(points, [&](const LogPoint& p) { return p.write_seq >= present; });
+    const bool is_kept = std::ranges::any_of(page.roots, is_present);
+    EXPECT_EQ(is_back, is_kept) << "between the two a crash would lose one of them";
+    cuts += is_back;
+  });
+  ASSERT_TRUE(
+      as_admin([](PoolAdmin& p, DiskTuning t) { return p.restore(disk_id, {"old", "back", {}}, t); }));
+  EXPECT_EQ(cuts, 1);
+  ASSERT_TRUE(w.open(a, 3));
+  EXPECT_EQ((*w.read_all(a))[1], 11u);
 }
 
 TEST(Rules, Rule10AStandbyOwnsNothingAndFollowsHeadAlsoFromBeforeTheCheckpoint) {

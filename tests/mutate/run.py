@@ -2,7 +2,9 @@
 """Breaks guarantees on purpose, one at a time: each breakage must be caught by the test that it names.
 
 A mutation is a file in mutations/: a header of `key: value` lines (guards, file, target, test), then the text to find and the
-text to put instead, between lines `--- find`, `--- replace` and `--- end`. The tree itself is never touched: the runner works in
+text to put instead, between lines `--- find`, `--- replace` and `--- end`; more such edits may follow, each of the file that a line
+`file:` before it names. A line `sim:` names a run of ebb-sim that must fail as well: the simulator finds the breakage by itself, not
+only the story that was written for it. A line `model:` says which breakage of the design's models that is. The tree itself is never touched: the runner works in
 a mount namespace of its own, where an overlay lies over the tree, so that the ordinary build folder serves, and nothing that
 happens here is seen outside."""
 
@@ -19,17 +21,15 @@ FOLDER = pathlib.Path(__file__).resolve().parent / "mutations"
 TEST_LIMIT_S = 600
 
 
-class Mutation:
-    def __init__(self, path):
-        self.name = path.stem
-        head, _, rest = path.read_text().partition("--- find\n")
-        self.find, _, rest = rest.partition("--- replace\n")
-        self.replace, found, _ = rest.partition("--- end")
-        if not found:
-            raise SystemExit(f"{path.name}: needs '--- find', '--- replace' and '--- end'")
-        self.find, self.replace = self.find.removesuffix("\n"), self.replace.removesuffix("\n")
-        fields = dict(line.split(":", 1) for line in head.splitlines() if ":" in line)
-        self.guards, self.file, self.target, self.test = (fields[k].strip() for k in ("guards", "file", "target", "test"))
+def fields_of(text):
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines()) if value}
+
+
+class Edit:
+    """One place of one file, and what it becomes."""
+
+    def __init__(self, file, find, replace):
+        self.file, self.find, self.replace = file, find, replace
 
     def places(self, whole):
         """(from, to) of each place where the text stands in `whole`, however either is broken into lines and indented."""
@@ -41,14 +41,41 @@ class Mutation:
             at = dense.find(find, at + 1)
         return found
 
-    def check_applies(self):
+    def check_applies(self, name):
         count = len(self.places((REPO / self.file).read_text()))
         if count != 1:
-            raise SystemExit(f"{self.name}: its text stands {count} times in {self.file}, not once: bring the mutation up to date")
+            raise SystemExit(f"{name}: its text stands {count} times in {self.file}, not once: bring the mutation up to date")
 
     def broken(self, whole):
         (begin, end), = self.places(whole)
         return whole[:begin] + self.replace + whole[end:]
+
+
+class Mutation:
+    def __init__(self, path):
+        self.name = path.stem
+        head, _, rest = path.read_text().partition("--- find\n")
+        fields = fields_of(head)
+        self.guards, self.target, self.test = (fields[k] for k in ("guards", "target", "test"))
+        self.sim, self.model = fields.get("sim"), fields.get("model")
+        self.edits, file = [], fields["file"]
+        while rest:
+            find, _, rest = rest.partition("--- replace\n")
+            replace, found, rest = rest.partition("--- end")
+            if not found:
+                raise SystemExit(f"{path.name}: needs '--- find', '--- replace' and '--- end'")
+            self.edits.append(Edit(file, find.removesuffix("\n"), replace.removesuffix("\n")))
+            between, _, rest = rest.partition("--- find\n")
+            file = fields_of(between).get("file", file)
+
+    def runs(self):
+        """(what to build, command) of each that must fail."""
+        runs = [(self.target, self.test.split())]
+        return runs + [("ebb-sim", ["ebb-sim", *self.sim.split()])] if self.sim else runs
+
+    def check_applies(self):
+        for edit in self.edits:
+            edit.check_applies(self.name)
 
 
 def enter_overlay():
@@ -68,23 +95,38 @@ def build(target):
     return subprocess.run(["cmake", "--build", "build/dev", "--target", target], capture_output=True, text=True)
 
 
-def caught(mutation):
-    """(verdict, text): whether the named test fails on the broken code."""
-    path = REPO / mutation.file
-    whole = path.read_text()
-    path.write_text(mutation.broken(whole))
+def run(words):
+    return subprocess.run([f"build/dev/bin/{words[0]}", *words[1:]], capture_output=True, text=True, timeout=TEST_LIMIT_S)
+
+
+def is_found_by(target, words):
+    """(verdict, text): whether this run fails on the code as it lies there."""
+    built = build(target)
+    if built.returncode != 0:
+        return False, "does not compile:\n" + "\n".join(l for l in built.stdout.splitlines() if "error" in l)
     try:
-        built = build(mutation.target)
-        if built.returncode != 0:
-            return False, "does not compile:\n" + "\n".join(l for l in built.stdout.splitlines() if "error" in l)
-        words = mutation.test.split()
-        try:
-            done = subprocess.run([f"build/dev/bin/{words[0]}", *words[1:]], capture_output=True, text=True, timeout=TEST_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            return True, "the test did not end"
-        return done.returncode != 0, (done.stdout + done.stderr)[-400:]
+        done = run(words)
+    except subprocess.TimeoutExpired:
+        return True, "the test did not end"
+    return done.returncode != 0, (done.stdout + done.stderr)[-400:]
+
+
+def caught(mutation):
+    """(verdict, text): whether everything that is named fails on the broken code."""
+    whole = {}
+    for edit in mutation.edits:
+        path = REPO / edit.file
+        whole.setdefault(path, path.read_text())
+        path.write_text(edit.broken(path.read_text()))
+    try:
+        for target, words in mutation.runs():
+            verdict, text = is_found_by(target, words)
+            if not verdict:
+                return False, " ".join(words) + ": " + text
+        return True, ""
     finally:
-        path.write_text(whole)
+        for path, text in whole.items():
+            path.write_text(text)
 
 
 def main():
@@ -100,19 +142,17 @@ def main():
         return 0
     if "EBB_MUTATE_OVERLAY" not in os.environ:
         return enter_overlay()
-    for target in sorted({m.target for m in mutations}):
+    for target, words in sorted({(target, tuple(words)) for m in mutations for target, words in m.runs()}):
         if build(target).returncode != 0:
             raise SystemExit(f"{target} does not build even unbroken")
-    for test in sorted({m.test for m in mutations}):
-        words = test.split()
-        if subprocess.run([f"build/dev/bin/{words[0]}", *words[1:]], capture_output=True).returncode != 0:
-            raise SystemExit(f"{test} fails even unbroken")
+        if run(words).returncode != 0:
+            raise SystemExit(f"{' '.join(words)} fails even unbroken")
     survivors = 0
     for mutation in mutations:
         began = time.monotonic()
         verdict, text = caught(mutation)
         survivors += not verdict
-        print(f"{'caught  ' if verdict else 'SURVIVED'}  {mutation.name}: {mutation.guards} [{mutation.test}] {time.monotonic() - began:.0f} s", flush=True)
+        print(f"{'caught  ' if verdict else 'SURVIVED'}  {mutation.name}: {mutation.guards} [{', '.join(' '.join(words) for _, words in mutation.runs())}] {time.monotonic() - began:.0f} s", flush=True)
         if not verdict:
             print(text)
     print(f"{len(mutations) - survivors} passed, {survivors} failed")

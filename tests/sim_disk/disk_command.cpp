@@ -8,15 +8,15 @@ namespace {
 
 struct Arguments {
   std::uint64_t seeds = 0, first = 1;
-  bool verbose = false;
+  bool verbose = false, ends_at_failure = false;
 };
 
 std::optional<Arguments> read_arguments(std::span<char*> words) {
   Arguments a;
   for (std::size_t i = 0; i < words.size(); ++i) {
     std::string_view word = words[i], value = i + 1 < words.size() ? words[i + 1] : "";
-    if (word == "--verbose") {
-      a.verbose = true;
+    if (word == "--verbose" || word == "--until-failure") {
+      (word == "--verbose" ? a.verbose : a.ends_at_failure) = true;
       continue;
     }
     auto* number = word == "--seeds" ? &a.seeds : word == "--first" ? &a.first : nullptr;
@@ -34,7 +34,7 @@ std::optional<Arguments> read_arguments(std::span<char*> words) {
 int run_command(std::span<char*> words) {
   auto arguments = read_arguments(words);
   if (!arguments) {
-    fmt::print(stderr, "usage: ebb-sim disk --seeds N [--first S] [--verbose]\n");
+    fmt::print(stderr, "usage: ebb-sim disk --seeds N [--first S] [--until-failure] [--verbose]\n");
     return 2;
   }
   std::uint64_t failed = 0;
@@ -48,6 +48,7 @@ int run_command(std::span<char*> words) {
     if (!result.ok()) fmt::print("  again: ebb-sim disk --seeds 1 --first {} --verbose\n", seed);
     failed += !result.ok();
     std::fflush(stdout);
+    if (failed > 0 && arguments->ends_at_failure) return 1;
   }
   fmt::print("{} of {} seeds failed\n", failed, arguments->seeds);
   return failed == 0 ? 0 : 1;
