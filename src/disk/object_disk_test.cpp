@@ -195,6 +195,28 @@ TEST_F(ObjectDiskTest, AHeldDiskIsOpenedElsewhereOnlyByAnExplicitTakeOver) {
   EXPECT_EQ((*w_.read_all(b_))[1], 1u);
 }
 
+// Whoever is wrong about the class would take a FLUSH for what it is not.
+TEST_F(ObjectDiskTest, TheClassOfADiskIsNeverChangedByWhoOpensIt) {
+  for (auto [made_as, other] :
+       {std::pair(DiskClass::remote, DiskClass::local), std::pair(DiskClass::local, DiskClass::remote)}) {
+    DiskWorld w;
+    ASSERT_TRUE(w.create_disk(made_as));
+    SimWorker a{"worker-a"};
+    ASSERT_TRUE(w.boot(a));
+    w.disk_class = other;
+    auto refused = w.open(a, 1);
+    ASSERT_FALSE(refused);
+    EXPECT_TRUE(refused.error().message.contains(
+        fmt::format("disk 'd1' is of class {}, not {}", json::name_of(made_as), json::name_of(other))))
+        << refused.error().message;
+    EXPECT_FALSE(a.daemon->device(disk_id));
+    auto head = w.admin<Result<HeadSummary>>([](PoolAdmin& p) { return p.read_head(disk_id); });
+    EXPECT_TRUE(head && head->epoch == DiskEpoch{}) << "nothing was taken";
+    w.disk_class = made_as;
+    EXPECT_TRUE(w.open(a, 2));
+  }
+}
+
 TEST_F(ObjectDiskTest, OpeningTwiceUnderOneEpochIsOneOpening) {
   start();
   auto first = status(a_);
