@@ -1,7 +1,9 @@
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <sqlite3.h>
+#include <sys/resource.h>
 
 #include "store/memory_store.h"
 #include "store/sqlite_store.h"
@@ -181,6 +183,39 @@ TEST(SqliteStore, TheTablesOfAnotherProgramAreRefusedAndLeftAlone) {
   EXPECT_EQ(store.error().code, Code::invalid);
   EXPECT_NE(store.error().message.find("no records of ours"), std::string::npos) << store.error().message;
   EXPECT_EQ(contents(folder), before);
+}
+
+// While it lives, no file of this process grows: writes fail as on a broken device.
+struct NoGrowth {
+  rlimit before{};
+  NoGrowth() {
+    std::signal(SIGXFSZ, SIG_IGN);
+    EXPECT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+    rlimit none{1, before.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+  }
+  ~NoGrowth() { setrlimit(RLIMIT_FSIZE, &before); }
+};
+
+TEST(SqliteStore, AfterACommitOfUnknownOutcomeNothingIsDecidedBeforeTheRecordsAreReadAgain) {
+  InlineLoop loop;
+  Folder folder;
+  auto store = SqliteStore::open(loop, loop, folder.file());
+  ASSERT_TRUE(store && loop.wait((*store)->commit(batch_at(0))));
+  {
+    NoGrowth broken_device;
+    auto failed = loop.wait((*store)->commit(batch_at(1)));
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().code, Code::unavailable) << failed.error().message;
+  }
+  auto refused = loop.wait((*store)->commit(batch_at(1)));
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("unknown state"), std::string::npos) << refused.error().message;
+  auto snapshot = loop.wait((*store)->load());
+  ASSERT_TRUE(snapshot);
+  EXPECT_EQ(snapshot->revision, 1u);
+  EXPECT_EQ(snapshot->records, (std::vector<StoredRecord>{{"vm", "a", "{\"at\":0}"}}));
+  EXPECT_TRUE(loop.wait((*store)->commit(batch_at(1))));
 }
 
 TEST(SqliteStore, AFileThatIsNoDatabaseIsRefused) {
