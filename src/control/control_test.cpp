@@ -50,9 +50,58 @@ TEST(Control, ASecondDrainOfTheSameWorkerIsTheFirstOne) {
   Fleet3 w;
   w.create_vm("a");
   ASSERT_TRUE(w.all_run({"a"}));
-  auto first = w.drain(w.worker_of("a"));
-  EXPECT_EQ(w.drain(w.worker_of("a")), first);
+  auto source = w.worker_of("a");
+  auto body = [&](const char* more) { return fmt::format(R"({{"worker":"{}"{}}})", source, more); };
+  auto first = w.ask("POST", "/v1/drains", body(R"(,"request_id":"r-1")"));
+  EXPECT_EQ(first.status, 201);
+  auto id = json::read_text<DrainView>(first.body)->drain.id;
+  auto is_the_first = [&](const HttpResponse& reply) {
+    EXPECT_EQ(reply.status, 200);
+    EXPECT_EQ(json::read_text<DrainView>(reply.body)->drain.id, id) << reply.body;
+  };
+  is_the_first(w.ask("POST", "/v1/drains", body("")));
+  is_the_first(w.ask("POST", "/v1/drains", body(R"(,"request_id":"r-2")")));
+  ASSERT_TRUE(w.tick_until([&] { return w.drain_view(id.value).status == "done"; }));
+  w.restart(), w.tick(3);
+  is_the_first(
+      w.ask("POST", "/v1/drains", body(R"(,"request_id":"r-1")")));  // its answer came late, if at all
   EXPECT_EQ(w.get<Page<DrainView>>("/v1/drains").items.size(), 1u);
+  EXPECT_EQ(w.ask("POST", "/v1/drains", body(R"(,"request_id":"r-2")")).status, 201) << "another wish";
+}
+
+TEST(Control, AStalePlanIsRefusedWithTheDifference) {
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  auto source = w.worker_of("a"), other = std::string(source == "w2" ? "w3" : "w2");
+  auto plan = [&] {
+    auto reply =
+        w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","validate_only":true}})", source));
+    return json::read_text<DrainPlan>(reply.body)->state_hash;
+  };
+  auto apply = [&](const std::string& hash) {
+    return w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","state_hash":"{}"}})", source, hash));
+  };
+  auto old = plan();
+  EXPECT_EQ(plan(), old) << "nothing has changed";
+  ASSERT_EQ(w.ask("POST", fmt::format("/v1/workers/{}:cordon", other), R"({"reason":"x"})").status, 200);
+  w.create_vm("b", Storage::none);
+  ASSERT_TRUE(w.all_run({"b"}));
+  auto refused = apply(old);
+  EXPECT_EQ(refused.status, 409);
+  auto error = json::read_text<ErrorBody>(refused.body);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->field, "state_hash");
+  EXPECT_NE(error->message.find(fmt::format("holds of {}: 0, now 1", other)), std::string::npos)
+      << error->message;
+  EXPECT_NE(error->message.find(fmt::format("memory taken on {}:", w.worker_of("b"))), std::string::npos)
+      << error->message;
+  EXPECT_TRUE(w.get<Page<DrainView>>("/v1/drains").items.empty());
+  w.restart(), w.tick(3);
+  refused = apply(old);
+  EXPECT_EQ(refused.status, 409) << "also of a plan that nobody remembers";
+  EXPECT_NE(refused.body.find("plan again"), std::string::npos) << refused.body;
+  EXPECT_EQ(apply(plan()).status, 201);
 }
 
 TEST(Control, ADrainWithoutRoomElsewhereIsBlockedBeforeAnythingStops) {
@@ -324,6 +373,25 @@ TEST(Control, BadInputIsNamedAndChangesNothing) {
        "guest"},
       {"GET", "/v1/vms/none", "", 404, "none"},
       {"POST", "/v1/vms/none:migrate", "{}", 404, "none"},
+      {"POST", "/v1/vms/none:start", "", 404, "no VM 'none'"},
+      {"POST", "/v1/vms/none:stop", "", 404, "no VM 'none'"},
+      {"DELETE", "/v1/vms/none", "", 404, "no VM 'none'"},
+      {"GET", "/v1/vms/none:why", "", 404, "no VM 'none'"},
+      {"GET", "/v1/workers/none", "", 404, "no worker 'none'"},
+      {"GET", "/v1/workers/none:why", "", 404, "no worker 'none'"},
+      {"POST", "/v1/workers/none:cordon", R"({"reason":"x"})", 404, "no worker 'none'"},
+      {"POST", "/v1/workers/none:uncordon", "", 404, "no worker 'none'"},
+      {"POST", "/v1/workers/none:return", "", 404, "no worker 'none'"},
+      {"DELETE", "/v1/workers/none", "", 404, "no worker 'none'"},
+      {"GET", "/v1/drains/none", "", 404, "no drain 'none'"},
+      {"GET", "/v1/migrations/none", "", 404, "no migration 'none'"},
+      {"POST", "/v1/migrations/none:cancel", "", 404, "no migration 'none'"},
+      {"GET", "/v1/images/none", "", 404, "no image 'none'"},
+      {"DELETE", "/v1/images/none", "", 404, "no image 'none'"},
+      {"POST", "/v1/images/none:seal", "", 404, "no image 'none'"},
+      {"GET", "/v1/disks/none", "", 404, "no disk 'none'"},
+      {"GET", "/v1/disks/none:why", "", 404, "no disk 'none'"},
+      {"POST", "/v1/disks/none/snapshots", R"({"name":"x"})", 404, "no disk 'none'"},
       {"POST", "/v1/drains/none:cancel", "", 404, "none"},
       {"GET", "/v1/workers?page_size=x", "", 400, "page_size"},
       {"PATCH", "/v1/workers", "", 405, "not possible"},
@@ -414,6 +482,26 @@ TEST(Control, AnErrorOfAnAgentIsShortenedBeforeItBecomesPartOfARecord) {
   report.vms = {vm};
   ASSERT_EQ(w.ask("POST", "/v1/agent/report", json::write_text(report), "join-token-0").status, 200);
   EXPECT_EQ(w.control().owner().seen().find(report.worker, vm.vm)->error.size(), error_bytes_max);
+}
+
+TEST(Control, AVmIsNotMovedToAWorkerThatCannotTakeIt) {
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  auto source = w.worker_of("a"), held = std::string(source == "w2" ? "w3" : "w2");
+  ASSERT_EQ(w.ask("POST", fmt::format("/v1/workers/{}:cordon", held), R"({"reason":"fan"})").status, 200);
+  auto before = w.records().revision;
+  const std::tuple<std::string, int, std::string> cases[] = {
+      {"nobody", 404, "no worker 'nobody'"},
+      {source, 400, "runs on " + source + " already"},
+      {held, 409, held + ": held by operator (fan)"},
+  };
+  for (const auto& [target, status, says] : cases) {
+    auto reply = w.ask("POST", "/v1/vms/a:migrate", fmt::format(R"({{"target":"{}"}})", target));
+    EXPECT_EQ(reply.status, status) << reply.body;
+    EXPECT_NE(reply.body.find(says), std::string::npos) << reply.body;
+  }
+  EXPECT_EQ(w.records().revision, before);
 }
 
 TEST(Control, NothingIsAnsweredWithoutTheRightToken) {

@@ -73,6 +73,7 @@ Task<Status> Owner::reload() {
   for (const auto& [id, worker] : fleet_.workers()) all.workers.insert(id);
   all.effects = true;
   for (auto& callback : callbacks_) callback(all);
+  committed_.notify_all();
   co_return Status{};
 }
 

@@ -84,16 +84,50 @@ DrainPlan make_plan(const Fleet& fleet, const WorkerId& worker, const DrainOptio
   return plan;
 }
 
-std::string state_hash(const Fleet& fleet, const Seen& seen, const WorkerId& worker) {
-  std::string text = worker.value;
-  for (const auto& [id, w] : fleet.workers()) {
-    auto used = fleet.used_on(id);
-    text += fmt::format("|{}:{}:{}:{}:{}", id, fleet.holds_on(id).size(), used.cpu_millis, used.memory_bytes,
-                        seen.is_ready(id));
+StateFacts state_facts(const Fleet& fleet, const Seen& seen, const WorkerId& worker) {
+  StateFacts facts;
+  auto of_each_worker = [&](const WorkerId& id, const Worker& w) {
+    const auto used = fleet.used_on(id);
+    std::string pools;
+    for (const auto& pool : w.pools) pools += (pools.empty() ? "" : ", ") + pool.value;
+    facts[fmt::format("holds of {}", id)] = fmt::format("{}", fleet.holds_on(id).size());
+    facts[fmt::format("whether {} answers", id)] = seen.is_ready(id) ? "yes" : "no";
+    facts[fmt::format("memory taken on {}", id)] =
+        fmt::format("{} of {} bytes", used.memory_bytes, w.capacity.memory_bytes);
+    facts[fmt::format("cores taken on {}", id)] =
+        fmt::format("{} of {} thousandths", used.cpu_millis, w.capacity.cpu_millis);
+    facts[fmt::format("pools of {}", id)] = pools;
+  };
+  for (const auto& [id, w] : fleet.workers()) of_each_worker(id, w);
+  for (const auto& id : fleet.vms_owned_by(worker)) {
+    const auto& vm = fleet.vms().at(id);
+    const auto* m = fleet.open_migration_of(id);
+    facts[fmt::format("{} on {}", id, worker)] =
+        fmt::format("shall be {}, epoch {}{}", json::name_of(vm.desired), vm.epoch,
+                    m ? fmt::format(", moving to {}", m->target) : "");
   }
-  for (const auto& id : fleet.vms_owned_by(worker))
-    text += fmt::format("|{}@{}", id, fleet.vms().at(id).epoch);
+  return facts;
+}
+
+std::string hash_of(const StateFacts& facts) {
+  std::string text;
+  for (const auto& [name, value] : facts) text += name + "=" + value + "\n";
   return fmt::format("{:08x}{:08x}", crc32c(as_bytes(text)), crc32c(as_bytes(text), 0x9e3779b9));
+}
+
+std::vector<std::string> differences(const StateFacts& then, const StateFacts& now) {
+  std::vector<std::string> found;
+  for (const auto& [name, value] : then) {
+    auto at = now.find(name);
+    if (at == now.end())
+      found.push_back(fmt::format("{}: {}, now gone", name, value));
+    else if (at->second != value)
+      found.push_back(fmt::format("{}: {}, now {}", name, value, at->second));
+  }
+  for (const auto& [name, value] : now) {
+    if (!then.contains(name)) found.push_back(fmt::format("{}: new, {}", name, value));
+  }
+  return found;
 }
 
 std::vector<MigrationId> may_begin(const Fleet& fleet) {

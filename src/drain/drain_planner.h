@@ -50,8 +50,12 @@ struct Timeline {
   std::string critical_path;
 };
 Timeline timeline(const std::vector<PlanMove>& moves, const DrainOptions& options);
-// Changes whenever something changes that the plan was made from.
-std::string state_hash(const Fleet& fleet, const Seen& seen, const WorkerId& worker);
+// What a plan of `worker` is made from, by name: "holds of worker-2" -> "1".
+using StateFacts = std::map<std::string, std::string>;
+StateFacts state_facts(const Fleet& fleet, const Seen& seen, const WorkerId& worker);
+std::string hash_of(const StateFacts& facts);
+// "holds of worker-2: 0, now 1"
+std::vector<std::string> differences(const StateFacts& then, const StateFacts& now);
 
 // Moves that may begin now: arithmetic on the snapshot over all drains and migrations together, no counters.
 std::vector<MigrationId> may_begin(const Fleet& fleet);

@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include "control/api/services.h"
 #include "control/loops/migration_loop.h"
 
@@ -61,13 +63,39 @@ Status DrainsService::check_wish(const CreateDrain& wish) const {
   return {};
 }
 
+DrainPlan DrainsService::make_plan(const CreateDrain& wish) {
+  auto plan = plan_drain(c_.fleet(), c_.seen(), wish.worker, wish.options, std::nullopt, c_.loop.wall_now());
+  planned_from_.emplace_back(plan.state_hash, drain::state_facts(c_.fleet(), c_.seen(), wish.worker));
+  if (planned_from_.size() > plans_kept_max) planned_from_.pop_front();
+  return plan;
+}
+
+// That a plan which is to be carried out was made from what is now; if not, says what is different.
+Status DrainsService::check_is_fresh(const CreateDrain& wish) const {
+  if (!wish.state_hash) return {};
+  const auto now = drain::state_facts(c_.fleet(), c_.seen(), wish.worker);
+  if (*wish.state_hash == drain::hash_of(now)) return {};
+  constexpr std::size_t shown_max = 5;
+  std::vector<std::string> changed;
+  for (const auto& [hash, then] : planned_from_) {
+    if (hash == *wish.state_hash) changed = drain::differences(then, now);
+  }
+  if (changed.size() > shown_max) {
+    auto more = changed.size() - shown_max;
+    changed.resize(shown_max);
+    changed.push_back(fmt::format("and {} more", more));
+  }
+  return fail(Error{Code::conflict,
+                    fmt::format("the fleet has changed since that plan was made{}{}: plan again",
+                                changed.empty() ? "" : ": ", fmt::join(changed, "; ")),
+                    "state_hash"});
+}
+
 Task<HttpResponse> DrainsService::create(Call call) {
   auto wish = body_of<CreateDrain>(call);
   if (!wish) co_return error_reply(wish.error());
   if (auto status = check_wish(*wish); !status) co_return error_reply(status.error());
-  if (wish->validate_only)
-    co_return reply_with(
-        plan_drain(c_.fleet(), c_.seen(), wish->worker, wish->options, std::nullopt, c_.loop.wall_now()));
+  if (wish->validate_only) co_return reply_with(make_plan(*wish));
   bool created = false;
   auto id = co_await c_.owner.change<DrainId>([&](Batch& batch) -> Result<DrainId> {
     EBB_CHECKED(check_wish(*wish));
@@ -78,9 +106,7 @@ Task<HttpResponse> DrainsService::create(Call call) {
                   "{} is being drained by {} as a living worker: cancel that first, then declare it dead",
                   wish->worker, active->id);
     }
-    if (wish->state_hash && *wish->state_hash != drain::state_hash(c_.fleet(), c_.seen(), wish->worker)) {
-      return fail(Code::conflict, "the fleet has changed since that plan was made: plan again");
-    }
+    EBB_CHECKED(check_is_fresh(*wish));
     Drain drain;
     drain.id = DrainId(batch.mint_id("drain"));
     drain.worker = wish->worker, drain.reason = wish->reason, drain.options = wish->options;

@@ -22,6 +22,7 @@ Task<HttpResponse> EventsService::events(Call call) {
 Task<void> EventsService::stream(std::uint64_t since, bool follow, BodyWriter* out) {
   constexpr std::size_t page = 500;
   while (true) {
+    const auto revision = c_.owner.revision();  // up to here, all there is will be among the entries
     auto entries = co_await c_.owner.journal(since, page);
     if (!entries) co_return;
     std::string text;
@@ -39,6 +40,7 @@ Task<void> EventsService::stream(std::uint64_t since, bool follow, BodyWriter* o
     if (!text.empty() && !co_await out->write(std::move(text))) co_return;
     if (full) continue;
     if (!follow) co_return;
+    since = std::max(since, revision);  // a commit need not have an entry
     // A comment now and then tells both ends that the other one is still there.
     if (c_.owner.revision() <= since && !co_await c_.owner.committed().wait_for(15s)) {
       if (!co_await out->write(": still here\n\n")) co_return;

@@ -77,7 +77,11 @@ class DrainsService {
   Task<HttpResponse> show_migration(Call call);
   Task<HttpResponse> cancel_migration(Call call);
   Status check_wish(const CreateDrain& wish) const;
+  DrainPlan make_plan(const CreateDrain& wish);
+  Status check_is_fresh(const CreateDrain& wish) const;
+  static constexpr std::size_t plans_kept_max = 8;
   Context c_;
+  std::deque<std::pair<std::string, drain::StateFacts>> planned_from_;  // the last plans, by their hash
 };
 
 class AgentService {

@@ -45,7 +45,7 @@ DrainPlan plan_drain(const Fleet& fleet, const Seen& seen, const WorkerId& worke
                      const DrainOptions& options, const std::optional<DrainId>& drain, WallMs now) {
   auto plan = drain::make_plan(fleet, worker, options, choose_targets(fleet, seen, worker, drain, now),
                                drain::measure(fleet));
-  plan.state_hash = drain::state_hash(fleet, seen, worker);
+  plan.state_hash = drain::hash_of(drain::state_facts(fleet, seen, worker));
   return plan;
 }
 

@@ -16,7 +16,7 @@ struct ObedientWorker {
   std::string boot_id = "boot-1";
   std::map<VmId, SeenVm> vms;
   std::uint64_t revision = 0, sequence = 0;
-  bool answers = true;
+  bool answers = true, disk_daemon_up = true;
   std::set<VmId> cannot_start;
   std::uint32_t exports = 0;
   std::optional<std::string> snapshot_error{}, snapshot_waits{};
@@ -151,7 +151,7 @@ class ControlWorld {
     AgentReport report;
     report.worker = worker.id, report.boot_id = worker.boot_id, report.agent_run = "run-1";
     report.wanted_revision = worker.revision, report.sequence = ++worker.sequence;
-    report.disk_daemon_up = true, report.exports = worker.exports;
+    report.disk_daemon_up = worker.disk_daemon_up, report.exports = worker.exports;
     for (auto& [id, vm] : worker.vms) {
       report.vms.push_back(vm);
       report.machines += vm.machine, report.leases += vm.disk_open;
