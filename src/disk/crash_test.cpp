@@ -83,7 +83,7 @@ std::uint64_t run_case(Case c) {
   if (stored) {
     EXPECT_EQ(second.prefix_of(*stored, second.issued()), second.issued()) << "a clean detach loses nothing";
   }
-  EXPECT_TRUE(next.daemon->status().unsent_logs.empty());
+  EXPECT_TRUE(next.daemon->status().unsent_logs.empty()) << w.last_lines();
   EXPECT_TRUE(w.world.violations().empty()) << w.world.violations()[0];
   return points;
 }

@@ -26,6 +26,9 @@ Task<Result<ChosenLog>> choose_log(const OpeningTools* tools, const OpeningReque
       EBB_CO_CHECKED(co_await extend_chain(tools->files, &chosen.log, *claim->newest_attached, link));
       co_return chosen;
     }
+    // Nothing that was acknowledged is missing in the store. It goes at once, not by a second look: what its dead process had
+    // handed to the device may still land there, and nobody was ever told of it.
+    EBB_CO_CHECKED(co_await tools->files->remove_tree(current->folder));
   }
   EBB_CO_TRY(fresh, co_await create_log(tools->files, request->disk_folder, request->disk, request->pool,
                                         fresh_token(*tools->access.loop), link));
