@@ -8,7 +8,7 @@
 namespace ebb::disk {
 
 bool SegmentBuilder::has_room(std::size_t bytes, std::size_t segment_bytes) const {
-  return empty() || (data_.size() + bytes <= segment_bytes && head_.extents.size() < extents_per_segment_max);
+  return empty() || (data_bytes() + bytes <= segment_bytes && head_.extents.size() < extents_per_segment_max);
 }
 
 void SegmentBuilder::add(std::uint64_t write_seq, SegmentExtent extent) {
@@ -22,8 +22,12 @@ std::uint32_t SegmentBuilder::add_data(std::uint64_t write_seq, std::uint64_t bl
   auto data_block = static_cast<std::uint32_t>(head_.crcs.size());
   add(write_seq, {block, static_cast<std::uint32_t>(crcs.size()), ExtentKind::data, write_seq, data_block});
   head_.crcs.insert(head_.crcs.end(), crcs.begin(), crcs.end());
-  append(data_, data);
-  CHECK(data_.size() == head_.crcs.size() * block_bytes);
+  if (body_.empty()) {
+    body_.reserve(std::max(last_body_bytes_, head_room_ + data.size()));
+    body_.resize(head_room_);
+  }
+  append(body_, data);
+  CHECK(data_bytes() == head_.crcs.size() * block_bytes);
   return data_block;
 }
 
@@ -41,19 +45,30 @@ SegmentBuilder::Cut SegmentBuilder::cut(const DiskId& disk, const LogPoint& befo
   head_.previous = before.chain;
   head_.log_id = log_id;
   head_.log_position = log_position;
-  auto body = std::make_shared<Bytes>(encode(head_));
+  const auto head = encode(head_);
   Cut cut;
-  cut.data_offset = static_cast<std::uint32_t>(body->size());
-  cut.data_bytes = data_.size();
+  cut.data_offset = static_cast<std::uint32_t>(head.size());
+  cut.data_bytes = data_bytes();
   cut.trims =
       static_cast<std::uint32_t>(std::ranges::count(head_.extents, ExtentKind::zeroes, &SegmentExtent::kind));
-  cut.point = {before.epoch,      before.opener,     head_.seq,   head_.last_write_seq,
-               sha256_hex(*body), std::move(log_id), log_position};
-  append(*body, data_);
-  cut.body = std::move(body);
+  cut.point = {before.epoch,     before.opener,     head_.seq,   head_.last_write_seq,
+               sha256_hex(head), std::move(log_id), log_position};
+  put_before_data(head);
+  last_body_bytes_ = body_.size();
+  cut.body = std::make_shared<const Bytes>(std::exchange(body_, {}));
   head_ = {};
-  data_.clear();
   return cut;
+}
+
+void SegmentBuilder::put_before_data(ByteView head) {
+  body_.resize(std::max(body_.size(), head_room_));  // without data there is no room yet
+  auto begin = body_.begin();
+  if (head.size() > head_room_)
+    body_.insert(begin, head.size() - head_room_, std::byte{});
+  else
+    body_.erase(begin, begin + static_cast<std::ptrdiff_t>(head_room_ - head.size()));
+  std::ranges::copy(head, body_.begin());
+  head_room_ = head.size();
 }
 
 }  // namespace ebb::disk

@@ -8,8 +8,8 @@ namespace ebb::disk {
 class SegmentBuilder {
  public:
   bool empty() const { return head_.extents.empty(); }
-  std::size_t data_bytes() const { return data_.size(); }
-  ByteView data() const { return data_; }
+  std::size_t data_bytes() const { return data().size(); }
+  ByteView data() const { return ByteView(body_).subspan(std::min(head_room_, body_.size())); }
   // Whether so much more still fits into a segment of `segment_bytes`.
   bool has_room(std::size_t bytes, std::size_t segment_bytes) const;
   std::uint64_t last_write_seq() const { return head_.last_write_seq; }
@@ -32,9 +32,13 @@ class SegmentBuilder {
 
  private:
   void add(std::uint64_t write_seq, SegmentExtent extent);
+  void put_before_data(ByteView head);
 
   SegmentHead head_;
-  Bytes data_;
+  // The data, behind room for a head of the size that the last one had: what is written alike is not moved once more when it
+  // is cut, and grows in place.
+  Bytes body_;
+  std::size_t head_room_ = 0, last_body_bytes_ = 0;
 };
 
 }  // namespace ebb::disk
