@@ -1,6 +1,7 @@
 // ebb-diskd: the disk daemon of one worker. Reads its configuration, opens pools, serves disks over NBD.
 #include <unistd.h>
 
+#include "base/text.h"
 #include "disk/daemon.h"
 #include "disk/nbd/align_layer.h"
 #include "disk/nbd/nbd_server.h"
@@ -21,9 +22,10 @@ The disk daemon of one worker. FILE is TOML:
   listen    = "unix:/run/ebb/diskd.sock"     where the agent asks
   vm_user   = "nobody"                       who besides us may use a served disk, when we are root
   log_level = "info"                         debug, info, warning, error
-  cache_memory = "64MiB"                     for data of all disks
-  cache_disk   = "0"                         a file below state_dir for more of it, "16GiB"; 0: none
-  map_memory   = "64MiB"                     for their maps
+  memory    = "320MiB"                       for everything: the cache, maps, and writes on their way
+  cache_memory = "64MiB"                     of it, for data of all disks: a fifth, unless given
+  map_memory   = "64MiB"                     of it, for their maps: a fifth, unless given
+  cache_disk   = "0"                         a file below state_dir for more of the cache, "16GiB"; 0: none
   settle    = "15s"                          between a take-over without a confirmed stop and serving
   [pools.main]
   url = "dir:/var/lib/ebb/pool"              or s3://BUCKET/PREFIX?endpoint=http://HOST:PORT
@@ -33,9 +35,21 @@ struct Config {
   std::string worker, state_dir, run_dir, listen, vm_user;
   LogLevel log_level = LogLevel::info;
   Duration settle{};
-  std::uint64_t cache_memory = 0, cache_disk = 0, map_memory = 0;
+  disk::MemoryShares memory;
+  std::uint64_t cache_disk = 0;
   PoolConfigs pools;
 };
+
+Result<disk::MemoryShares> read_memory(TomlTable& file) {
+  EBB_TRY(all, file.size("memory", 320 * MiB));
+  if (all < disk::memory_bytes_min)
+    return file.wrong("memory", fmt::format("is at least {}", format_size(disk::memory_bytes_min)));
+  auto shares = disk::shares_of(all);
+  EBB_TRY(cache, file.size("cache_memory", shares.cache));
+  EBB_TRY(maps, file.size("map_memory", shares.maps));
+  shares.cache = cache, shares.maps = maps;
+  return shares;
+}
 
 Result<Config> read_config(const std::string& path) {
   EBB_TRY(file, TomlTable::load(path));
@@ -48,13 +62,11 @@ Result<Config> read_config(const std::string& path) {
   EBB_TRY(vm_user, file.string("vm_user", "nobody"));
   EBB_TRY(level, read_log_level(file));
   EBB_TRY(settle, file.duration("settle", 15s));
-  EBB_TRY(cache_memory, file.size("cache_memory", 64 * MiB));
+  EBB_TRY(memory, read_memory(file));
   EBB_TRY(cache_disk, file.size("cache_disk", 0));
-  EBB_TRY(map_memory, file.size("map_memory", 64 * MiB));
   EBB_TRY(pools, read_pools(file));
   EBB_CHECKED(file.finish());
-  return Config{worker.str(), state_dir,    run_dir,    listen,     vm_user, level,
-                settle,       cache_memory, cache_disk, map_memory, pools};
+  return Config{worker.str(), state_dir, run_dir, listen, vm_user, level, settle, memory, cache_disk, pools};
 }
 
 // A served disk on a unix socket of its own.
@@ -102,7 +114,8 @@ Status run(std::string path) {
   EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_known_pool)));
 
   disk::DaemonOptions options;
-  options.memory = {config.cache_memory, config.map_memory};
+  options.memory = {config.memory.cache, config.memory.maps};
+  options.room = config.memory.room;
   options.cache_disk_bytes = config.cache_disk;
   options.state_dir = config.state_dir, options.worker = config.worker, options.settle = config.settle;
   for (auto& [id, store] : stores) options.pools[id] = store.get();

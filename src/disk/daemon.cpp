@@ -15,7 +15,9 @@ DiskDaemon::DiskDaemon(Loop& loop, Files& files, DaemonOptions options, Publish 
       publish_(std::move(publish)),
       log_(std::move(log)),
       run_(fresh_token(loop)),
-      scope_(loop) {}
+      scope_(loop) {
+  if (options_.room) options_.memory.room = std::make_shared<SharedRoom>(loop, *options_.room);
+}
 
 Task<Status> DiskDaemon::start() {
   EBB_CO_CHECKED(co_await check_state_folder());

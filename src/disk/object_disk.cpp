@@ -25,7 +25,7 @@ ObjectDisk::ObjectDisk(Parts parts)
       memory_(std::move(parts.memory)),
       tuning_(parts.tuning),
       pipeline_(access_, {head_.head.disk, head_.head.unsealed.back(), wal_ ? wal_->log_id() : std::string()},
-                map_.get(), wal_.get(), tuning_,
+                map_.get(), wal_.get(), tuning_, memory_.room,
                 {[this](const LogPoint& point, std::size_t bytes) { after_cut(point, bytes); },
                  [](const LogPoint&) {}, [this](Error why) { scope_.spawn(lose(std::move(why))); }}),
       reader_(access_, map_.get(), memory_.pieces.get(),
@@ -149,7 +149,7 @@ Task<Status> ObjectDisk::grow(std::uint64_t size_bytes) {
 
 // A checkpoint rewrites the pages that changed: the larger the map, the more changes it waits for.
 bool ObjectDisk::checkpoint_is_due() const {
-  if (map_->changed_bytes() > tuning_.map_changes_bytes_max / 2) return true;
+  if (map_->changed_bytes() > pipeline_.map_changes_bytes_max() / 2) return true;
   // What is overwritten until then takes room in the store: with little data, a little.
   auto bytes_min = std::max<std::uint64_t>(map_->live_blocks() * block_bytes / 64, 8 * tuning_.segment_bytes);
   if (segments_since_checkpoint_ < tuning_.checkpoint_segments && bytes_since_checkpoint_ < bytes_min)

@@ -107,6 +107,22 @@ TEST_F(ObjectDiskTest, FlushOfALocalDiskNeedsNoStoreUntilTheBound) {
   EXPECT_TRUE(w_.flush(a_));
 }
 
+TEST_F(ObjectDiskTest, ALocalFlushIsNotAcknowledgedBeyondItsBoundInBytes) {
+  w_.tuning.unsent_bytes_max = 64 * KiB;
+  start(DiskClass::local);
+  w_.run_for(3s);
+  w_.store.set_outage(true);
+  auto write_and_flush = [&](std::uint64_t block) {
+    EXPECT_TRUE(w_.write(a_, block, block + 1));
+    return w_.io(a_, [](BlockDevice& d) { return d.flush(); }, disk_id, 2s);  // HEAD is fresh enough for that
+  };
+  for (std::uint64_t block = 0; block < 8; ++block) EXPECT_TRUE(write_and_flush(block)) << block;
+  for (std::uint64_t block = 8; block < 24; ++block) ASSERT_TRUE(w_.write(a_, block, block + 1));
+  EXPECT_EQ(write_and_flush(24).error().code, Code::unavailable) << "acknowledged beyond the announced bound";
+  w_.store.set_outage(false);
+  EXPECT_TRUE(w_.flush(a_));
+}
+
 TEST_F(ObjectDiskTest, ALocalDiskReachesTheStoreByItselfWithinTheAge) {
   start(DiskClass::local);
   ASSERT_TRUE(w_.write(a_, 1, 1));

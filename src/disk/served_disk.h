@@ -25,8 +25,9 @@ struct DaemonOptions {
   Duration watch_every = 3s;
   Duration reply_within = 1s;  // a verb answers with the state reached by then, and goes on
   DiskTuning tuning;
-  DiskMemory memory;                   // shared by all disks
-  std::uint64_t cache_disk_bytes = 0;  // of the cache's file in the state folder; 0: none
+  DiskMemory memory;                       // shared by all disks
+  std::optional<SharedRoom::Limits> room;  // of all disks together; absent: each by its tuning
+  std::uint64_t cache_disk_bytes = 0;      // of the cache's file in the state folder; 0: none
   Duration hints_after =
       1min;  // served so long, a disk leaves its first hints; the next after four times as long
 };

@@ -12,7 +12,7 @@ constexpr Duration forever = 1h;
 }  // namespace
 
 WritePipeline::WritePipeline(StoreAccess access, Start start, BlockMap* map, Wal* wal, DiskTuning tuning,
-                             Events events)
+                             std::shared_ptr<SharedRoom> room, Events events)
     : access_(access),
       start_(std::move(start)),
       map_(*map),
@@ -27,6 +27,7 @@ WritePipeline::WritePipeline(StoreAccess access, Start start, BlockMap* map, Wal
       committed_(start_.end),
       next_write_seq_(start_.end.write_seq + 1),
       acknowledged_write_seq_(start_.end.write_seq),
+      unsent_(std::move(room)),
       poke_(*access.loop),
       changed_(*access.loop),
       scope_(*access.loop) {}
@@ -49,15 +50,22 @@ Task<Status> WritePipeline::replay(std::vector<ReplayRecord> records) {
     record.data_bytes = found.data.size();
     if (!found.data.empty()) record.data = std::make_shared<const Bytes>(std::move(found.data));
     record.log_end = found.record.end();
-    unsent_bytes_ += record.cost();
+    unsent_.take(record.cost());
     if (!co_await apply(std::move(record))) co_return fail(*stopped_);
   }
   co_return Status{};
 }
 
 Task<Status> WritePipeline::wait_for_room(std::size_t bytes) {
-  while (!stopped_ && unsent_bytes_ > 0 && unsent_bytes_ + bytes > tuning_.pending_bytes_max)
-    co_await changed_.wait();
+  auto has_own = [&] { return unsent_.taken() == 0 || unsent_.taken() + bytes <= tuning_.pending_bytes_max; };
+  while (!stopped_ && !(has_own() && unsent_.has_room(bytes))) {
+    if (has_own()) {
+      cut_soon();  // what we have ourselves goes back the sooner
+      co_await unsent_.wait_for_others();
+    } else {
+      co_await changed_.wait();
+    }
+  }
   if (stopped_) co_return fail(*stopped_);
   co_return Status{};
 }
@@ -81,7 +89,7 @@ Task<Status> WritePipeline::write(std::uint64_t block, std::uint64_t count, Byte
       if (is_closed_)
         co_return fail(Code::fenced, "disk '{}' is being sealed: it takes no writes", start_.disk);
       record.write_seq = next_write_seq_++;
-      unsent_bytes_ += record.cost();
+      unsent_.take(record.cost());
       at += record.count;
       if (at == count) record.done = last_done.completer();
       queue_.push_back(std::move(record));
@@ -146,7 +154,7 @@ Task<bool> WritePipeline::apply(Record record) {
 bool WritePipeline::has_room(const Record& record) const {
   // A full map waits for its checkpoint, which begins with a cut.
   bool map_has_room =
-      map_.changed_bytes() < tuning_.map_changes_bytes_max || (builder_.empty() && !map_.is_frozen());
+      map_.changed_bytes() < map_changes_bytes_max() || (builder_.empty() && !map_.is_frozen());
   return map_has_room && builder_.has_room(record.data_bytes, tuning_.segment_bytes);
 }
 
@@ -193,7 +201,7 @@ void WritePipeline::cut() {
 void WritePipeline::on_committed(const SegmentBuilder::Cut& cut) {
   committed_ = cut.point;
   auto batch = cut_batches_.extract(cut.point.seq);
-  unsent_bytes_ -= batch.mapped().cost;
+  unsent_.give(batch.mapped().cost);
   if (wal_) scope_.spawn(wal_->trim(committed_.log_position));
   events_.committed(committed_);
   poke_.poke();
@@ -228,7 +236,7 @@ Task<Status> WritePipeline::flush_to_log() {
 }
 
 Task<Status> WritePipeline::wait_within_bound() {
-  while (unsent_bytes_ > tuning_.unsent_bytes_max || unsent_age() > tuning_.unsent_age_max) {
+  while (unsent_bytes() > tuning_.unsent_bytes_max || unsent_age() > tuning_.unsent_age_max) {
     if (stopped_) co_return fail(*stopped_);
     cut_wanted_ = true, poke_.poke();
     co_await changed_.wait();
@@ -249,6 +257,7 @@ void WritePipeline::stop(Error why) {
   queue_.clear();
   poke_.poke();
   changed_.notify_all();
+  unsent_.wake_others();  // our own writes wait among them
 }
 
 ByteView WritePipeline::resident(const DataObject& object) const {

@@ -7,6 +7,7 @@
 #include "disk/log/segment_uploader.h"
 #include "disk/log/wal.h"
 #include "disk/map/block_map.h"
+#include "disk/shared_room.h"
 #include "env/scope.h"
 
 namespace ebb::disk {
@@ -43,7 +44,9 @@ class WritePipeline {
     std::string log_id;  // empty: without a write-ahead log
   };
   // `map` and `wal` (null: none) outlive it.
-  WritePipeline(StoreAccess access, Start start, BlockMap* map, Wal* wal, DiskTuning tuning, Events events);
+  // `room` (null: none) is shared with other disks.
+  WritePipeline(StoreAccess access, Start start, BlockMap* map, Wal* wal, DiskTuning tuning,
+                std::shared_ptr<SharedRoom> room, Events events);
   // What a former process acknowledged and the store lacks: applied when this ends, which must be before
   // begin().
   Task<Status> replay(std::vector<ReplayRecord> records);
@@ -76,7 +79,9 @@ class WritePipeline {
   }
   // The bytes of an object that the store may not have yet; empty if it has.
   ByteView resident(const DataObject& object) const;
-  std::uint64_t unsent_bytes() const { return unsent_bytes_; }
+  std::uint64_t unsent_bytes() const { return unsent_.taken(); }
+  // Of the map, that no checkpoint has: beyond it writes wait.
+  std::size_t map_changes_bytes_max() const { return unsent_.changes_max(tuning_.map_changes_bytes_max); }
   Duration unsent_age() const;
 
  private:
@@ -127,7 +132,7 @@ class WritePipeline {
   std::uint64_t next_write_seq_;
   std::uint64_t acknowledged_write_seq_;
   std::uint64_t applied_log_end_ = 0;
-  std::uint64_t unsent_bytes_ = 0;
+  SharedRoom::Share unsent_;
   bool cut_wanted_ = false, is_closed_ = false;
   std::optional<Error> stopped_;
   Poke poke_;

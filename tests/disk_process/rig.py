@@ -66,15 +66,17 @@ class Refused(Exception):
 class Diskd:
     """One worker's daemon. Its disks are opened by asking it, as an agent would."""
 
-    def __init__(self, rig, name, settle="0s", cache_memory="8MiB", map_memory="64MiB"):
+    def __init__(self, rig, name, settle="0s", cache_memory="8MiB", map_memory="64MiB", memory=None):
+        """`memory`: one number for all of it, instead of the two."""
         self.rig, self.name, self.root = rig, name, rig.root / name
         (self.root / "run").mkdir(parents=True)
         self.state = self.root / "state"
         self.config = self.root / "diskd.toml"
         self.config.write_text(
             f'worker = "{name}"\nstate_dir = "{self.state}"\nrun_dir = "{self.root}/run"\nlisten = "unix:{self.root}/sock"\n'
-            f'vm_user = "root"\nsettle = "{settle}"\nlog_level = "info"\ncache_memory = "{cache_memory}"\n'
-            f'map_memory = "{map_memory}"\ncache_disk = "64MiB"\n[pools.main]\nurl = "{rig.pool}"\n')
+            f'vm_user = "root"\nsettle = "{settle}"\nlog_level = "info"\n'
+            + (f'memory = "{memory}"\n' if memory else f'cache_memory = "{cache_memory}"\nmap_memory = "{map_memory}"\n')
+            + f'cache_disk = "64MiB"\n[pools.main]\nurl = "{rig.pool}"\n')
         self.log = self.root / "diskd.log"
         self.program = Program([rig.bin / "ebb-diskd", "--config", self.config], self.log)
 

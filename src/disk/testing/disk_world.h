@@ -92,7 +92,7 @@ class DiskWorld {
     if (rounds)
       options.pools[pool_id] = &worker.process->make<CountedStore>(worker.process->loop(), client, *rounds);
     if (wrap_store) options.pools[pool_id] = wrap_store(*worker.process, client);
-    options.settle = settle, options.tuning = tuning;
+    options.settle = settle, options.tuning = tuning, options.room = room;
     options.cache_disk_bytes = cache_disk_bytes;
     if (cache_disk_bytes > 0) options.memory = {512 * KiB, 64 * MiB};  // so that the file is used
     worker.daemon = &worker.process->make<DiskDaemon>(worker.process->loop(), files, std::move(options),
@@ -189,6 +189,7 @@ class DiskWorld {
   Rounds* rounds = nullptr;
   std::function<ObjectStore*(sim::SimProcess&, ObjectStore&)> wrap_store;
   std::uint64_t cache_disk_bytes = 0;
+  std::optional<SharedRoom::Limits> room;
   DiskTuning tuning = small_tuning();
   DiskClass disk_class = DiskClass::remote;
   Duration settle = 1s;

@@ -1,0 +1,89 @@
+// One daemon's disks share the memory for writes on their way.
+#include "disk/testing/disk_world.h"
+
+namespace ebb::disk {
+namespace {
+using namespace testing;
+
+constexpr int disks = 4;
+constexpr std::size_t limit = 128 * KiB;
+
+class SharedRoomTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    w_.room = SharedRoom::Limits{limit, 1 * MiB};
+    w_.disk_class = DiskClass::local;
+    ASSERT_TRUE(w_.boot(a_));
+    for (int i = 0; i < disks; ++i) {
+      ASSERT_TRUE(w_.create_disk(DiskClass::local, id(i)));
+      ASSERT_TRUE(w_.open(a_, 1, false, id(i)));
+    }
+  }
+  void TearDown() override {
+    for (const auto& violation : w_.world.violations()) ADD_FAILURE() << violation;
+  }
+  static DiskId id(int i) { return DiskId(fmt::format("d{}", i)); }
+  std::uint64_t unsent() const {
+    std::uint64_t bytes = 0;
+    for (const auto& s : a_.daemon->status().disks) bytes += s.unsent_bytes;
+    return bytes;
+  }
+  // So many writes of one block, one after the other.
+  static Task<void> write_on(std::shared_ptr<BlockDevice> device, int count, int* done) {
+    for (int i = 0; i < count; ++i) {
+      auto block = static_cast<std::uint64_t>(i) % disk_blocks;
+      if (!co_await device->write(block * block_bytes, stamped(static_cast<Stamp>(i + 1), block))) co_return;
+      ++*done;
+    }
+  }
+
+  DiskWorld w_;
+  SimWorker a_{"worker-a"};
+};
+
+TEST_F(SharedRoomTest, WritesOfAllDisksTogetherWaitForTheStoreAndThenAllGoOn) {
+  w_.store.set_outage(true);
+  std::vector<int> done(disks);
+  Scope writers(a_.process->loop());
+  constexpr int writes = 200;
+  for (int i = 0; i < disks; ++i) writers.spawn(write_on(a_.daemon->device(id(i)), writes, &done[i]));
+  std::uint64_t worst = 0;
+  for (int i = 0; i < 100; ++i) {
+    w_.run_for(100ms);
+    worst = std::max(worst, unsent());
+  }
+  // Each disk may have one write in flight whatever the others have.
+  EXPECT_LE(worst, limit + disks * 2 * block_bytes);
+  EXPECT_GE(worst, limit / 2);
+  for (int i = 0; i < disks; ++i) EXPECT_LT(done[i], writes) << i;
+
+  w_.store.set_outage(false);
+  w_.run_for(2min);
+  for (int i = 0; i < disks; ++i) EXPECT_EQ(done[i], writes) << i;
+  writers.cancel();
+}
+
+TEST_F(SharedRoomTest, ADiskThatIsClosedGivesItsPartBack) {
+  w_.store.set_outage(true);
+  std::vector<int> done(disks);
+  Scope writers(a_.process->loop());
+  for (int i = 0; i < disks; ++i) writers.spawn(write_on(a_.daemon->device(id(i)), 100, &done[i]));
+  w_.run_for(5s);
+  auto before = done[0];
+  for (int i = 1; i < disks; ++i) ASSERT_TRUE(w_.call(a_, a_.daemon->close({id(i), pool_id, 1})));
+  w_.run_for(5s);
+  EXPECT_GT(done[0], before);
+  writers.cancel();
+}
+
+TEST(MemoryShares, AreLessThanTheWholeAndGrowWithIt) {
+  for (std::size_t all : {memory_bytes_min, 320 * MiB, 64 * GiB}) {
+    auto shares = shares_of(all);
+    auto sum = shares.cache + shares.maps + shares.room.in_flight + shares.room.changes;
+    EXPECT_LT(sum, all / 10 * 8);
+    EXPECT_GE(shares.room.in_flight, 8 * MiB);
+  }
+}
+
+}  // namespace
+}  // namespace ebb::disk
