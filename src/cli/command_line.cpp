@@ -11,7 +11,7 @@ namespace ebb {
 namespace {
 
 constexpr const char* footer = R"(
-Data goes to stdout, talk to stderr. --json prints what the API answered.
+Data goes to stdout, talk to stderr. --json prints what the API answered: one document (events: one a line).
 
 Environment:
   EBB_SERVER       the control plane's address (default 127.0.0.1:7400)
@@ -25,7 +25,7 @@ Exit codes:
   2    wrong command line or bad input (a missing or wrong token too)
   3    blocked: the plan does not fit (drain --plan, drain --fail-blocked)
   4    not found
-  5    the control plane cannot be reached
+  5    the control plane cannot be reached, or cannot serve now
   6    conflict: changed or used by somebody else
   130  interrupted by Ctrl-C; what runs on the server goes on
 )";

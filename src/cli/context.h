@@ -40,6 +40,12 @@ struct CliEnv {
 
 enum class Format { text, json };
 
+// What --json says of something that is gone.
+struct Removed {
+  std::string removed;  // "workers/worker-1"
+};
+BOOST_DESCRIBE_STRUCT(Removed, (), (removed))
+
 struct Context {
   CliEnv env;
   ApiClient client;
@@ -52,6 +58,8 @@ struct Context {
   // Redrawing in place makes sense: text, on a terminal that can move its cursor.
   bool is_live() const;
 
+  // What is gone has no text: that is talk.
+  void show_removed(std::string subject) const { show(Removed{std::move(subject)}, ""); }
   // The value as JSON, or the text that shows it.
   template <class T>
   void show(const T& value, std::string_view text) const {

@@ -114,12 +114,7 @@ Task<Result<Exit>> fork_vm(Context& c, ForkOptions options) {
   RunOptions run;
   run.spec = like.vm.spec, run.spec.disk_from = origin;
   run.wait = options.wait, run.wait_limit = options.wait_limit;
-  for (const auto& name : options.names) {
-    run.name = name;
-    EBB_CO_TRY(exit, co_await run_vms(c, run));
-    if (exit != Exit::ok) co_return exit;
-  }
-  co_return Exit::ok;
+  co_return co_await make_vms(c, options.names, std::move(run));
 }
 
 Task<Result<Exit>> restore_disk(Context& c, RestoreOptions options) {

@@ -83,6 +83,28 @@ CreateDrain request_of(Context& c, const DrainCommandOptions& options) {
   return request;
 }
 
+constexpr int plans_max = 5;
+
+bool is_stale_plan(const Error& error) { return error.code == Code::conflict && error.field == "state_hash"; }
+
+// Starts what `plan` shows and nothing else: when the fleet has changed since, there is a new plan to show.
+Task<Result<StartedDrain>> start_as_planned(Context& c, CreateDrain request, DrainPlan* plan) {
+  // Its request_id makes it safe to ask again when the answer got lost.
+  std::function<Task<Result<StartedDrain>>()> start = [&] { return c.client.start_drain(request); };
+  std::function<void(const Error&)> on_silence = [&](const Error& error) {
+    c.screen().say(error.message + "; trying on");
+  };
+  for (int plans = 1;; ++plans) {
+    if (c.format == Format::text) c.screen().out(plan_text(*plan));
+    request.state_hash = plan->state_hash;
+    auto started = co_await ask_patiently(c, start, on_silence);
+    if (started || !is_stale_plan(started.error()) || plans == plans_max) co_return started;
+    c.screen().say(fmt::format("ebb: {}; planning again", started.error().message));
+    EBB_CO_TRY(next, co_await c.client.plan_drain(request));
+    *plan = std::move(next);
+  }
+}
+
 }  // namespace
 
 Task<Result<Exit>> drain_worker(Context& c, DrainCommandOptions options) {
@@ -92,15 +114,9 @@ Task<Result<Exit>> drain_worker(Context& c, DrainCommandOptions options) {
     c.show(plan, plan_text(plan));
     co_return plan.blockers.empty() ? Exit::ok : Exit::blocked;
   }
-  if (c.format == Format::text) c.screen().out(plan_text(plan));
   c.farewell =
       fmt::format("ebb: interrupted; 'ebb drains' tells whether the drain of {} has begun", options.worker);
-  // Its request_id makes it safe to ask again when the answer got lost.
-  std::function<Task<Result<StartedDrain>>()> start = [&] { return c.client.start_drain(request); };
-  std::function<void(const Error&)> on_silence = [&](const Error& error) {
-    c.screen().say(error.message + "; trying on");
-  };
-  EBB_CO_TRY(started, co_await ask_patiently(c, start, on_silence));
+  EBB_CO_TRY(started, co_await start_as_planned(c, request, &plan));
   const auto& id = started.view.drain.id;
   if (started.existed)
     c.screen().say(fmt::format("{} is being drained already: this is drain {}", options.worker, id));

@@ -27,6 +27,7 @@ Task<Result<Exit>> show_worker(Context& c, WorkerId id) {
 Task<Result<Exit>> remove_worker(Context& c, WorkerId id) {
   EBB_CO_CHECKED(co_await c.client.remove_worker(id));
   c.screen().say(fmt::format("worker {} is forgotten", id));
+  c.show_removed("workers/" + id.value);
   co_return Exit::ok;
 }
 

@@ -156,6 +156,7 @@ Task<Result<Exit>> import_image(Context& c, ImportOptions options) {
 Task<Result<Exit>> remove_image(Context& c, ImageId id) {
   EBB_CO_CHECKED(co_await c.client.remove_image(id));
   c.screen().say(fmt::format("image {} is removed", id));
+  c.show_removed("images/" + id.value);
   co_return Exit::ok;
 }
 

@@ -61,6 +61,7 @@ Task<Result<Exit>> finish_change(Context& c, ChangeVmOptions options, VmView vie
     EBB_CO_TRY(reached, co_await wait_for_vm(c, options.vm, until, options.wait_limit));
     if (!reached) {
       c.screen().say(fmt::format("{} is gone", options.vm));
+      c.show_removed("vms/" + options.vm.value);
       co_return Exit::ok;
     }
     view = std::move(*reached);
@@ -84,13 +85,20 @@ Task<Result<Exit>> show_vm(Context& c, VmId id) {
 }
 
 Task<Result<Exit>> run_vms(Context& c, RunOptions options) {
-  std::vector<VmView> made;
   if (!options.disk_from.empty()) {
     EBB_CO_TRY(origin, co_await find_origin(c, options.disk_from));
     options.spec.disk_from = std::move(origin);
   }
-  for (std::uint32_t i = 1; i <= options.count; ++i) {
-    VmId id(options.count == 1 ? options.name : fmt::format("{}-{}", options.name, i));
+  std::vector<std::string> names;
+  for (std::uint32_t i = 1; i <= options.count; ++i)
+    names.push_back(options.count == 1 ? options.name : fmt::format("{}-{}", options.name, i));
+  co_return co_await make_vms(c, std::move(names), std::move(options));
+}
+
+Task<Result<Exit>> make_vms(Context& c, std::vector<std::string> names, RunOptions options) {
+  std::vector<VmView> made;
+  for (const auto& name : names) {
+    VmId id(name);
     auto view = co_await c.client.create_vm(CreateVm{id, options.spec});
     if (!view) {
       // What was made before stays, and is shown: the caller has to know.
@@ -106,7 +114,7 @@ Task<Result<Exit>> run_vms(Context& c, RunOptions options) {
       if (reached) view = std::move(*reached);
     }
   }
-  if (options.count == 1) {
+  if (names.size() == 1) {
     c.show(made.front(), vms_table(made));
   } else {
     c.show(made, vms_table(made));

@@ -19,6 +19,7 @@ struct DrainTest : testing::Test {
   int created_status = 201;
   std::size_t starts = 0;
   std::set<std::string> request_ids;
+  int changes_of_the_fleet = 0;  // so many plans are stale when they are to be applied
 
   DrainTest() {
     world.http.handler = [this](const HttpRequest& request) { return answer(request); };
@@ -34,6 +35,12 @@ struct DrainTest : testing::Test {
     if (create.worker != WorkerId("worker-1"))
       return refuse(404, "not_found", "there is no worker '" + create.worker.value + "'");
     if (create.validate_only) return reply(plan);
+    EXPECT_EQ(create.state_hash, plan.state_hash) << "what was shown is what is started";
+    if (changes_of_the_fleet > 0) {
+      plan.state_hash = fmt::format("h{}", --changes_of_the_fleet), plan.moves.pop_back();
+      return reply(ErrorBody{"conflict", "the fleet has changed: holds of worker-3: 0, now 1", "state_hash"},
+                   409);
+    }
     ++starts;
     request_ids.insert(create.request_id.value_or(""));
     if (!started_at) started_at = world.loop.now();
@@ -164,6 +171,21 @@ TEST_F(DrainTest, AnAnswerLostWhileStartingIsAskedForAgainUnderTheSameRequestId)
   EXPECT_EQ(world.ebb({"drain", "worker-1"}), 0);
   EXPECT_EQ(starts, 2u);
   EXPECT_EQ(request_ids.size(), 1u);
+}
+
+TEST_F(DrainTest, APlanThatBecameStaleIsMadeAndShownAnew) {
+  changes_of_the_fleet = 1;
+  EXPECT_EQ(world.ebb({"drain", "worker-1"}), 0);
+  EXPECT_EQ(starts, 1u);
+  EXPECT_EQ(talk(), "ebb: the fleet has changed: holds of worker-3: 0, now 1; planning again\n");
+  auto first = data().find("plan: "), second = data().find("plan: ", first + 1);
+  EXPECT_NE(second, std::string::npos) << data();
+}
+
+TEST_F(DrainTest, AFleetThatChangesFasterThanItIsPlannedIsExit6AndNothingIsStarted) {
+  changes_of_the_fleet = 100, plan.moves.resize(200);
+  EXPECT_EQ(world.ebb({"drain", "worker-1", "--detach"}), 6);
+  EXPECT_EQ(starts, 0u);
 }
 
 TEST_F(DrainTest, AControlPlaneThatStaysAwayIsExit5AfterAWhile) {
