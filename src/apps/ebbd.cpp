@@ -15,9 +15,9 @@ extern const char ebb_openapi[];
 namespace ebb {
 namespace {
 
-constexpr const char* usage = R"(usage: ebbd --config FILE
+constexpr const char* usage = R"(usage: ebbd --config FILE [--listen ADDRESS]
 
-The control plane of one cell. FILE is TOML:
+The control plane of one cell. ADDRESS stands for what FILE says. FILE is TOML:
   state_dir = "/var/lib/ebb/control"   records and tokens
   listen    = "127.0.0.1:7400"         loopback only, until there is TLS
   log_level = "info"                   debug, info, warning, error
@@ -39,19 +39,24 @@ struct Config {
   control::LivenessLimits liveness;
 };
 
-Result<Config> read_config(const std::string& path) {
+bool is_local(const std::string& address) {
+  return address.starts_with("127.") || address.starts_with("localhost:") || address.starts_with("[::1]:") ||
+         address.starts_with("unix:");
+}
+constexpr const char* only_local =
+    "only a loopback address (127.0.0.1:PORT) or unix:PATH is possible: the API has no TLS yet, and tokens "
+    "would travel in the clear";
+
+// `listen_flag` stands for the file's `listen`.
+Result<Config> read_config(const std::string& path, const std::optional<std::string>& listen_flag) {
   EBB_TRY(file, TomlTable::load(path));
   Config config;
   EBB_TRY(state_dir, file.string("state_dir"));
   EBB_TRY(listen, file.string("listen", "127.0.0.1:7400"));
   EBB_TRY(level, read_log_level(file));
-  config.state_dir = state_dir, config.listen = listen, config.log_level = level;
-  if (!listen.starts_with("127.") && !listen.starts_with("localhost:") && !listen.starts_with("[::1]:") &&
-      !listen.starts_with("unix:")) {
-    return file.wrong("listen",
-                      "only a loopback address (127.0.0.1:PORT) or unix:PATH is possible: the API has no TLS "
-                      "yet, and tokens would travel in the clear");
-  }
+  config.state_dir = state_dir, config.listen = listen_flag.value_or(listen), config.log_level = level;
+  if (!is_local(listen)) return file.wrong("listen", only_local);
+  if (!is_local(config.listen)) return fail(Code::invalid, "--listen {}: {}", config.listen, only_local);
   EBB_TRY(pools, read_pools(file));
   for (const auto& [id, pool] : pools) {
     EBB_TRY(default_class, pool.table.string("default_class", "remote"));
@@ -102,8 +107,8 @@ Task<Result<Opened>> open_state(RealEnv& env, Offload& threads, std::string dir)
   co_return Opened{std::move(records), operator_token, join_token};
 }
 
-Status run(std::string path) {
-  EBB_TRY(config, read_config(path));
+Status run(std::string path, std::optional<std::string> listen) {
+  EBB_TRY(config, read_config(path, listen));
   Logger log(make_stderr_sink(config.log_level), "ebbd");
   raise_open_files_limit();
   RealEnv env;
@@ -133,4 +138,8 @@ Status run(std::string path) {
 }  // namespace
 }  // namespace ebb
 
-int main(int argc, char** argv) { return ebb::daemon_main(argc, argv, "ebbd", ebb::usage, ebb::run); }
+int main(int argc, char** argv) {
+  auto listen = ebb::take_option(argc, argv, "--listen");
+  return ebb::daemon_main(argc, argv, "ebbd", ebb::usage,
+                          [listen](std::string path) { return ebb::run(std::move(path), listen); });
+}

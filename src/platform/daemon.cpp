@@ -5,7 +5,8 @@
 
 namespace ebb {
 
-int daemon_main(int argc, char** argv, const char* name, const char* usage, Status (*run)(std::string)) {
+int daemon_main(int argc, char** argv, const char* name, const char* usage,
+                std::function<Status(std::string)> run) {
   auto is = [&](int at, const char* word) { return at < argc && std::strcmp(argv[at], word) == 0; };
   if (argc == 2 && (is(1, "--help") || is(1, "-h"))) return std::fputs(usage, stdout), 0;
   if (argc != 3 || !is(1, "--config")) return std::fputs(usage, stderr), 2;
@@ -13,6 +14,17 @@ int daemon_main(int argc, char** argv, const char* name, const char* usage, Stat
   if (ended) return 0;
   std::fprintf(stderr, "%s: %s\n", name, ended.error().message.c_str());
   return ended.error().code == Code::invalid ? 2 : 1;
+}
+
+std::optional<std::string> take_option(int& argc, char** argv, const char* name) {
+  for (int i = 1; i + 1 < argc; ++i) {
+    if (std::strcmp(argv[i], name) != 0) continue;
+    std::string value = argv[i + 1];
+    std::copy(argv + i + 2, argv + argc, argv + i);
+    argc -= 2;
+    return value;
+  }
+  return std::nullopt;
 }
 
 Result<WorkerId> read_worker(const TomlTable& file) {

@@ -1,5 +1,7 @@
 // What the mains of the daemons share: their command line, how they report a failure, and their pools.
 #pragma once
+#include <functional>
+
 #include "base/id.h"
 #include "env/object_store.h"
 #include "platform/asio_loop.h"
@@ -9,7 +11,10 @@ namespace ebb {
 
 // A main: `NAME --config FILE` runs `run` with FILE, `--help` prints `usage`. A failure goes to stderr; the
 // exit status is 2 if it is `invalid` (the configuration is to be mended), else 1.
-int daemon_main(int argc, char** argv, const char* name, const char* usage, Status (*run)(std::string));
+int daemon_main(int argc, char** argv, const char* name, const char* usage,
+                std::function<Status(std::string)> run);
+// The word after `name`, if both are there; they are taken out of the command line.
+std::optional<std::string> take_option(int& argc, char** argv, const char* name);
 
 // The key `worker`.
 Result<WorkerId> read_worker(const TomlTable& file);
