@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include "agent/agent.h"
+#include "agent/capacity.h"
 #include "platform/daemon.h"
 #include "platform/qemu/qemu_hypervisor.h"
 #include "platform/real_env.h"
@@ -25,7 +26,7 @@ The agent of one worker. FILE is TOML:
   kvm             = true                              false: do not even try
   listen          = "unix:/var/lib/ebb/agent/sock"    for operators: /healthz and /status
   log_level       = "info"                            debug, info, warning, error
-  [capacity]                                          for VMs; by default the machine's, less 1 GiB or a tenth
+  [capacity]                                          for VMs; at most the machine's, less 1 GiB or a tenth
   cpu    = 4
   memory = "8GiB"
   [labels]
@@ -40,18 +41,23 @@ struct Config {
   agent::AgentConfig agent;
   QemuOptions qemu;
   std::string join_token_file;
+  std::uint64_t memory_wanted = 0;  // for VMs, by the file; capacity may be less
   LogLevel log_level = LogLevel::info;
   PoolConfigs pools;
 };
 
-// The rest of the machine is for VMs: the kernel, the disk daemon and its cache need something too.
-Result<Resources> read_capacity(const TomlTable& file) {
+struct Capacity {
+  Resources for_vms;
+  std::uint64_t memory_wanted = 0;
+};
+
+Result<Capacity> read_capacity(const TomlTable& file) {
   EBB_TRY(table, file.table("capacity"));
   EBB_TRY(memory, memory_bytes_total());
-  auto reserve = std::max<std::uint64_t>(GiB, memory / 10);
   EBB_TRY(cpu, table.integer("cpu", 1, 100'000, cpu_count()));
-  EBB_TRY(bytes, table.size("memory", memory > 2 * reserve ? memory - reserve : memory / 2));
-  return Resources{static_cast<std::uint64_t>(cpu) * 1000, bytes};
+  EBB_TRY(bytes, table.size("memory", memory - agent::host_reserve(memory)));
+  return Capacity{agent::capacity_for_vms({cpu_count(), memory}, {static_cast<std::uint32_t>(cpu), bytes}),
+                  bytes};
 }
 
 Result<Config> read_config(const std::string& path) {
@@ -74,10 +80,11 @@ Result<Config> read_config(const std::string& path) {
   EBB_TRY(pools, read_pools(file));
   EBB_CHECKED(file.finish());
 
+  config.memory_wanted = capacity.memory_wanted;
   config.join_token_file = join_token_file, config.log_level = level, config.pools = pools;
   auto& a = config.agent;
   a.worker = worker, a.control = control, a.state_dir = state_dir, a.disk_daemon = diskd;
-  a.status_address = listen, a.capacity = capacity, a.labels = labels;
+  a.status_address = listen, a.capacity = capacity.for_vms, a.labels = labels;
   auto& q = config.qemu;
   q.state_dir = state_dir, q.program = qemu, q.user = vm_user, q.may_use_kvm = kvm;
   return config;
@@ -135,6 +142,10 @@ Status run(std::string path) {
   agent::Agent agent(config.agent, {env.loop, env.files, env.http, *hypervisor, log});
   log.info("worker {}: {} cores and {} MiB for VMs", config.agent.worker,
            config.agent.capacity.cpu_millis / 1000, config.agent.capacity.memory_bytes / MiB);
+  if (config.agent.capacity.memory_bytes < config.memory_wanted)
+    log.warning(
+        "[capacity] memory: the host keeps a reserve for itself, so VMs have less than the {} MiB configured",
+        config.memory_wanted / MiB);
   return serve(env, agent, log);
 }
 
