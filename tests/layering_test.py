@@ -2,10 +2,12 @@
 """Holds the tree against the levels: who may include whom, which libraries stay inside, how long a file may be.
 
 The link tests catch what links; this catches headers, which do not. Usage: layering_test.py [ROOT]; prints every
-violation as path:line: text and exits 1 if there is one.
+violation as path:line: text and exits 1 if there is one. Before that it looks at a small tree of its own, where one violation
+of each rule is planted, and exits 1 if it misses one or finds one that is none.
 """
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 LINES_MAX = 600
@@ -21,6 +23,7 @@ FENCED_LIBRARIES = [
     (re.compile(r"<boost/(asio|beast)"), {"platform"}),
     (re.compile(r"<(CLI/|CLI11)"), {"cli"}),
     (re.compile(r"<curl/"), {"platform"}),
+    (re.compile(r"<toml\+\+/"), {"platform"}),
     (re.compile(r"<sqlite3"), set()),
 ]
 NEVER_TOGETHER = {"placement", "drain", "migration"}
@@ -126,8 +129,8 @@ def check_file(path, tree):
                     yield f"{where}:{number}: {target} in a header of {relative.parts[0]}: include it in a .cpp"
 
 
-def main():
-    root = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent).resolve()
+def check_tree(root):
+    """All problems of the tree, and how many files and modules it has."""
     tree = Tree(root)
     files = sorted(p for p in (root / "src").rglob("*") if p.suffix in (".h", ".cpp", ".c"))
     undeclared = {p.relative_to(root / "src").parts[0] for p in files if not tree.module_of(p.relative_to(root / "src"))}
@@ -135,10 +138,68 @@ def main():
     for path in files:
         if tree.module_of(path.relative_to(root / "src")):
             problems.extend(check_file(path, tree))
-    for problem in problems:
+    return problems, len(files), len(tree.folders)
+
+
+# A tree with a violation of each rule: path -> (text, what must be said of it; None: nothing).
+PLANTED = {
+    "src/base/CMakeLists.txt": ("ebb_module(NAME base LEVEL 0 SOURCES a.cpp)", None),
+    "src/model/CMakeLists.txt": ("ebb_module(NAME model LEVEL 1 USES base SOURCES a.cpp)", None),
+    "src/drain/CMakeLists.txt": ("ebb_module(NAME drain LEVEL 2 USES base model placement SOURCES a.cpp)", None),
+    "src/placement/CMakeLists.txt": ("ebb_module(NAME placement LEVEL 2 USES base SOURCES a.cpp)", None),
+    "src/platform/CMakeLists.txt": ("ebb_module(NAME platform LEVEL 5 USES base SOURCES a.cpp)", None),
+    "src/cli/CMakeLists.txt": ("ebb_module(NAME cli LEVEL 4 USES base LIBS CLI11 SOURCES a.cpp)", None),
+    "src/sim/CMakeLists.txt": ("ebb_module(NAME sim LEVEL 5 USES base SOURCES a.cpp)", None),
+    "src/base/a.h": ("#pragma once", None),
+    "src/model/fine.h": ('#include "base/a.h"', None),
+    "src/model/fine_test.cpp": ('#include "sim/a.h"', None),
+    "src/platform/a.h": ("#include <boost/asio.hpp>", None),
+    "src/cli/a.h": ("#include <CLI/CLI.hpp>", None),
+    "src/sim/a.h": ("#pragma once", None),
+    "src/apps/a.h": ("#pragma once", None),
+    "src/apps/main.cpp": ('#include "platform/a.h"\n#include "sim/a.h"', None),
+    "src/placement/a.h": ("#pragma once", None),
+    "src/placement/up.cpp": ('#include "model/fine.h"', "placement did not declare that it USES model"),
+    "src/drain/sideways.cpp": ('#include "placement/a.h"', "never include each other"),
+    "src/model/far.cpp": ('#include "platform/a.h"', "only apps include platform"),
+    "src/model/simulated.cpp": ('#include "sim/a.h"', "only apps and tests include sim"),
+    "src/cli/main.cpp": ('#include "apps/a.h"', "nothing includes apps"),
+    "src/model/asio.h": ("#include <boost/asio.hpp>", "<boost/asio.hpp> in a header of model"),
+    "src/model/beast.h": ("#include <boost/beast/http.hpp>", "<boost/beast/http.hpp> in a header of model"),
+    "src/model/cli.h": ("#include <CLI/CLI.hpp>", "<CLI/CLI.hpp> in a header of model"),
+    "src/model/curl.h": ("#include <curl/curl.h>", "<curl/curl.h> in a header of model"),
+    "src/model/toml.h": ("#include <toml++/toml.h>", "<toml++/toml.h> in a header of model"),
+    "src/model/sqlite.h": ("#include <sqlite3.h>", "<sqlite3.h> in a header of model"),
+    "src/model/long.cpp": ("\n" * (LINES_MAX + 1), f"at most {LINES_MAX} lines"),
+    "src/loose/a.cpp": ("", "holds sources but declares no module"),
+}
+
+
+def check_the_checks():
+    """What the rules miss, or find where nothing is, in the planted tree."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path, (text, _) in PLANTED.items():
+            file = Path(folder) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        problems, _, _ = check_tree(Path(folder).resolve())
+    for path, (_, expected) in PLANTED.items():
+        where = str(Path(path).parent) if path.startswith("src/loose") else path
+        said = [p for p in problems if p.startswith(where + ":")]
+        if expected is None and said:
+            yield f"{path}: is as it should be, and yet: {said}"
+        if expected and not any(expected in p for p in said):
+            yield f"{path}: '{expected}' was not found, but {said}"
+
+
+def main():
+    missed = list(check_the_checks())
+    root = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent).resolve()
+    problems, files, modules = check_tree(root)
+    for problem in missed + problems:
         print(problem)
-    print(f"{len(files)} files of {len(tree.folders)} modules: {len(problems)} problems")
-    return 1 if problems or not files else 0
+    print(f"{files} files of {modules} modules: {len(problems)} problems; the checks themselves: {len(missed)}")
+    return 1 if missed or problems or not files else 0
 
 
 if __name__ == "__main__":
