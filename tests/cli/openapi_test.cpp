@@ -11,21 +11,58 @@
 namespace ebb {
 namespace {
 
-// clang-format off: it never comes to rest on these
 #define EBB_API_STRUCTS(X) \
-  X(Resources) X(Worker) X(Disk) X(Blob) X(Image) X(Port) X(VmSpec) X(Vm) X(Hold) X(DrainOptions) \
-  X(Drain) X(PhaseTime) X(Migration) X(JournalEntry) X(Cell) X(WantedDisk) X(WantedVm) X(WantedSet) \
-  X(VmTimings) X(SeenVm) X(AgentReport) X(ReportAnswer) X(Registration) X(ErrorBody) X(Reason) \
-  X(WorkerView) X(VmView) X(MigrationView) X(PlanMove) X(PlanBlocker) X(DrainPlan) X(DoneCheck) \
-  X(DrainView) X(WhyAnswer) X(CreateVm) X(CreateImage) X(CreateDrain) X(DiskSnapshot) X(DiskOrigin) \
-  X(DiskRestore) X(WantedSnapshot) X(SeenSnapshot) X(CreateSnapshot) X(RestoreDisk) X(RestorePlanView) \
-  X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(CordonWorker)
+  X(Resources)             \
+  X(Worker)                \
+  X(Disk)                  \
+  X(Blob)                  \
+  X(Image)                 \
+  X(Port)                  \
+  X(VmSpec)                \
+  X(Vm)                    \
+  X(Hold)                  \
+  X(DrainOptions)          \
+  X(Drain)                 \
+  X(PhaseTime)             \
+  X(Migration)             \
+  X(JournalEntry)          \
+  X(Cell)                  \
+  X(WantedDisk)            \
+  X(WantedVm)              \
+  X(WantedSet)             \
+  X(VmTimings)             \
+  X(SeenVm)                \
+  X(AgentReport)           \
+  X(ReportAnswer)          \
+  X(Registration)          \
+  X(ErrorBody)             \
+  X(Reason)                \
+  X(WorkerView)            \
+  X(VmView)                \
+  X(MigrationView)         \
+  X(PlanMove)              \
+  X(PlanBlocker)           \
+  X(DrainPlan)             \
+  X(DoneCheck)             \
+  X(DrainView)             \
+  X(WhyAnswer)             \
+  X(CreateVm)              \
+  X(CreateImage)           \
+  X(CreateDrain)           \
+  X(DiskSnapshot)          \
+  X(DiskOrigin)            \
+  X(DiskRestore)           \
+  X(WantedSnapshot)        \
+  X(SeenSnapshot)          \
+  X(CreateSnapshot)        \
+  X(RestoreDisk) X(RestorePlanView) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(CordonWorker)
 #define EBB_API_PAGES(X) \
   X(WorkerView) X(VmView) X(Disk) X(Image) X(DrainView) X(MigrationView) X(JournalEntry)
 #define EBB_API_ENUMS(X) \
-  X(DiskClass) X(DiskState) X(SnapshotState) X(ImageState) X(Storage) X(VmDesired) X(Mechanism) \
-  X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
-// clang-format on
+  X(DiskClass)           \
+  X(DiskState)           \
+  X(SnapshotState)       \
+  X(ImageState) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
 
 template <class T>
 std::string schema_name();
