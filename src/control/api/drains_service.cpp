@@ -65,7 +65,9 @@ Status DrainsService::check_wish(const CreateDrain& wish) const {
 
 DrainPlan DrainsService::make_plan(const CreateDrain& wish) {
   auto plan = plan_drain(c_.fleet(), c_.seen(), wish.worker, wish.options, std::nullopt, c_.loop.wall_now());
-  planned_from_.emplace_back(plan.state_hash, drain::state_facts(c_.fleet(), c_.seen(), wish.worker));
+  auto facts = drain::state_facts(c_.fleet(), c_.seen(), wish.worker);
+  plan.state_hash = drain::hash_of(facts);
+  planned_from_.emplace_back(plan.state_hash, std::move(facts));
   if (planned_from_.size() > plans_kept_max) planned_from_.pop_front();
   return plan;
 }

@@ -43,10 +43,8 @@ bool reserve(const Fleet& fleet, const Drain& drain, const DrainPlan& plan, Batc
 
 DrainPlan plan_drain(const Fleet& fleet, const Seen& seen, const WorkerId& worker,
                      const DrainOptions& options, const std::optional<DrainId>& drain, WallMs now) {
-  auto plan = drain::make_plan(fleet, worker, options, choose_targets(fleet, seen, worker, drain, now),
-                               drain::measure(fleet));
-  plan.state_hash = drain::hash_of(drain::state_facts(fleet, seen, worker));
-  return plan;
+  return drain::make_plan(fleet, worker, options, choose_targets(fleet, seen, worker, drain, now),
+                          drain::measure(fleet));
 }
 
 DoneCheck done_check(const Fleet& fleet, const Seen& seen, const Drain& drain,

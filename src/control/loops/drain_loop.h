@@ -14,7 +14,8 @@ struct DrainProgress {
 };
 using DrainProgresses = std::map<DrainId, DrainProgress>;
 
-// The plan of a drain of `worker` now, destinations included.
+// The plan of a drain of `worker` now, destinations included; without the hash, which only somebody who holds
+// on to a plan needs.
 DrainPlan plan_drain(const Fleet& fleet, const Seen& seen, const WorkerId& worker,
                      const DrainOptions& options, const std::optional<DrainId>& drain, WallMs now);
 
