@@ -190,7 +190,14 @@ Task<Status> SketchDaemon::change_log(DiskId disk, disk::DiskEpoch epoch, bool i
   }
 }
 
+AsyncMutex& SketchDaemon::turn_at(const DiskId& disk) {
+  auto& turn = turns_[disk];
+  if (!turn) turn = std::make_unique<AsyncMutex>(loop_);
+  return *turn;
+}
+
 Task<Status> SketchDaemon::append(DiskId disk, sim::GuestRecord record) {
+  auto turn = co_await turn_at(disk).lock();
   auto found = open_.find(disk);
   if (found == open_.end() || !found->second.is_writable)
     co_return fail(Code::unavailable, "{} is not served", disk);
@@ -202,6 +209,7 @@ Task<Status> SketchDaemon::append(DiskId disk, sim::GuestRecord record) {
 }
 
 Task<Result<std::vector<sim::GuestRecord>>> SketchDaemon::read(DiskId disk) {
+  auto turn = co_await turn_at(disk).lock();
   while (true) {
     auto found = open_.find(disk);
     if (found == open_.end() || !found->second.is_writable)

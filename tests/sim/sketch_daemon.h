@@ -5,6 +5,7 @@
 #include "disk/format/head_types.h"
 #include "env/object_store.h"
 #include "env/scope.h"
+#include "env/sync.h"
 #include "model/disk_daemon_types.h"
 #include "sim/sim_ledger.h"
 
@@ -50,6 +51,9 @@ class SketchDaemon final {
   std::string worker_;
   std::set<DiskId>& attached_;
   std::map<DiskId, OpenState> open_;
+  // What a copy that died had sent is applied before its successor reads.
+  std::map<DiskId, std::unique_ptr<AsyncMutex>> turns_;
+  AsyncMutex& turn_at(const DiskId& disk);
 };
 
 }  // namespace ebb::fleet_sim
