@@ -199,6 +199,31 @@ class CutOffGuestsStandStill final : public Checker {
   std::map<WorkerId, std::pair<Instant, std::uint64_t>> since_;  // and how often its links had been mended
 };
 
+// No VM is touched before everything has a destination; and when the drain says so, everything has.
+class NothingMovesBeforeEverythingFits final : public Checker {
+ public:
+  void on_commit(FleetSim& sim, const Fleet& before, const Fleet& after) override {
+    for (const auto& [id, drain] : after.drains()) {
+      if (drain.options.partial) continue;
+      const auto* old = before.find(id);
+      if (drain.state == DrainState::reserving) check_untouched(sim, id, after);
+      if (drain.state != DrainState::running || !old || old->state != DrainState::reserving) continue;
+      for (const auto& vm : after.vms_owned_by(drain.worker))
+        if (after.find(vm)->desired == VmDesired::running && !after.open_migration_of(vm))
+          sim.violation("{} is running, and {} has no destination", id, vm);
+    }
+  }
+
+ private:
+  static void check_untouched(FleetSim& sim, const DrainId& id, const Fleet& after) {
+    for (const auto& [move, m] : after.migrations()) {
+      const bool has_begun =
+          std::ranges::any_of(m.history, [](auto& h) { return h.phase == Phase::preparing; });
+      if (m.drain == id && has_begun) sim.violation("{} moves {}, and is still reserving", id, m.vm);
+    }
+  }
+};
+
 // "Done" is true: nothing of any VM is left on the worker, and no HEAD names it.
 class DoneMeansEmpty final : public Checker {
  public:
@@ -300,6 +325,7 @@ std::vector<std::unique_ptr<Checker>> all_checkers() {
   all.push_back(std::make_unique<OneRunningCopy>());
   all.push_back(std::make_unique<AnnouncedLoss>());
   all.push_back(std::make_unique<CutOffGuestsStandStill>());
+  all.push_back(std::make_unique<NothingMovesBeforeEverythingFits>());
   all.push_back(std::make_unique<DoneMeansEmpty>());
   all.push_back(std::make_unique<EverythingEnds>());
   all.push_back(std::make_unique<EveryVmRuns>());

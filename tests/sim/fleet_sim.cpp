@@ -144,12 +144,14 @@ Status FleetSim::set_up() {
   for (auto& worker : workers_) worker->boot();
   EBB_CHECKED(run_until([&] { return fleet_.workers().size() == options_.workers; }, 1min));
   EBB_CHECKED(import_image());
+  if (options_.all_on_first) EBB_CHECKED(cordon_others("cordon"));
   EBB_CHECKED(create_vms());
   auto all_run = [&] {
     return std::ranges::all_of(fleet_.vms(),
                                [&](auto& item) { return why_not_running(item.second).empty(); });
   };
   auto status = run_until(all_run, 5min);
+  if (status && options_.all_on_first) status = cordon_others("uncordon");
   if (status) return {};
   std::string why;
   for (const auto& [id, vm] : fleet_.vms())
@@ -172,6 +174,14 @@ Status FleetSim::import_image() {
     EBB_TRY(put, ask("PUT", fmt::format("/v1/images/guest/disk?offset={}", at), std::string(as_text(piece))));
   }
   EBB_TRY(sealed, ask("POST", "/v1/images/guest:seal"));
+  return {};
+}
+
+Status FleetSim::cordon_others(std::string_view verb) {
+  for (std::size_t i = 1; i < workers_.size(); ++i) {
+    EBB_TRY(answer, ask("POST", fmt::format("/v1/workers/{}:{}", workers_[i]->id(), verb),
+                        verb == "cordon" ? "{}" : ""));
+  }
   return {};
 }
 

@@ -16,6 +16,8 @@ namespace ebb::fleet_sim {
 struct FleetSimOptions {
   std::uint64_t seed = 1;
   std::uint32_t workers = 5, vms = 20;
+  std::uint32_t slots = 8;    // VMs that a worker has room for
+  bool all_on_first = false;  // worker-1 has them all
   enum class Workers { production, sketched } kind = Workers::production;
   std::uint32_t stateless_every = 4;  // each so many-th VM is stateless
   bool shuffled = true;               // order of same-instant events drawn from the seed
@@ -69,6 +71,10 @@ class FleetSim final {
   sim::GuestLedger& ledger() { return ledger_; }
   MemoryRecords& records() { return *records_; }
   const FleetSimOptions& options() const { return options_; }
+  Resources capacity() const {
+    const auto one = footprint(VmSpec{});
+    return {one.cpu_millis * options_.slots, one.memory_bytes * options_.slots};
+  }
   const Fleet& fleet() const { return fleet_; }  // as last committed
   const std::map<std::string, disk::Head>& heads() const { return heads_; }
   std::vector<std::unique_ptr<FleetWorker>>& workers() { return workers_; }
@@ -99,6 +105,7 @@ class FleetSim final {
   void every_second();
   Status import_image();
   Status create_vms();
+  Status cordon_others(std::string_view verb);  // all but worker-1
   static Task<Result<HttpResponse>> ask_once(sim::SimHttp* http, HttpRequest request);
 
   FleetSimOptions options_;

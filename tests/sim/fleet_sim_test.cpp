@@ -72,6 +72,12 @@ TEST(FleetSim, ACrashOfTheControlPlaneAtAnyCommitOrEffectOrReplyInTheLifeOfAVmLo
     EXPECT_TRUE(has(fired, kind)) << kind;
 }
 
+TEST(FleetSim, ACrashBetweenTheReservationsOfABigDrainTouchesNothingBeforeTheLast) {
+  auto fired = crash_control_everywhere(Script::big_drain, Workers::sketched, 0, 1);
+  // Before and after each: the drain itself, forty destinations, the other twenty.
+  EXPECT_GE(fired.size(), 6u);
+}
+
 TEST(FleetSim, AKillOfAnyProgramInEachPhaseOfAMoveLosesNothing) {
   // Each pair of phase and program, with one of the three kinds of VMs in turn; ebb-sim --kills plays all.
   const auto kills = all_kills();

@@ -135,7 +135,7 @@ class ProductionWorker final : public FleetWorker {
     agent::AgentConfig config;
     config.worker = id(), config.boot_id = boot_id();
     config.control = FleetSim::control_address, config.join_token = FleetSim::join_token;
-    config.capacity = {8'000, 8 * (128 * MiB + machine_overhead_bytes)};
+    config.capacity = sim_.capacity();
     config.pools = {{PoolId("pool-1"), &pool}};
     config.state_dir = "/var/lib/ebb-agent", config.disk_daemon = daemon_address;
     auto& made = process.make<agent::Agent>(

@@ -5,8 +5,8 @@ namespace {
 
 constexpr Duration step_limit = 15min;
 
-Status play_drain(FleetSim& sim) {
-  EBB_TRY(drain, sim.start_drain(WorkerId("worker-1")));
+Status play_drain(FleetSim& sim, DrainOptions options = {}) {
+  EBB_TRY(drain, sim.start_drain(WorkerId("worker-1"), options));
   return sim.run_until([&] { return all_is_well(sim); }, step_limit);
 }
 
@@ -51,6 +51,10 @@ FleetSimOptions fleet_for(Script script, std::uint64_t seed, FleetSimOptions::Wo
     case Script::drain:
     case Script::cancelled_drain:
       break;
+    case Script::big_drain:
+      options.workers = 3, options.vms = 60, options.slots = 64, options.all_on_first = true;
+      options.stateless_every = 2;
+      break;
     case Script::life_of_a_vm:
       options.workers = 2, options.vms = 2;
       break;
@@ -64,6 +68,11 @@ Status play_script(FleetSim& sim, Script script) {
       return play_drain(sim);
     case Script::cancelled_drain:
       return play_cancelled_drain(sim);
+    case Script::big_drain: {
+      DrainOptions options;
+      options.parallel_max = options.per_target_max = 20;
+      return play_drain(sim, options);
+    }
     case Script::life_of_a_vm:
       return play_life(sim);
   }
@@ -83,6 +92,12 @@ bool all_is_well(FleetSim& sim) {
 }
 
 Points control_points(Script script) {
+  if (script == Script::big_drain)
+    return [](FleetSim& sim, const sim::CrashPoint& at) {
+      const auto& moves = sim.fleet().migrations();
+      return at.process.host() == "control" && at.kind.starts_with("commit") &&
+             std::ranges::all_of(moves, [](auto& item) { return item.second.phase == Phase::reserving; });
+    };
   const bool with_reports = script == Script::drain;
   return [with_reports](FleetSim&, const sim::CrashPoint& at) {
     if (at.process.host() != "control") return false;

@@ -7,9 +7,10 @@ namespace ebb::fleet_sim {
 enum class Script {
   drain,            // of worker-1
   cancelled_drain,  // likewise, cancelled when the first VM is being frozen
+  big_drain,        // of sixty VMs: more than one commit can reserve for
   life_of_a_vm,  // one VM with a disk is created, stopped, started and removed, until nothing of it is left
 };
-BOOST_DESCRIBE_ENUM(Script, drain, cancelled_drain, life_of_a_vm)
+BOOST_DESCRIBE_ENUM(Script, drain, cancelled_drain, big_drain, life_of_a_vm)
 
 // The fleet that a script is made for.
 FleetSimOptions fleet_for(Script script, std::uint64_t seed, FleetSimOptions::Workers kind);
@@ -21,7 +22,8 @@ bool all_is_well(FleetSim& sim);
 // Points at which something may die.
 using Points = std::function<bool(FleetSim&, const sim::CrashPoint&)>;
 // The control plane's own: around each commit, around each effect on the pool, and after each request was
-// handled but not answered; of an agent's reports only those in a drain, which they drive.
+// handled but not answered; of an agent's reports only those in a drain, which they drive. Of a big drain,
+// the commits until the first VM is touched.
 Points control_points(Script script);
 
 // One program, and the moment of its death: the commit by which the move of `vm` enters `phase`.

@@ -51,7 +51,7 @@ class SketchWorker final : public FleetWorker {
     auto& hypervisor = process.make<sim::SimHypervisor>(process, machines());
     Registration registration;
     registration.worker = id(), registration.boot_id = boot_id(), registration.version = "sketch";
-    registration.capacity = {8'000, 8 * (128 * MiB + machine_overhead_bytes)};
+    registration.capacity = sim_.capacity();
     registration.pools = {PoolId("pool-1")};
     process.make<SketchAgent>(SketchAgent::Parts{process, http, hypervisor, [this] { return daemon(); },
                                                  std::string(FleetSim::control_address),
