@@ -99,6 +99,7 @@ struct Agent::Impl {
   std::map<VmId, Epoch> found_epochs;  // of machines that ran before this start
   std::map<VmId, std::string> refusals;
   std::string control_trouble, report_trouble;
+  std::string folder_trouble;  // why the newest wanted set could not be written down
   Poke report_poke, disk_poke;
   std::map<VmId, std::unique_ptr<VmRunner>> runners;
   std::unique_ptr<HttpServer> server;
@@ -271,7 +272,10 @@ Task<Status> Agent::Impl::take(WantedSet set) {
   auto now = wishes.wishes();
   for (const auto& [vm, epoch] : found_epochs) now.epochs[vm] = std::max(now.epochs[vm], epoch);
   auto step = take_wanted(std::move(now), set);
-  EBB_CO_CHECKED(co_await wishes.save(step.next));
+  auto saved = co_await wishes.save(step.next);
+  auto before = std::exchange(folder_trouble, saved ? "" : saved.error().message);
+  if (before != folder_trouble) report_poke.poke();
+  if (!saved) co_return saved;
   std::map<VmId, std::string> refused;
   for (auto& refusal : step.refused) {
     if (!refusals.contains(refusal.vm)) log.warning("VM {}: refused: {}", refusal.vm, refusal.why);
@@ -331,6 +335,7 @@ Task<AgentReport> Agent::Impl::make_report() {
     }
   }
   report.machines = machines_seen;
+  report.trouble = folder_trouble;
   report.disk_daemon_up = disks.is_up();
   for (const auto& disk : disks.last().disks) {
     report.exports += serves(disk);

@@ -277,6 +277,22 @@ TEST_F(AgentTest, AnImagesDiskIsClosedWithItsLastUser) {
   EXPECT_EQ(count_calls("seal image"), 0u);
 }
 
+TEST_F(AgentTest, AFullStateFolderIsReportedAndWhatRunsRunsOn) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  drive_->set_capacity(drive_->used());
+  control_.want({vm("a", 5), vm("b", 6)});
+  ASSERT_TRUE(run_until([&] { return control_.report.trouble.contains("no space left"); }, 2s));
+  EXPECT_LT(control_.report.wanted_revision, control_.set.revision);
+  EXPECT_EQ(control_.seen("b"), nullptr);
+  EXPECT_TRUE(control_.sees("a", VmSeen::running, 5));
+  drive_->set_capacity(GiB);
+  ASSERT_TRUE(reaches("b", VmSeen::running, 6));
+  EXPECT_EQ(control_.report.trouble, "");
+  EXPECT_EQ(machines_of("a"), 1u);
+}
+
 TEST_F(AgentTest, AFolderOfANewerVersionIsRefused) {
   drive_->make_dirs("/agent").value();
   drive_->replace("/agent/wishes.json", to_bytes(R"({"format":2,"shape":"unknown"})")).value();

@@ -274,6 +274,35 @@ TEST(Control, ATargetThatCannotBootTheVmIsReplacedAndSaidSo) {
       std::any_of(events->begin(), events->end(), [](auto& e) { return e.kind == "vm.placed_anew"; }));
 }
 
+TEST(Control, AWorkerThatCannotTakeWhatIsWantedOfItIsNamedWithItsTrouble) {
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  auto source = w.worker_of("a");
+  const std::string full = "write /agent/wishes.json: no space left";
+  for (auto& [name, worker] : w.workers()) worker.trouble = full;
+  auto names_it = [&](const std::string& subject) {
+    auto why = w.get<WhyAnswer>("/v1/" + subject + ":why");
+    return std::any_of(why.reasons.begin(), why.reasons.end(),
+                       [&](auto& r) { return r.text.contains(full) && r.who.starts_with("operator"); });
+  };
+  w.tick();
+  EXPECT_FALSE(names_it("vms/a")) << "nothing else is wanted of it";
+  w.create_vm("b");
+  ASSERT_TRUE(w.tick_until([&] { return w.worker_of("b") != "-"; }));
+  w.tick(2);
+  EXPECT_TRUE(names_it("vms/b"));
+  EXPECT_TRUE(names_it("workers/" + w.worker_of("b")));
+  EXPECT_FALSE(names_it("vms/a")) << "it runs on";
+  w.drain(source);
+  w.tick(10);
+  EXPECT_TRUE(names_it("vms/a")) << "its target has the same trouble";
+  for (auto& [name, worker] : w.workers()) worker.trouble.clear();
+  EXPECT_TRUE(w.tick_until([&] { return w.worker_of("a") != source && w.is_running("a"); }));
+  EXPECT_TRUE(w.all_run({"a", "b"}));
+  EXPECT_FALSE(names_it("vms/a") || names_it("vms/b") || names_it("workers/" + w.worker_of("b")));
+}
+
 TEST(Control, ADrainIsNotDoneWhileAMovedVmRunsNowhere) {
   Fleet3 w;
   w.create_vm("a");

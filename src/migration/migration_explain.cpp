@@ -16,6 +16,10 @@ Reason waiting(const Migration& m, const WorkerId& on, std::string text, const S
     return {fmt::format("{}: {}, and {}", m.vm, text, *silent), since,
             fmt::format("operator: bring {} back, or declare it dead", on)};
   }
+  if (auto trouble = seen.find(on)->trouble(); !trouble.empty()) {
+    return {fmt::format("{}: {}, and {} cannot take what is wanted of it: {}", m.vm, text, on, trouble),
+            since, "operator: mend what it names; the agent tries again"};
+  }
   return {fmt::format("{}: {}", m.vm, text), since, "nobody: it goes on by itself"};
 }
 

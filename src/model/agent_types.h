@@ -127,11 +127,12 @@ struct AgentReport {
   std::uint32_t unsent_logs = 0;  // write-ahead logs that hold records the store lacks
   bool disk_daemon_up = false;
   std::string version;
+  std::string trouble;  // why it cannot take the newest wanted set; empty: it can
   bool operator==(const AgentReport&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(AgentReport, (),
                       (worker, boot_id, agent_run, wanted_revision, sequence, vms, machines, exports, leases,
-                       unsent_logs, disk_daemon_up, version))
+                       unsent_logs, disk_daemon_up, version, trouble))
 
 // The answer to a report: the lease of everything here is renewed, if this is the set that the agent knows.
 struct ReportAnswer {

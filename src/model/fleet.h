@@ -90,6 +90,8 @@ struct WorkerSeen {
 
   // The agent has reconciled with the newest wanted set.
   bool is_current() const { return heard && report.wanted_revision == wanted_revision; }
+  // Why it cannot reconcile with it; empty: nothing is in the way.
+  std::string trouble() const { return is_current() ? "" : report.trouble; }
 };
 
 struct Seen {

@@ -48,6 +48,11 @@ std::vector<Reason> waits_of(const Context& c, const Disk& disk) {
   return reasons;
 }
 
+Reason cannot_take(const WorkerId& worker, const std::string& trouble) {
+  return {fmt::format("{} cannot take what is wanted of it: {}", worker, trouble), std::nullopt,
+          "operator: mend what it names; the agent tries again"};
+}
+
 std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
   if (const auto* m = open_migration(c, vm)) return migration::explain(*m, c.seen());
   if (!vm.worker) {
@@ -71,6 +76,8 @@ std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
                          *vm.worker)}};
   }
   const auto* said = c.seen().find(*vm.worker, vm.id);
+  const bool runs = vm.desired == VmDesired::running && said && said->state == VmSeen::running;
+  if (auto trouble = worker->trouble(); !trouble.empty() && !runs) return {cannot_take(*vm.worker, trouble)};
   if (vm.desired == VmDesired::running && (!said || said->state != VmSeen::running)) {
     auto text = fmt::format("{} says: {}", *vm.worker,
                             said ? json::name_of(said->state) : std::string_view("nothing yet"));
@@ -211,6 +218,8 @@ WhyAnswer why_worker(const Context& c, const Worker& worker) {
                                   ? "its agent has not reported since the control plane started"
                                   : fmt::format("its agent has been {}", json::name_of(view.liveness)),
                               view.last_seen_at, "operator: look at the host and at ebb-agent on it"});
+  } else if (auto trouble = c.seen().find(worker.id)->trouble(); !trouble.empty()) {
+    answer.reasons.push_back(cannot_take(worker.id, trouble));
   }
   if (const auto* drain = c.fleet().active_drain_of(worker.id)) {
     for (auto& reason : view_of(c, *drain).waiting_for) answer.reasons.push_back(reason);

@@ -20,6 +20,7 @@ struct ObedientWorker {
   std::set<VmId> cannot_start;
   std::uint32_t exports = 0;
   std::optional<std::string> snapshot_error{}, snapshot_waits{};
+  std::string trouble{};  // it takes nothing new
 };
 
 class ControlWorld {
@@ -146,12 +147,12 @@ class ControlWorld {
     ASSERT_TRUE(set) << set.error().message;
     std::map<VmId, SeenVm> next;
     for (const auto& wanted : set->vms) next[wanted.vm] = obey(worker, wanted);
-    worker.vms = std::move(next);
-    worker.revision = set->revision;
+    if (worker.trouble.empty()) worker.vms = std::move(next), worker.revision = set->revision;
     AgentReport report;
     report.worker = worker.id, report.boot_id = worker.boot_id, report.agent_run = "run-1";
     report.wanted_revision = worker.revision, report.sequence = ++worker.sequence;
     report.disk_daemon_up = worker.disk_daemon_up, report.exports = worker.exports;
+    report.trouble = worker.trouble;
     for (auto& [id, vm] : worker.vms) {
       report.vms.push_back(vm);
       report.machines += vm.machine, report.leases += vm.disk_open;
