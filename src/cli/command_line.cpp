@@ -109,6 +109,15 @@ void add_worker_commands(Builder& b, CLI::App& app) {
            explain_why);
 }
 
+void add_disk_check(Builder& b, CLI::App* disks, const std::string& name, const std::string& description,
+                    Task<Result<Exit>> (*run)(Context&, DiskCheckOptions)) {
+  auto disk = std::make_shared<std::string>(), pool = std::make_shared<std::string>();
+  auto* added = b.command(disks, name, description);
+  added->add_option("DISK", *disk)->required();
+  added->add_option("--pool", *pool, "URL of the pool that it lies in")->required();
+  b.on(added, [=] { return [=](Context& c) { return run(c, {DiskId(*disk), *pool}); }; });
+}
+
 void add_storage_commands(Builder& b) {
   auto* disks = b.command("disks", "list disks");
   b.on_none(disks, list_disks);
@@ -116,6 +125,11 @@ void add_storage_commands(Builder& b) {
   b.on_one(disks, "show", "one disk", "DISK", show_disk);
   b.on_one(disks, "log", "who wrote it, and where each turn ended: from its objects", "VM|DISK",
            show_disk_log);
+
+  add_disk_check(b, disks, "scrub", "read all objects of a disk, from here, and name each bad extent",
+                 scrub_disk);
+  add_disk_check(b, disks, "rebuild",
+                 "make the map of a stopped disk anew from its segments and cleaned data", rebuild_disk);
 
   auto* images = b.command("images", "list images");
   b.on_none(images, list_images);

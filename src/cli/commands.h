@@ -85,6 +85,16 @@ Task<Result<Exit>> show_image(Context& c, ImageId id);
 Task<Result<Exit>> import_image(Context& c, ImportOptions options);
 Task<Result<Exit>> remove_image(Context& c, ImageId id);
 
+// ---- disk_check_commands.cpp ----
+// Need no control plane: a disk's objects are found by its HEAD. Ends with `failed` if there is a bad extent.
+struct DiskCheckOptions {
+  DiskId disk;
+  std::string pool_url;
+};
+Task<Result<Exit>> scrub_disk(Context& c, DiskCheckOptions options);
+// Of a disk that no worker holds: its VM is stopped.
+Task<Result<Exit>> rebuild_disk(Context& c, DiskCheckOptions options);
+
 // ---- pool_command.cpp ----
 // Needs no control plane. Ends with `failed` if the store breaks a promise, or does not answer.
 Task<Result<Exit>> check_pool(Context& c, std::string url);

@@ -74,4 +74,9 @@ with Fleet(args.bin, args.guest, workers=1, memory="700MiB") as fleet:
     fleet.stop_vms(CLASSES)
     wait_until(lambda: not fleet.workers["worker-1"].machine_pids(), 30, "no machine runs")
     counts = {name: check_database(fleet, name) for name in CLASSES}
+    for name, count in counts.items():  # and once more by a map made anew from the objects alone
+        disk = fleet.vm(name)["vm"]["disk"]
+        fleet.ebb("disk", "scrub", disk, "--pool", fleet.pool)
+        fleet.ebb("disk", "rebuild", disk, "--pool", fleet.pool)
+        check(check_database(fleet, name) == count, f"{name} is another database when its disk has been rebuilt")
     print(f"{kills} kills, {counts} commits, every database clean and whole", flush=True)

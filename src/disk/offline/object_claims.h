@@ -13,6 +13,7 @@ struct BadExtent {
   std::string what;                    // which object, where in it, and what is wrong
   bool operator==(const BadExtent&) const = default;
 };
+BOOST_DESCRIBE_STRUCT(BadExtent, (), (block, count, what))
 inline constexpr std::size_t bad_extents_max = 1000;
 
 // Bad extents in the order of their blocks, neighbours with one fault joined.

@@ -15,6 +15,8 @@ struct RebuildReport {
   CheckpointRef checkpoint;  // the new one, if there is no bad extent
 };
 
+BOOST_DESCRIBE_STRUCT(RebuildReport, (), (objects, data_bytes, live_bytes, bad, bad_extents))
+
 // Of a disk that no worker holds. Reads everything, and changes nothing unless all of it is good: the newest
 // data of a block may not be replaced by what it was before. Then opens the disk under an epoch of its own,
 // stores a checkpoint with the new map, and detaches. Named roots keep their own maps. Takes the memory of

@@ -13,6 +13,8 @@ struct ScrubReport {
   std::uint64_t bad_extents = 0;  // all of them
 };
 
+BOOST_DESCRIBE_STRUCT(ScrubReport, (), (objects, data_bytes, live_bytes, bad, bad_extents))
+
 // Reads the disk as the store has it, without a lease; the disk may be in use. Takes the memory of
 // ObjectClaims. corrupt: what the objects are found by (HEAD, the checkpoint's root) is damaged.
 Task<Result<ScrubReport>> scrub(StoreAccess access, DiskId disk);
