@@ -109,8 +109,27 @@ Reply S3Server::carry_out_bucket(const Request& request) {
     reply.headers.emplace_back("x-amz-bucket-region", options_.key.region);
     return reply;
   }
+  if (request.method == "GET" &&
+      (request.query.contains("lifecycle") || request.query.contains("replication")))
+    return rules_of_bucket(request);
   if (request.method == "GET") return list(request);
   return refusal_reply(not_implemented(request.method + " of a bucket"), request);
+}
+
+Reply S3Server::rules_of_bucket(const Request& request) {
+  if (options_.bucket_rules == BucketRules::forbidden)
+    return refusal_reply({403, "AccessDenied", "Access Denied"}, request);
+  if (options_.bucket_rules == BucketRules::not_implemented)
+    return refusal_reply(not_implemented(request.query.begin()->first), request);
+  const bool is_lifecycle = request.query.contains("lifecycle");
+  auto found = rules_.find((is_lifecycle ? "lifecycle/" : "replication/") + request.bucket);
+  if (found != rules_.end() && !found->second.empty())
+    return text_reply(200, "application/xml", found->second);
+  if (is_lifecycle)
+    return refusal_reply({404, "NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"},
+                         request);
+  return refusal_reply(
+      {404, "ReplicationConfigurationNotFoundError", "The replication configuration was not found"}, request);
 }
 
 Reply S3Server::list(const Request& request) {

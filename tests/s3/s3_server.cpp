@@ -45,7 +45,9 @@ struct S3Server::Connection {
 };
 
 S3Server::S3Server(AsioLoop& loop, Network& network, ServerOptions options)
-    : loop_(loop), network_(network), options_(std::move(options)) {}
+    : loop_(loop), network_(network), options_(std::move(options)), keys_(options_.more_keys) {
+  keys_.push_back(options_.key);
+}
 
 S3Server::~S3Server() {
   if (listen_again_) loop_.cancel(*listen_again_);
@@ -158,8 +160,12 @@ Task<bool> S3Server::answer(Connection* connection, const Request* request) {
   ++stats_.requests[request->method];
   Counted in_flight(stats_.in_flight);
   stats_.in_flight_max = std::max(stats_.in_flight_max, stats_.in_flight);
-  if (auto known = check_signature(*request, options_.key, loop_.wall_now()); !known)
-    co_return co_await send(connection, refuse(*request, known.error()), request, {});
+  auto key = check_signature(*request, keys_, loop_.wall_now());
+  if (!key) co_return co_await send(connection, refuse(*request, key.error()), request, {});
+  ++stats_.requests_of_keys[(*key)->access_key + " " + request->method];
+  if (request->method == "DELETE" && !(*key)->may_delete)
+    co_return co_await send(connection, refuse(*request, {403, "AccessDenied", "Access Denied"}), request,
+                            {});
 
   auto mishap = faults_.draw(request->method, request->key);
   if (mishap.fault) ++stats_.faults[std::string(json::name_of(*mishap.fault))];
@@ -208,7 +214,17 @@ Reply S3Server::control(const Request& request) {
     set_faults(std::move(*plan));
     return text_reply(200, "text/plain", "");
   }
-  return text_reply(404, "text/plain", "there are PUT and GET /-/faults, and GET /-/stats\n");
+  for (std::string what : {"lifecycle", "replication"}) {
+    if (!request.path.starts_with("/-/" + what + "/") || request.method != "PUT") continue;
+    auto bucket = request.path.substr(4 + what.size());
+    if (!objects_->has_bucket(bucket) && !objects_->create_bucket(bucket))
+      return text_reply(400, "text/plain", "there is no such bucket, and it cannot be made\n");
+    rules_[what + "/" + bucket] = as_text(*request.body);
+    return text_reply(200, "text/plain", "");
+  }
+  return text_reply(404, "text/plain",
+                    "there are PUT and GET /-/faults, GET /-/stats, PUT /-/lifecycle/BUCKET and PUT "
+                    "/-/replication/BUCKET\n");
 }
 
 }  // namespace ebb::s3test

@@ -11,19 +11,25 @@
 
 namespace ebb::s3test {
 
+// What is told of a bucket's own rules (lifecycle, replication).
+enum class BucketRules { told, forbidden, not_implemented };
+
 struct ServerOptions {
   std::string listen = "127.0.0.1:0";
   std::string bucket;  // made at the start
   KnownKey key;
+  std::vector<KnownKey> more_keys;
   std::string domain = "localhost";  // of host-style addresses: BUCKET.domain
   std::string folder;                // "": objects in memory
   Duration latency{};                // of every request
   IfMatchTags if_match = IfMatchTags::either;
+  BucketRules bucket_rules = BucketRules::told;
 };
 
 struct Stats {
-  std::map<std::string, std::uint64_t> requests;  // by method
-  std::map<std::string, std::uint64_t> statuses;  // of replies that were sent
+  std::map<std::string, std::uint64_t> requests;          // by method
+  std::map<std::string, std::uint64_t> requests_of_keys;  // by "KEY METHOD"
+  std::map<std::string, std::uint64_t> statuses;          // of replies that were sent
   std::map<std::string, std::uint64_t> faults;
   std::uint64_t conditional_puts = 0;
   std::uint64_t bytes_in = 0, bytes_out = 0;  // of bodies
@@ -32,8 +38,8 @@ struct Stats {
   std::uint64_t objects = 0;
 };
 BOOST_DESCRIBE_STRUCT(Stats, (),
-                      (requests, statuses, faults, conditional_puts, bytes_in, bytes_out, connections,
-                       connections_open, in_flight, in_flight_max, objects))
+                      (requests, requests_of_keys, statuses, faults, conditional_puts, bytes_in, bytes_out,
+                       connections, connections_open, in_flight, in_flight_max, objects))
 
 class S3Server final {
  public:
@@ -58,6 +64,7 @@ class S3Server final {
   Reply control(const Request& request);
   Task<Reply> carry_out(const Request* request, Mishap mishap);
   Reply carry_out_bucket(const Request& request);
+  Reply rules_of_bucket(const Request& request);
   Reply list(const Request& request);
   Task<Reply> put(const Request* request, Mishap mishap);
   Task<Reply> get(const Request* request, Mishap mishap);
@@ -67,6 +74,8 @@ class S3Server final {
   Network& network_;
   const ServerOptions options_;
   std::unique_ptr<Objects> objects_;
+  std::vector<KnownKey> keys_;
+  std::map<std::string, std::string> rules_;  // XML by "lifecycle/BUCKET" and "replication/BUCKET"
   Faults faults_;
   Stats stats_;
   std::uint64_t requests_ = 0;

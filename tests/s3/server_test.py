@@ -47,6 +47,11 @@ class ServerTest(unittest.TestCase):
         self.stack.callback(client.close)
         return client
 
+    def client_at(self, address, access_key=ACCESS, secret_key=SECRET):
+        client = S3Client(address, access_key, secret_key)
+        self.stack.callback(client.close)
+        return client
+
     def put(self, key, body=b"body", **headers):
         return self.s3.call("PUT", "/pool/" + key, body, headers={n.replace("_", "-"): v for n, v in headers.items()})
 
@@ -219,6 +224,29 @@ class ServerTest(unittest.TestCase):
         self.expect(self.client(skew_s=-800).call("GET", "/pool/a"), 200)
         self.expect(self.s3.send("GET", "/pool/a"), 403, "AccessDenied")
         self.assertEqual(self.get("a").body, b"1")
+
+    def test_keeps_a_second_key_from_deleting_and_counts_by_key(self):
+        with server("--no-delete-key", "WORKER:other/secret") as address:
+            owner, worker = self.client_at(address), self.client_at(address, "WORKER", "other/secret")
+            self.expect(worker.call("PUT", "/pool/a", b"1"), 200)
+            self.expect(worker.call("DELETE", "/pool/a"), 403, "AccessDenied")
+            self.expect(worker.call("GET", "/pool/a"), 200)
+            self.expect(self.client_at(address, "WORKER", SECRET).call("GET", "/pool/a"), 403, "SignatureDoesNotMatch")
+            self.expect(owner.call("DELETE", "/pool/a"), 204)
+            counted = json.loads(owner.send("GET", "/-/stats").body)["requests_of_keys"]
+            self.assertEqual(counted, {"WORKER PUT": 1, "WORKER DELETE": 1, "WORKER GET": 1, f"{ACCESS} DELETE": 1})
+
+    def test_tells_the_rules_of_a_bucket_or_does_not(self):
+        for what, none in (("lifecycle", "NoSuchLifecycleConfiguration"), ("replication", "ReplicationConfigurationNotFoundError")):
+            self.expect(self.s3.call("GET", "/pool", query={what: ""}), 404, none)
+            plain = self.client()
+            self.assertEqual(plain.send("PUT", f"/-/{what}/pool", b"<X>1</X>").status, 200)
+            self.assertEqual(self.expect(self.s3.call("GET", "/pool", query={what: ""}), 200).body, b"<X>1</X>")
+            self.assertEqual(plain.send("PUT", f"/-/{what}/pool", b"").status, 200)
+            self.expect(self.s3.call("GET", "/pool", query={what: ""}), 404, none)
+        for kind, status, code in (("forbidden", 403, "AccessDenied"), ("not-implemented", 501, "NotImplemented")):
+            with server("--bucket-rules", kind) as address:
+                self.expect(self.client_at(address).call("GET", "/pool", query={"lifecycle": ""}), status, code)
 
     def test_a_body_or_header_changed_on_the_way_is_refused(self):
         other = hashlib.sha256(b"other").hexdigest()

@@ -124,14 +124,17 @@ Answer<void> check_signed_headers(const Request& request, const Authorization& a
 
 }  // namespace
 
-Answer<void> check_signature(const Request& request, const KnownKey& key, WallMs now) {
+Answer<const KnownKey*> check_signature(const Request& request, const std::vector<KnownKey>& keys,
+                                        WallMs now) {
   auto* header = request.header("authorization");
   if (!header) return refuse(403, "AccessDenied", "Access Denied");
   auto authorization = parse_authorization(*header);
   if (!authorization) return std::unexpected(authorization.error());
-  if (authorization->access_key != key.access_key)
+  auto found = std::ranges::find(keys, authorization->access_key, &KnownKey::access_key);
+  if (found == keys.end())
     return refuse(403, "InvalidAccessKeyId",
                   "The AWS Access Key Id you provided does not exist in our records.");
+  const auto& key = *found;
   if (authorization->region != key.region)
     return malformed(
         fmt::format("the region '{}' is wrong; expecting '{}'", authorization->region, key.region));
@@ -151,7 +154,8 @@ Answer<void> check_signature(const Request& request, const KnownKey& key, WallMs
     return refuse(400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256");
   if (payload->starts_with("STREAMING-"))
     return refuse(501, "NotImplemented", "Bodies that are signed piece by piece are not implemented.");
-  if (auto complete = check_signed_headers(request, *authorization); !complete) return complete;
+  if (auto complete = check_signed_headers(request, *authorization); !complete)
+    return std::unexpected(complete.error());
 
   auto scope = fmt::format("{}/{}/s3/aws4_request", authorization->date, key.region);
   auto text = fmt::format(
@@ -165,7 +169,7 @@ Answer<void> check_signature(const Request& request, const KnownKey& key, WallMs
         403, "SignatureDoesNotMatch",
         "The request signature we calculated does not match the signature you provided. Check your key and "
         "signing method.");
-  return {};
+  return &key;
 }
 
 Digests digest_body(ByteView body, const std::string& promised_sha256) {

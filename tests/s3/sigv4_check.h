@@ -1,6 +1,8 @@
 // Verifies AWS Signature Version 4 in the Authorization header, as a server does. Written from AWS's
 // description and not shared with the store's signer: a mistake in one must show against the other.
 #pragma once
+#include <vector>
+
 #include "base/time.h"
 #include "s3_request.h"
 
@@ -8,10 +10,12 @@ namespace ebb::s3test {
 
 struct KnownKey {
   std::string access_key, secret_key, region;
+  bool may_delete = true;
 };
 
-// Does this request come from the owner of `key`? Its body is not looked at: see check_payload.
-Answer<void> check_signature(const Request& request, const KnownKey& key, WallMs now);
+// Which of the keys does this request come from the owner of? Its body is not looked at: see check_payload.
+Answer<const KnownKey*> check_signature(const Request& request, const std::vector<KnownKey>& keys,
+                                        WallMs now);
 
 struct Digests {
   std::string md5, sha256;  // hex

@@ -17,7 +17,7 @@ constexpr auto usage =
     "[--folder FOLDER]\n"
     "         [--region us-east-1] [--domain localhost] [--latency-ms N] [--if-match "
     "either|quoted|unquoted]\n"
-    "         [--faults FILE]\n";
+    "         [--faults FILE] [--no-delete-key KEY:SECRET] [--bucket-rules told|forbidden|not-implemented]\n";
 
 struct Arguments {
   ServerOptions options;
@@ -29,6 +29,21 @@ Result<IfMatchTags> parse_if_match(const std::string& text) {
   if (text == "quoted") return IfMatchTags::quoted;
   if (text == "unquoted") return IfMatchTags::unquoted;
   return fail(Code::invalid, "--if-match is either, quoted or unquoted, not '{}'", text);
+}
+
+Result<BucketRules> parse_bucket_rules(const std::string& text) {
+  if (text == "told") return BucketRules::told;
+  if (text == "forbidden") return BucketRules::forbidden;
+  if (text == "not-implemented") return BucketRules::not_implemented;
+  return fail(Code::invalid, "--bucket-rules are told, forbidden or not-implemented, not '{}'", text);
+}
+
+// A second key, for who may do anything but delete.
+Result<KnownKey> parse_no_delete_key(const std::string& text) {
+  auto colon = text.find(':');
+  if (colon == 0 || colon == text.npos || colon + 1 == text.size())
+    return fail(Code::invalid, "--no-delete-key is KEY:SECRET, not '{}'", text);
+  return KnownKey{text.substr(0, colon), text.substr(colon + 1), {}, false};
 }
 
 Result<FaultPlan> read_faults(const std::string& path) {
@@ -61,6 +76,12 @@ Result<Arguments> parse(const std::vector<std::string>& words) {
     } else if (name == "--if-match") {
       EBB_TRY(tags, parse_if_match(value));
       out.options.if_match = tags;
+    } else if (name == "--bucket-rules") {
+      EBB_TRY(rules, parse_bucket_rules(value));
+      out.options.bucket_rules = rules;
+    } else if (name == "--no-delete-key") {
+      EBB_TRY(key, parse_no_delete_key(value));
+      out.options.more_keys.push_back(key);
     } else if (name == "--faults") {
       EBB_TRY(faults, read_faults(value));
       out.faults = std::move(faults);
@@ -68,6 +89,7 @@ Result<Arguments> parse(const std::vector<std::string>& words) {
       return fail(Code::invalid, "there is no option {}", name);
     }
   }
+  for (auto& key : out.options.more_keys) key.region = out.options.key.region;
   if (out.options.bucket.empty() || out.options.key.access_key.empty() || out.options.key.secret_key.empty())
     return fail(Code::invalid, "--bucket, --access-key and --secret-key are needed");
   return out;
