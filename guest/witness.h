@@ -7,9 +7,9 @@
 namespace ebb::guest {
 
 struct WitnessOptions {
-  std::string records;  // the file; empty: count in memory
-  std::string report;   // a file to append reports to; empty: the port ebb.witness
-  std::string store;    // "sqlite": the file is a database; empty: a plain file
+  std::string records;     // the file; empty: count in memory
+  std::string report;      // a file to append reports to; empty: the port ebb.witness
+  std::string store = {};  // "sqlite": the file is a database; empty: a plain file
   std::string tag;
   long pause_ms = 10;
   std::uint64_t stop_after = 0;  // records of this run; 0: until SIGTERM

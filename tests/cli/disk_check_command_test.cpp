@@ -1,4 +1,6 @@
 // `ebb disk scrub` and `ebb disk rebuild`: what they say, and an exit code that a script can use.
+#include <gtest/gtest.h>
+
 #include "disk/offline/scrub.h"
 #include "disk/pool_admin.h"
 #include "fake_world.h"
