@@ -65,11 +65,45 @@ def frozen_in_seal(first, disk, writer):
     first.freeze()
 
 
-def ask_in_vain(diskd, disk):
+def ask_in_vain(diskd, disk, verb="seal", **more):
     try:
-        diskd.request("POST", "/seal", dict(disk=disk.name, pool="main", epoch=1), timeout_s=60)
+        diskd.request("POST", f"/{verb}", dict(disk=disk.name, pool="main", epoch=1, **more), timeout_s=60)
     except OSError:
         pass
+
+
+def hold_up(diskd, kind):
+    """PUTs of that kind of object take so long that whoever is frozen now is frozen in them."""
+    diskd.rig.s3.fault(SLOW_PUTS, {"fault": "latency", "method": "PUT", "prefix": f"cell-1/{kind}/", "ms": 3000})
+
+
+def frozen_in_claim(first, disk, writer):
+    """It has come back, and its change of HEAD is on its way."""
+    writer.run(0.4)
+    first.kill()
+    writer.settle()
+    hold_up(first, "v")
+    first.start()
+    time.sleep(random.uniform(0.3, 1))
+    first.freeze()
+
+
+def frozen_while_a_snapshot_puts(kind, first, disk, writer):
+    writer.run(0.3)
+    writer.settle()
+    hold_up(first, kind)
+    wish = dict(name="s1", request="wish-1")
+    threading.Thread(target=lambda: ask_in_vain(first, disk, "snapshot", **wish), daemon=True).start()
+    time.sleep(random.uniform(1, 2))
+    first.freeze()
+
+
+def frozen_in_checkpoint(first, disk, writer):
+    frozen_while_a_snapshot_puts("m", first, disk, writer)
+
+
+def frozen_in_snapshot(first, disk, writer):
+    frozen_while_a_snapshot_puts("r", first, disk, writer)
 
 
 def knows(first, disk):
@@ -157,11 +191,14 @@ def promises_too_much():
     check(False, "a FLUSH that the successor knows nothing of was not found")
 
 
-FREEZES = (frozen_idle, frozen_under_load, frozen_in_flush, frozen_in_recovery, frozen_in_seal)
+FREEZES = (frozen_idle, frozen_under_load, frozen_in_flush, frozen_in_recovery, frozen_in_claim, frozen_in_seal, frozen_in_checkpoint,
+           frozen_in_snapshot)
 # Whether the zombie gets to acknowledge before it looks at HEAD is a matter of luck: on demand.
 stories = [promises_too_much] if args.self_test else []
 for turn in range(args.rounds):
     # Class `local` acknowledges by its own log: the successor serves only when nobody can believe that any more.
-    stories.append(functools.partial(story, frozen_under_load, "local", "15s", args.seed + turn))
+    # That takes its time: one phase a turn.
+    of_local = FREEZES[1:] if turn == 0 and args.rounds > 1 else [FREEZES[(turn + 1) % len(FREEZES)]]
+    stories += [functools.partial(story, freeze, "local", "15s", args.seed + turn) for freeze in of_local]
     stories += [functools.partial(story, freeze, "remote", "0s", args.seed + turn) for freeze in FREEZES]
 in_parallel(stories)
