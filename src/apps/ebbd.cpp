@@ -23,7 +23,7 @@ The control plane of one cell. ADDRESS stands for what FILE says. FILE is TOML:
   log_level = "info"                   debug, info, warning, error
   [pools.main]
   url           = "dir:/var/lib/ebb/pool"   or s3://BUCKET/PREFIX?endpoint=http://HOST:PORT
-  default_class = "remote"             of new disks: remote or local
+  default_class = "remote"             of new disks: remote or local; must be named for s3://
   [liveness]
   silent = "10s"                       without a report, a worker takes nothing new
   suspect = "60s"                      and then is not waited for as a target
@@ -50,6 +50,19 @@ constexpr const char* only_local =
 // `listen_flag` stands for the file's `listen`.
 Result<Config> read_config(const std::string& path, const std::optional<std::string>& listen_flag) {
   EBB_TRY(file, TomlTable::load(path));
+// What a FLUSH promises is nobody's silent guess, except in a folder, where the stronger promise costs
+// little.
+Result<DiskClass> read_default_class(const PoolConfig& pool) {
+  if (!pool.table.has("default_class") && !pool.url.starts_with("dir:"))
+    return pool.table.wrong("default_class",
+                            "must be named for a pool in a bucket: remote (a FLUSH waits for the store) or "
+                            "local (for the worker's log)");
+  EBB_TRY(name, pool.table.string("default_class", "remote"));
+  auto found = parse_disk_class(name);
+  if (!found) return pool.table.wrong("default_class", found.error().message);
+  return *found;
+}
+
   Config config;
   EBB_TRY(state_dir, file.string("state_dir"));
   EBB_TRY(listen, file.string("listen", "127.0.0.1:7400"));
@@ -59,10 +72,8 @@ Result<Config> read_config(const std::string& path, const std::optional<std::str
   if (!is_local(config.listen)) return fail(Code::invalid, "--listen {}: {}", config.listen, only_local);
   EBB_TRY(pools, read_pools(file));
   for (const auto& [id, pool] : pools) {
-    EBB_TRY(default_class, pool.table.string("default_class", "remote"));
-    if (default_class != "remote" && default_class != "local")
-      return pool.table.wrong("default_class", "must be remote or local");
-    config.default_classes[id] = default_class == "local" ? DiskClass::local : DiskClass::remote;
+    EBB_TRY(default_class, read_default_class(pool));
+    config.default_classes[id] = default_class;
   }
   config.pools = pools;
   EBB_TRY(liveness, file.table("liveness"));

@@ -168,7 +168,7 @@ RunOptions finish(RunTexts texts) {
   o.wait_limit = value_or_refuse(parse_duration(texts.wait_limit), "--timeout");
   o.spec.storage = texts.stateless ? Storage::none : Storage::object;
   if (!texts.disk_class.empty())
-    o.spec.disk_class = texts.disk_class == "local" ? DiskClass::local : DiskClass::remote;
+    o.spec.disk_class = value_or_refuse(parse_disk_class(texts.disk_class), "--disk-class");
   for (const auto& port : texts.ports) o.spec.ports.push_back(parse_port(port));
   for (const auto& label : texts.labels) o.spec.labels.insert(key_and_value(label, "--label"));
   return o;
@@ -190,7 +190,7 @@ void add_run_command(Builder& b) {
       ->excludes(stateless);
   run->add_option("--disk-class", t->disk_class,
                   "what a FLUSH waits for: the worker's log (local) or the store (remote)")
-      ->check(CLI::IsMember({"local", "remote"}))
+      ->type_name("local|remote")
       ->excludes(stateless);
   run->add_option("--port", t->ports, "NAME=PORT of the guest to forward; may be repeated")
       ->allow_extra_args(false);

@@ -563,6 +563,10 @@ TEST(Control, ATruncatedImageIsRefusedAndRemoved) {
 
 TEST(Control, AnUploadThatARestartInterruptedIsRemoved) {
   Fleet3 w;
+      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","disk_class":"replicated"}})", 400,
+       "'spec.disk_class': replicated is reserved: a peer's sync is not built yet; choose remote or local"},
+      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","disk_class":"tape"}})", 400,
+       "'spec.disk_class': 'tape' is no class of disks: choose remote or local"},
   CreateImage wish;
   wish.id = ImageId("half"), wish.kernel_bytes = 100, wish.kernel_sha256 = std::string(64, 'a');
   ASSERT_EQ(w.ask("POST", "/v1/images", json::write_text(wish)).status, 201);

@@ -11,7 +11,7 @@ namespace ebb::control {
 struct Pool {
   ObjectStore* store = nullptr;
   ObjectRemover* remover = nullptr;  // null: nothing is ever removed
-  DiskClass default_class = DiskClass::remote;
+  DiskClass default_class;           // of disks whose class nobody chooses: named by whoever sets the pool up
 };
 
 // What HEAD says of a disk.

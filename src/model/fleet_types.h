@@ -55,6 +55,18 @@ BOOST_DESCRIBE_STRUCT(Worker, (), (id, boot_id, agent_version, labels, capacity,
 // is synced.
 enum class DiskClass { remote, local };
 BOOST_DESCRIBE_ENUM(DiskClass, remote, local)
+// invalid: says which there are; and of `replicated` (a peer's sync), which is kept for later, that it is.
+Result<DiskClass> parse_disk_class(std::string_view name);
+// Of a class that is read, wherever one may stand.
+template <>
+Status json::read_into<DiskClass>(DiskClass& out, const json::Value& v, const std::string& path);
+
+// The announced loss of class `local`: no FLUSH is acknowledged while more than this is not in the store.
+struct LossBound {
+  std::uint64_t bytes = 1ull << 30, age_ms = 60'000;
+  bool operator==(const LossBound&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(LossBound, (), (bytes, age_ms))
 
 enum class DiskState { creating, ready, deleting };
 BOOST_DESCRIBE_ENUM(DiskState, creating, ready, deleting)

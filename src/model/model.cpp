@@ -6,6 +6,24 @@
 
 namespace ebb {
 
+Result<DiskClass> parse_disk_class(std::string_view name) {
+  if (name == "remote") return DiskClass::remote;
+  if (name == "local") return DiskClass::local;
+  if (name == "replicated")
+    return fail(Code::invalid,
+                "replicated is reserved: a peer's sync is not built yet; choose remote or local");
+  return fail(Code::invalid, "'{}' is no class of disks: choose remote or local", name);
+}
+
+template <>
+Status json::read_into<DiskClass>(DiskClass& out, const json::Value& v, const std::string& path) {
+  if (!v.is_string()) return json::detail::wrong_type(path, "a string");
+  auto read = parse_disk_class(v.get_string());
+  if (!read) return fail_field(path, "'{}': {}", path, read.error().message);
+  out = *read;
+  return {};
+}
+
 EBB_JSON_INSTANTIATE(Resources)
 EBB_JSON_INSTANTIATE(Worker)
 EBB_JSON_INSTANTIATE(DiskSnapshot)

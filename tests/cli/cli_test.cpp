@@ -73,6 +73,14 @@ TEST_F(CliTest, AWrongCommandLineIsExit2AndSendsNothing) {
   EXPECT_TRUE(world.http.seen.empty());
 }
 
+TEST_F(CliTest, AClassOfDisksThatIsReservedIsRefusedByName) {
+  EXPECT_EQ(ebb({"run", "a", "--image", "i", "--disk-class", "replicated"}), 2);
+  EXPECT_TRUE(talk().contains(
+      "--disk-class: replicated is reserved: a peer's sync is not built yet; choose remote or local"))
+      << talk();
+  EXPECT_TRUE(world.http.seen.empty());
+}
+
 TEST_F(CliTest, TheServerComesFromTheFlagThenTheEnvironmentThenTheDefault) {
   answers["GET /v1/workers"] = reply(Page<WorkerView>{});
   EXPECT_EQ(ebb({"workers"}), 0);

@@ -86,8 +86,10 @@ class PoolStart(unittest.TestCase):
         self.addCleanup(self.folder.cleanup)
         self.at = self.folder.name
 
-    def config(self, program, url):
+    def config(self, program, url, default_class):
         pool = f'[pools.main]\nurl = "{url}"\n'
+        if program == EBBD and default_class:
+            pool += f'default_class = "{default_class}"\n'
         with open(f"{self.at}/token", "w") as file:
             file.write("0123456789abcdef")
         text = {
@@ -102,9 +104,9 @@ class PoolStart(unittest.TestCase):
             file.write(text + pool)
         return path
 
-    def start(self, program, url):
+    def start(self, program, url, default_class="remote"):
         environment = dict(os.environ, AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY="top-secret")
-        process = subprocess.Popen([program, "--config", self.config(program, url)], env=environment, text=True,
+        process = subprocess.Popen([program, "--config", self.config(program, url, default_class)], env=environment, text=True,
                                    stderr=subprocess.PIPE)
         self.addCleanup(process.stderr.close)
         return process
@@ -132,6 +134,27 @@ class PoolStart(unittest.TestCase):
         self.assertNotIn("promises", said)
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=60), 0)
+
+    def test_the_class_of_new_disks_in_a_bucket_is_nobodys_silent_guess(self):
+        store = Store(keeps_conditions=True)
+        for default_class, says in ((None, "must be named for a pool in a bucket: remote (a FLUSH waits for the store) or local"),
+                                    ("replicated", "replicated is reserved: a peer's sync is not built yet; choose remote or local"),
+                                    ("tape", "'tape' is no class of disks: choose remote or local")):
+            process = self.start(EBBD, store.url(), default_class)
+            said = process.communicate(timeout=60)[1]
+            self.assertEqual(process.returncode, 2, said)
+            self.assertIn("default_class", said)
+            self.assertIn(says, said)
+        self.assertFalse(store.objects, "nothing was begun")
+        for url, default_class in ((store.url(), "local"), (f"dir:{self.at}/pool", None)):
+            process = self.start(EBBD, url, default_class)
+            for line in process.stderr:
+                if "listening on" in line:
+                    break
+            else:
+                self.fail(f"{url} was not taken")
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(timeout=60), 0)
 
     def test_a_good_store_is_taken_and_nothing_but_the_probe_is_written(self):
         store = Store(keeps_conditions=True)

@@ -182,7 +182,7 @@ class Fleet:
         self.token_file = self.root / "control" / "operator.token"
         (self.root / "ebbd.toml").write_text(
             f'state_dir = "{self.root}/control"\nlisten = "{self.address}"\nlog_level = "{log_level}"\n'
-            f'[pools.main]\nurl = "{self.pool}"\n')
+            f'[pools.main]\nurl = "{self.pool}"\ndefault_class = "remote"\n')
         self.control = Program([self.bin / "ebbd", "--config", self.root / "ebbd.toml"], self.root / "ebbd.log")
         self.workers = {f"worker-{i}": Worker(self, f"worker-{i}", memory) for i in range(1, workers + 1)}
         self.watch = Watch(self)
