@@ -21,6 +21,7 @@ The control plane of one cell. ADDRESS stands for what FILE says. FILE is TOML:
   state_dir = "/var/lib/ebb/control"   records and tokens
   listen    = "127.0.0.1:7400"         loopback only, until there is TLS
   log_level = "info"                   debug, info, warning, error
+  reclaim_every = "30s"                how often each disk is asked what it no longer needs
   [pools.main]
   url           = "dir:/var/lib/ebb/pool"   or s3://BUCKET/PREFIX?endpoint=http://HOST:PORT
   default_class = "remote"             of new disks: remote or local; must be named for s3://
@@ -37,6 +38,7 @@ struct Config {
   PoolConfigs pools;
   std::map<PoolId, DiskClass> default_classes;
   control::LivenessLimits liveness;
+  Duration reclaim_every{};
 };
 
 bool is_local(const std::string& address) {
@@ -47,9 +49,6 @@ constexpr const char* only_local =
     "only a loopback address (127.0.0.1:PORT) or unix:PATH is possible: the API has no TLS yet, and tokens "
     "would travel in the clear";
 
-// `listen_flag` stands for the file's `listen`.
-Result<Config> read_config(const std::string& path, const std::optional<std::string>& listen_flag) {
-  EBB_TRY(file, TomlTable::load(path));
 // What a FLUSH promises is nobody's silent guess, except in a folder, where the stronger promise costs
 // little.
 Result<DiskClass> read_default_class(const PoolConfig& pool) {
@@ -63,10 +62,15 @@ Result<DiskClass> read_default_class(const PoolConfig& pool) {
   return *found;
 }
 
+// `listen_flag` stands for the file's `listen`.
+Result<Config> read_config(const std::string& path, const std::optional<std::string>& listen_flag) {
+  EBB_TRY(file, TomlTable::load(path));
   Config config;
   EBB_TRY(state_dir, file.string("state_dir"));
   EBB_TRY(listen, file.string("listen", "127.0.0.1:7400"));
   EBB_TRY(level, read_log_level(file));
+  EBB_TRY(reclaim_every, file.duration("reclaim_every", 30s));
+  config.reclaim_every = reclaim_every;
   config.state_dir = state_dir, config.listen = listen_flag.value_or(listen), config.log_level = level;
   if (!is_local(listen)) return file.wrong("listen", only_local);
   if (!is_local(config.listen)) return fail(Code::invalid, "--listen {}: {}", config.listen, only_local);
@@ -129,8 +133,9 @@ Status run(std::string path, std::optional<std::string> listen) {
   EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_probed_pool)));
   std::map<PoolId, control::Pool> pools;
   for (auto& [id, store] : stores) pools[id] = {store.get(), store.get(), config.default_classes.at(id)};
-  control::ControlPlane control(env.loop, *state.records, std::move(pools),
-                                {state.operator_token, state.join_token, ebb_openapi, config.liveness}, log);
+  control::ControlPlane control(
+      env.loop, *state.records, std::move(pools),
+      {state.operator_token, state.join_token, ebb_openapi, config.liveness, config.reclaim_every}, log);
 
   EBB_TRY(server,
           env.http.serve(

@@ -11,6 +11,7 @@ struct ControlConfig {
   std::string operator_token, join_token;
   std::string openapi;  // the document served at /v1/openapi.json
   LivenessLimits liveness;
+  Duration reclaim_every = 30s;
 };
 
 class ControlPlane {

@@ -185,8 +185,8 @@ class Disk:
 class S3Server:
     """Ours, in memory, with faults on command."""
 
-    def __init__(self, bins, log, latency_ms=0):
-        words = [bins / "ebb-test-s3", "--bucket", "pool", "--access-key", "A", "--secret-key", "S", "--latency-ms", str(latency_ms)]
+    def __init__(self, bins, log, latency_ms=0, more=()):
+        words = [bins / "ebb-test-s3", "--bucket", "pool", "--access-key", "A", "--secret-key", "S", "--latency-ms", str(latency_ms), *more]
         with open(log, "ab") as out:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, text=True, start_new_session=True)
         self.endpoint = "http://" + self.process.stdout.readline().split()[-1]
@@ -211,13 +211,13 @@ BAD_STORE = ({"fault": "latency", "ms": 5, "jitter_ms": 30}, {"fault": "slow_dow
 class Rig:
     """A pool, and what runs on it; gone at the end, however it comes. `store`: "folder" or "s3"."""
 
-    def __init__(self, bins, store="folder", latency_ms=0):
+    def __init__(self, bins, store="folder", latency_ms=0, s3_options=()):
         self.bin = pathlib.Path(bins).resolve()
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="ebb-disk-"))
         self.daemons, self.processes, self.endings = [], [], []
         self.s3 = None
         if store == "s3":
-            self.s3 = S3Server(self.bin, self.root / "s3.log", latency_ms)
+            self.s3 = S3Server(self.bin, self.root / "s3.log", latency_ms, s3_options)
             credentials = self.root / "s3.ini"
             credentials.write_text("[default]\naws_access_key_id = A\naws_secret_access_key = S\n")
             self.pool = f"s3://pool/cell-1?endpoint={self.s3.endpoint}&credentials={credentials}"

@@ -2,15 +2,15 @@
 
 namespace ebb::control {
 namespace {
-constexpr Duration round_period = 30s, pause_between_disks = 10ms;
+constexpr Duration pause_between_disks = 10ms;
 }
 
-Reclaimer::Reclaimer(Loop& loop, Owner& owner, Pools& pools, Logger log)
-    : loop_(loop), owner_(owner), pools_(pools), log_(std::move(log)) {}
+Reclaimer::Reclaimer(Loop& loop, Owner& owner, Pools& pools, Duration period, Logger log)
+    : loop_(loop), owner_(owner), pools_(pools), period_(period), log_(std::move(log)) {}
 
 Task<void> Reclaimer::run() {
   while (true) {
-    co_await sleep_for(loop_, round_period);
+    co_await sleep_for(loop_, period_);
     std::vector<std::pair<DiskId, PoolId>> disks;
     for (const auto& [id, disk] : owner_.fleet().disks())
       if (disk.state == DiskState::ready) disks.emplace_back(id, disk.pool);

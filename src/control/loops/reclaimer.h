@@ -8,7 +8,8 @@ namespace ebb::control {
 
 class Reclaimer {
  public:
-  Reclaimer(Loop& loop, Owner& owner, Pools& pools, Logger log);
+  // Each disk is asked once in `period`.
+  Reclaimer(Loop& loop, Owner& owner, Pools& pools, Duration period, Logger log);
   // Never ends.
   Task<void> run();
 
@@ -24,6 +25,7 @@ class Reclaimer {
   Loop& loop_;
   Owner& owner_;
   Pools& pools_;
+  const Duration period_;
   Logger log_;
   std::uint64_t objects_removed_ = 0;
   std::map<PoolId, std::string> troubles_;
