@@ -11,6 +11,7 @@ std::string lines_of(const disk::ProbeReport& report) {
   for (const auto& check : report.checks) {
     std::string verdict;
     for (const auto& sentence : check.wrong) verdict += (verdict.empty() ? "WRONG: " : "; ") + sentence;
+    for (const auto& sentence : check.unknown) verdict += (verdict.empty() ? "NOT KNOWN: " : "; ") + sentence;
     text += fmt::format("{:<28}{}\n", check.name, verdict.empty() ? "ok" : verdict);
   }
   return text;
@@ -29,7 +30,8 @@ Task<Result<Exit>> check_pool(Context& c, std::string url) {
   c.show(*report, lines_of(*report));
   auto took = format_duration(std::chrono::milliseconds(report->took_ms));
   if (report->is_good()) {
-    c.screen().say(fmt::format("the store keeps every promise that disks rest on (asked for {})", took));
+    c.screen().say(fmt::format("the store keeps every promise that disks rest on{} (asked for {})",
+                               report->is_complete() ? "" : ", as far as it tells", took));
     co_return Exit::ok;
   }
   c.screen().say(fmt::format("ebb: this store must not hold disks (asked for {})", took));

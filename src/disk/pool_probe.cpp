@@ -17,7 +17,7 @@ struct PutReply {
 
 class Probe {
  public:
-  Probe(Loop& loop, ObjectStore& store, ProbeEffort effort)
+  Probe(Loop& loop, ReclaimableStore& store, ProbeEffort effort)
       : loop_(loop),
         store_(store),
         effort_(effort),
@@ -32,15 +32,27 @@ class Probe {
     EBB_CO_CHECKED(co_await read_a_missing_object());
     EBB_CO_CHECKED(co_await read_ranges());
     EBB_CO_CHECKED(co_await race());
+    if (auto* inspector = store_.inspector()) {
+      note("expiry", co_await inspector->expiry());
+      note("replication", co_await inspector->replication());
+    }
     report_.took_ms = static_cast<std::uint64_t>(to_ms(loop_.now() - began));
     co_return report_;
   }
 
  private:
-  void begin(std::string name) { report_.checks.push_back({std::move(name), {}}); }
+  void begin(std::string name) { report_.checks.push_back({std::move(name), {}, {}}); }
   template <class... Args>
   void wrong(fmt::format_string<Args...> text, Args&&... args) {
     report_.checks.back().wrong.push_back(fmt::format(text, std::forward<Args>(args)...));
+  }
+
+  // What a store does not tell, or who asks may not know, is no verdict.
+  void note(std::string name, StoreFinding found) {
+    begin(std::move(name));
+    if (found.kind == StoreFinding::Kind::harmful) wrong("{}", found.text);
+    if (found.kind == StoreFinding::Kind::unknown)
+      report_.checks.back().unknown.push_back(std::move(found.text));
   }
 
   // Every body is its own: an object's tag may be a hash of its content.
@@ -290,14 +302,14 @@ class Probe {
   }
 
   Loop& loop_;
-  ObjectStore& store_;
+  ReclaimableStore& store_;
   const ProbeEffort effort_;
   std::string prefix_;
   std::uint64_t bodies_ = 0;
   ProbeReport report_;
 };
 
-Task<Result<ProbeReport>> run_probe(Loop& loop, ObjectStore& store, ProbeEffort effort) {
+Task<Result<ProbeReport>> run_probe(Loop& loop, ReclaimableStore& store, ProbeEffort effort) {
   Probe probe(loop, store, effort);
   co_return co_await probe.run();
 }
@@ -306,6 +318,10 @@ Task<Result<ProbeReport>> run_probe(Loop& loop, ObjectStore& store, ProbeEffort 
 
 bool ProbeReport::is_good() const {
   return std::ranges::all_of(checks, [](const ProbeCheck& check) { return check.wrong.empty(); });
+}
+
+bool ProbeReport::is_complete() const {
+  return std::ranges::all_of(checks, [](const ProbeCheck& check) { return check.unknown.empty(); });
 }
 
 std::string ProbeReport::what_is_wrong() const {
@@ -317,7 +333,7 @@ std::string ProbeReport::what_is_wrong() const {
   return text;
 }
 
-Task<Result<ProbeReport>> probe_pool(Loop& loop, ObjectStore& store, ProbeEffort effort) {
+Task<Result<ProbeReport>> probe_pool(Loop& loop, ReclaimableStore& store, ProbeEffort effort) {
   auto report = co_await with_timeout(loop, run_probe(loop, store, effort), probe_limit);
   if (!report)
     co_return fail(Code::unavailable, "the store did not answer what it was asked within {} s",
@@ -325,7 +341,7 @@ Task<Result<ProbeReport>> probe_pool(Loop& loop, ObjectStore& store, ProbeEffort
   co_return std::move(*report);
 }
 
-Task<Status> require_good_pool(Loop& loop, ObjectStore& store, ProbeEffort effort) {
+Task<Status> require_good_pool(Loop& loop, ReclaimableStore& store, ProbeEffort effort) {
   EBB_CO_TRY(report, co_await probe_pool(loop, store, effort));
   if (!report.is_good())
     co_return fail(Code::invalid, "the store breaks promises that disks rest on: {}", report.what_is_wrong());

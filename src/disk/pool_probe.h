@@ -11,17 +11,19 @@
 namespace ebb::disk {
 
 struct ProbeCheck {
-  std::string name;                // the promise, as in "create if absent"
-  std::vector<std::string> wrong;  // a sentence each; empty: kept
+  std::string name;                  // the promise, as in "create if absent"
+  std::vector<std::string> wrong;    // a sentence each; empty: kept
+  std::vector<std::string> unknown;  // what the store does not tell, so that nobody knows
   bool operator==(const ProbeCheck&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(ProbeCheck, (), (name, wrong))
+BOOST_DESCRIBE_STRUCT(ProbeCheck, (), (name, wrong, unknown))
 
 struct ProbeReport {
   std::vector<ProbeCheck> checks;
   std::uint64_t took_ms = 0;
   bool operator==(const ProbeReport&) const = default;
   bool is_good() const;
+  bool is_complete() const;  // nothing is unknown
   // "NAME: SENTENCE; NAME: SENTENCE ..."; empty if all is well.
   std::string what_is_wrong() const;
 };
@@ -36,9 +38,9 @@ inline constexpr Duration probe_limit = 30s;
 
 // unavailable: the store did not answer, or not within `probe_limit`: nothing is known. invalid: it refuses
 // even a plain write or read, as with a wrong key.
-Task<Result<ProbeReport>> probe_pool(Loop& loop, ObjectStore& store, ProbeEffort effort = {});
+Task<Result<ProbeReport>> probe_pool(Loop& loop, ReclaimableStore& store, ProbeEffort effort = {});
 
 // The same, as one verdict. invalid: the store must not be used; the message says what it gets wrong.
-Task<Status> require_good_pool(Loop& loop, ObjectStore& store, ProbeEffort effort = {});
+Task<Status> require_good_pool(Loop& loop, ReclaimableStore& store, ProbeEffort effort = {});
 
 }  // namespace ebb::disk

@@ -11,7 +11,7 @@ namespace ebb::disk {
 namespace {
 
 // A store that breaks one promise.
-class Liar final : public ObjectStore {
+class Liar final : public ReclaimableStore, private StoreInspector {
  public:
   enum class Lie {
     none,
@@ -31,6 +31,9 @@ class Liar final : public ObjectStore {
     range_past_the_end_fails,
     races_by_looking_first,
     races_without_winner,
+    objects_expire,
+    writes_arrive_from_elsewhere,
+    rules_are_secret,
     nothing_allowed
   };
   Liar(ObjectStore& under, Lie lie) : under_(under), lie_(lie) {}
@@ -89,7 +92,25 @@ class Liar final : public ObjectStore {
     co_return part;
   }
 
+  Task<Status> remove(std::string key) override {
+    ADD_FAILURE() << "a probe removes nothing: " << key;
+    co_return Status{};
+  }
+  StoreInspector* inspector() override { return this; }
+
  private:
+  Task<StoreFinding> expiry() override {
+    if (lie_ == Lie::objects_expire) co_return StoreFinding::harmful("objects are removed after 30 days");
+    if (lie_ == Lie::rules_are_secret) co_return StoreFinding::unknown("status 403, AccessDenied");
+    co_return StoreFinding{};
+  }
+  Task<StoreFinding> replication() override {
+    if (lie_ == Lie::writes_arrive_from_elsewhere)
+      co_return StoreFinding::harmful("two buckets are copied to each other");
+    if (lie_ == Lie::rules_are_secret) co_return StoreFinding::unknown("status 501, NotImplemented");
+    co_return StoreFinding{};
+  }
+
   ObjectStore& under_;
   Lie lie_;
   std::map<std::string, StoredObject> before_;
@@ -117,9 +138,9 @@ TEST(PoolProbeTest, AGoodStorePasses) {
   EXPECT_EQ(probed.result->what_is_wrong(), "");
   std::vector<std::string> names;
   for (const auto& check : probed.result->checks) names.push_back(check.name);
-  EXPECT_EQ(names,
-            (std::vector<std::string>{"create if absent", "replace if the tag matches",
-                                      "read after overwrite", "missing objects", "ranged reads", "races"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"create if absent", "replace if the tag matches",
+                                             "read after overwrite", "missing objects", "ranged reads",
+                                             "races", "expiry", "replication"}));
   EXPECT_GT(probed.result->took_ms, 0u);
 }
 
@@ -193,6 +214,8 @@ TEST(PoolProbeTest, EachBrokenPromiseIsNamed) {
       {Lie::range_past_the_end_fails, "ranged reads", "a range past the end was refused: InvalidRange"},
       {Lie::races_by_looking_first, "races", "were told that they had won"},
       {Lie::races_without_winner, "races", "after a race to create one object there is no object"},
+      {Lie::objects_expire, "expiry", "objects are removed after 30 days"},
+      {Lie::writes_arrive_from_elsewhere, "replication", "two buckets are copied to each other"},
   };
   for (const auto& [lie, name, sentence] : lies) {
     Probed probed(7, {}, lie);
@@ -206,6 +229,19 @@ TEST(PoolProbeTest, EachBrokenPromiseIsNamed) {
     EXPECT_TRUE(named) << "expected: " << name << ": " << sentence
                        << "\nfound: " << probed.result->what_is_wrong();
   }
+}
+
+TEST(PoolProbeTest, WhatTheStoreDoesNotTellIsSaidAndIsNoVerdict) {
+  Probed probed(1, {}, Liar::Lie::rules_are_secret);
+  ASSERT_TRUE(probed.result);
+  EXPECT_TRUE(probed.result->is_good());
+  EXPECT_FALSE(probed.result->is_complete());
+  const auto& checks = probed.result->checks;
+  ASSERT_EQ(checks.size(), 8u);
+  EXPECT_EQ(checks[6].unknown, std::vector<std::string>{"status 403, AccessDenied"});
+  EXPECT_EQ(checks[7].unknown, std::vector<std::string>{"status 501, NotImplemented"});
+  Probed told(1);
+  EXPECT_TRUE(told.result && told.result->is_complete());
 }
 
 TEST(PoolProbeTest, AVerdictIsOneSentenceForAnOperator) {

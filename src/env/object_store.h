@@ -54,6 +54,28 @@ class ObjectRemover {
   virtual Task<Status> remove(std::string key) = 0;
 };
 
-class ReclaimableStore : public ObjectStore, public ObjectRemover {};
+// What an administrator has set up that changes objects, or does not.
+struct StoreFinding {
+  enum class Kind { harmless, harmful, unknown } kind = Kind::harmless;
+  std::string text;  // unless harmless: why
+  static StoreFinding harmful(std::string text) { return {Kind::harmful, std::move(text)}; }
+  static StoreFinding unknown(std::string text) { return {Kind::unknown, std::move(text)}; }
+};
+
+class StoreInspector {
+ public:
+  virtual ~StoreInspector() = default;
+  // Does the store remove objects by itself?
+  virtual Task<StoreFinding> expiry() = 0;
+  // Do the writes of another store arrive in this one, past its conditions?
+  virtual Task<StoreFinding> replication() = 0;
+};
+
+// A pool as it was opened.
+class ReclaimableStore : public ObjectStore, public ObjectRemover {
+ public:
+  // Null: only requests change what is stored.
+  virtual StoreInspector* inspector() { return nullptr; }
+};
 
 }  // namespace ebb

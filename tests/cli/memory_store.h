@@ -6,10 +6,11 @@
 namespace ebb {
 
 // Objects in memory; each request takes 1 ms.
-class MemoryStore final : public ReclaimableStore {
+class MemoryStore final : public ReclaimableStore, private StoreInspector {
  public:
   enum class Conditions { kept, ignored } conditions = Conditions::kept;
   bool answers = true;
+  std::optional<StoreFinding> rules;  // what is found of its bucket's; absent: it has no bucket
 
   MemoryStore(Loop& loop, Conditions kind) : conditions(kind), loop_(loop) {}
 
@@ -50,7 +51,12 @@ class MemoryStore final : public ReclaimableStore {
     co_return Bytes(part.begin(), part.end());
   }
 
+  StoreInspector* inspector() override { return rules ? this : nullptr; }
+
  private:
+  Task<StoreFinding> expiry() override { co_return *rules; }
+  Task<StoreFinding> replication() override { co_return *rules; }
+
   Loop& loop_;
   std::map<std::string, StoredObject> objects_;
   int puts_ = 0;

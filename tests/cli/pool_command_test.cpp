@@ -11,6 +11,7 @@ struct PoolCheckTest : testing::Test {
   fake::World world;
   MemoryStore::Conditions conditions = MemoryStore::Conditions::kept;
   bool answers = true;
+  std::optional<StoreFinding> rules;
   std::string opened;
 
   PoolCheckTest() {
@@ -22,7 +23,7 @@ struct PoolCheckTest : testing::Test {
     self->opened = url;
     if (!url.starts_with("s3://")) co_return fail_field("url", "'{}' is no pool URL", url);
     auto store = std::make_unique<MemoryStore>(self->world.loop, self->conditions);
-    store->answers = self->answers;
+    store->answers = self->answers, store->rules = self->rules;
     co_return std::unique_ptr<ReclaimableStore>(std::move(store));
   }
 };
@@ -40,6 +41,20 @@ TEST_F(PoolCheckTest, AStoreThatIgnoresConditionsIsNamedAndFails) {
   EXPECT_EQ(world.ebb({"pool", "check", "s3://pool"}), 1);
   expect_golden("pool_check_wrong.txt", world.screen.data);
   EXPECT_TRUE(world.screen.talk.starts_with("ebb: this store must not hold disks")) << world.screen.talk;
+}
+
+TEST_F(PoolCheckTest, WhatTheStoreDoesNotTellIsNoFaultAndIsSaid) {
+  rules = StoreFinding::unknown("status 403, AccessDenied");
+  EXPECT_EQ(world.ebb({"pool", "check", "s3://pool"}), 0);
+  EXPECT_TRUE(
+      world.screen.data.ends_with("expiry                      NOT KNOWN: status 403, AccessDenied\n"
+                                  "replication                 NOT KNOWN: status 403, AccessDenied\n"))
+      << world.screen.data;
+  EXPECT_TRUE(world.screen.talk.contains("rest on, as far as it tells")) << world.screen.talk;
+  rules = StoreFinding::harmful("objects are removed");
+  EXPECT_EQ(world.ebb({"pool", "check", "s3://pool"}), 1);
+  EXPECT_TRUE(world.screen.data.contains("expiry                      WRONG: objects are removed\n"))
+      << world.screen.data;
 }
 
 TEST_F(PoolCheckTest, JsonIsTheWholeReport) {

@@ -74,6 +74,67 @@ TEST_F(ProbeTest, AStoreThatReadsStaleIsRefused) {
   fmt::print("{}\n", report->what_is_wrong());
 }
 
+// What the probe says of "expiry" and "replication".
+struct RulesTest : ProbeTest {
+  disk::ProbeCheck check_of(const std::string& url, const std::string& name) {
+    auto report = probe(url);
+    EXPECT_TRUE(report) << report.error();
+    if (!report) return {};
+    auto found = std::ranges::find(report->checks, name, &disk::ProbeCheck::name);
+    EXPECT_NE(found, report->checks.end()) << name << " was not asked for";
+    return found == report->checks.end() ? disk::ProbeCheck{} : *found;
+  }
+  static std::string copies_to(std::string_view bucket) {
+    return fmt::format(
+        "<ReplicationConfiguration><Role>r</Role><Rule><ID>copy</ID><Status>Enabled</Status><Filter><Prefix>"
+        "</Prefix></Filter><Destination><Bucket>arn:aws:s3:::{}</Bucket></Destination></Rule>"
+        "</ReplicationConfiguration>",
+        bucket);
+  }
+  using Sentences = std::vector<std::string>;
+};
+
+TEST_F(RulesTest, ABucketThatRemovesObjectsByItselfIsRefused) {
+  OwnServer server;
+  server.set_bucket_rules(
+      "lifecycle", test_bucket,
+      "<LifecycleConfiguration><Rule><ID>tidy</ID><Status>Enabled</Status><Filter><Prefix>"
+      "pool/</Prefix></Filter><Expiration><Days>30</Days></Expiration></Rule>"
+      "</LifecycleConfiguration>");
+  EXPECT_EQ(check_of(server.url("pool"), "expiry").wrong,
+            Sentences{"the lifecycle rule 'tidy' of bucket 'ebb-test' removes objects of it"});
+  expect_good(server.url("elsewhere"));
+  auto store = run_until_done(loop, open_pool_store(loop, server.url("pool"))).value();
+  auto verdict = run_until_done(loop, disk::require_good_pool(loop, *store));
+  ASSERT_FALSE(verdict);
+  EXPECT_TRUE(verdict.error().message.contains("expiry: the lifecycle rule 'tidy'")) << verdict.error();
+}
+
+TEST_F(RulesTest, BucketsThatAreCopiedToEachOtherAreRefusedAndACopyIsNot) {
+  OwnServer server;
+  server.set_bucket_rules("replication", test_bucket, copies_to("other"));
+  EXPECT_EQ(check_of(server.url("pool"), "replication").unknown,
+            Sentences{"objects are copied to bucket 'other', and of that: status 404, NoSuchBucket"});
+  server.set_bucket_rules("replication", "other", copies_to("third"));
+  expect_good(server.url("pool"));
+  EXPECT_EQ(check_of(server.url("pool"), "replication"), disk::ProbeCheck({"replication", {}, {}}));
+  server.set_bucket_rules("replication", "other", copies_to(test_bucket));
+  EXPECT_EQ(check_of(server.url("pool"), "replication").wrong,
+            Sentences{"buckets 'ebb-test' and 'other' are copied to each other"});
+}
+
+TEST_F(RulesTest, RulesThatTheStoreDoesNotTellAreUnknownAndSaidSo) {
+  OwnServer secret({"--bucket-rules", "forbidden"}), without({"--bucket-rules", "not-implemented"});
+  for (std::string name : {"expiry", "replication"}) {
+    EXPECT_EQ(check_of(secret.url("pool"), name).unknown, Sentences{"status 403, AccessDenied"});
+    EXPECT_EQ(check_of(without.url("pool"), name).unknown, Sentences{"status 501, NotImplemented"});
+  }
+  expect_good(secret.url("pool"));
+  expect_good(without.url("pool"));
+  without.set_fault(Fault::internal_error, "GET", 1);
+  expect_good(without.url("pool"));
+}
+
 // The rules of a bad day: of all requests, `probability` times seven go wrong in one of seven ways.
 FaultPlan bad_day(std::uint64_t seed, double probability) {
   FaultPlan plan;

@@ -140,6 +140,13 @@ void OwnServer::set_fault(Fault fault, std::string method, std::uint64_t count) 
   set_faults(std::move(plan));
 }
 
+void OwnServer::set_bucket_rules(const std::string& what, std::string_view bucket, std::string xml) {
+  HttpRequest request;
+  request.method = "PUT", request.target = fmt::format("/-/{}/{}", what, bucket),
+  request.body = std::move(xml);
+  control(std::move(request));
+}
+
 Stats OwnServer::stats() {
   HttpRequest request;
   request.target = "/-/stats";

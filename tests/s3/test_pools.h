@@ -46,6 +46,8 @@ class OwnServer final {
   void set_faults(FaultPlan plan);
   void set_fault(Fault fault, std::string method, std::uint64_t count);
   void heal() { set_faults({}); }
+  // `what` is lifecycle or replication.
+  void set_bucket_rules(const std::string& what, std::string_view bucket, std::string xml);
   Stats stats();
 
   void kill() { program_->kill(); }

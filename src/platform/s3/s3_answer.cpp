@@ -26,16 +26,6 @@ std::string unescape(std::string_view text) {
   return out;
 }
 
-std::string element(std::string_view xml, std::string_view name) {
-  auto open = fmt::format("<{}>", name), close = fmt::format("</{}>", name);
-  auto begin = xml.find(open);
-  if (begin == std::string_view::npos) return "";
-  begin += open.size();
-  auto end = xml.find(close, begin);
-  if (end == std::string_view::npos) return "";
-  return unescape(xml.substr(begin, std::min(end - begin, message_bytes_max)));
-}
-
 std::string header(const CurlReply& reply, const std::string& name) {
   auto found = reply.headers.find(name);
   return found == reply.headers.end() ? "" : found->second;
@@ -55,11 +45,21 @@ Error error_of_404(const S3Asked& asked, const S3ErrorBody& body, const std::str
 
 }  // namespace
 
+std::string xml_element(std::string_view xml, std::string_view name) {
+  auto open = fmt::format("<{}>", name), close = fmt::format("</{}>", name);
+  auto begin = xml.find(open);
+  if (begin == std::string_view::npos) return "";
+  begin += open.size();
+  auto end = xml.find(close, begin);
+  if (end == std::string_view::npos) return "";
+  return unescape(xml.substr(begin, std::min(end - begin, message_bytes_max)));
+}
+
 S3ErrorBody read_error_body(std::string_view xml) {
   auto at = xml.find("<Error>");
   if (at == std::string_view::npos) return {};
   xml.remove_prefix(at);
-  return {element(xml, "Code"), element(xml, "Message")};
+  return {xml_element(xml, "Code"), xml_element(xml, "Message")};
 }
 
 Error error_of(const CurlReply& reply, const S3Asked& asked) {

@@ -15,6 +15,9 @@ struct S3ErrorBody {
 };
 S3ErrorBody read_error_body(std::string_view xml);
 
+// The text of the first element of that name, fit for a log; empty if there is none.
+std::string xml_element(std::string_view xml, std::string_view name);
+
 // What was asked, as far as the meaning of an answer depends on it.
 struct S3Asked {
   enum class Verb { get, put, remove } verb = Verb::get;

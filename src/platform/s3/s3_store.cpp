@@ -2,6 +2,7 @@
 
 #include "platform/folder_store.h"
 #include "platform/s3/s3_answer.h"
+#include "platform/s3/s3_bucket_rules.h"
 #include "platform/s3/s3_signer.h"
 
 namespace ebb {
@@ -16,6 +17,8 @@ struct S3Request {
   S3Asked asked;
   HeaderList headers;
   SharedBytes body;
+  std::string query;                    // "NAME="
+  std::optional<S3Url> elsewhere = {};  // another place than the pool's
 };
 
 Result<std::size_t> content_range_begin(const CurlReply& reply) {
@@ -65,6 +68,10 @@ struct S3Store::Core {
   static Task<Result<Bytes>> get_range(Self self, std::string key, std::uint64_t offset, std::size_t length);
   static Task<Status> remove(Self self, std::string key);
   static Task<Result<TagQuoting>> find_out(Self self);
+  static Task<Result<CurlReply>> ask_bucket(Self self, std::string bucket, std::string what);
+  static Task<StoreFinding> expiry(Self self);
+  static Task<StoreFinding> replication(Self self);
+  PoolPlace place() const { return {url.bucket, url.prefix}; }
 
   AsioLoop& loop;
   const S3Url url;
@@ -93,19 +100,21 @@ std::string_view method_of(S3Asked::Verb verb) {
 
 CurlRequest S3Store::Core::sign(const S3Request& request, const S3Keys& keys, std::string hash) {
   auto now = loop.wall_now();
+  const auto& place = request.elsewhere ? *request.elsewhere : url;
   RequestToSign to_sign;
   to_sign.method = method_of(request.asked.verb);
-  to_sign.path = url.path_of(request.asked.key);
+  to_sign.path = place.path_of(request.asked.key), to_sign.query = request.query;
   to_sign.headers = request.headers;  // conditions and ranges are signed too: nobody on the way may drop them
-  to_sign.headers.emplace_back("host", url.request_host());
+  to_sign.headers.emplace_back("host", place.request_host());
   to_sign.headers.emplace_back("x-amz-content-sha256", hash);
   to_sign.headers.emplace_back("x-amz-date", amz_date(now));
   if (!keys.session_token.empty()) to_sign.headers.emplace_back("x-amz-security-token", keys.session_token);
   to_sign.payload_hash = std::move(hash);
 
   CurlRequest out;
-  out.method = to_sign.method, out.body = request.body, out.ca_file = url.ca_file;
-  out.url = fmt::format("{}://{}{}", url.scheme, url.request_host(), to_sign.path);
+  out.method = to_sign.method, out.body = request.body, out.ca_file = place.ca_file;
+  out.url = fmt::format("{}://{}{}{}{}", place.scheme, place.request_host(), to_sign.path,
+                        to_sign.query.empty() ? "" : "?", to_sign.query);
   for (const auto& [name, value] : to_sign.headers) out.headers.push_back(name + ": " + value);
   out.headers.push_back("authorization: " + signer.authorization(std::move(to_sign), keys, now));
   return out;
@@ -274,6 +283,47 @@ Task<Result<TagQuoting>> S3Store::Core::find_out(Self self) {
   co_return fail(std::move(last).within("find out how tags are quoted"));
 }
 
+// Any answer to GET BUCKET?WHAT that is one: what it means is for those who ask.
+Task<Result<CurlReply>> S3Store::Core::ask_bucket(Self self, std::string bucket, std::string what) {
+  auto request = self->request_of(S3Asked::Verb::get, "");
+  request.query = what + "=";
+  request.elsewhere = self->url;
+  request.elsewhere->bucket = std::move(bucket), request.elsewhere->prefix.clear();
+  for (int tried = 1;; ++tried) {
+    auto reply = co_await once(self, request);
+    const bool is_final = reply && (reply->status < 500 || reply->status == 501) && reply->status != 429 &&
+                          reply->status != 408;
+    if (is_final || tried > self->limits.retries_max || self->is_closed) co_return reply;
+    co_await sleep_for(self->loop, tried * self->limits.retry_first);
+  }
+}
+
+Task<StoreFinding> S3Store::Core::expiry(Self self) {
+  auto reply = co_await ask_bucket(self, self->url.bucket, "lifecycle");
+  if (!reply) co_return StoreFinding::unknown(reply.error().message);
+  co_return expiry_of(*reply, self->place());
+}
+
+// A copy that others only read does no harm; writes that come back from it would pass by all conditions.
+Task<StoreFinding> S3Store::Core::replication(Self self) {
+  auto targets_of = [](Self s, std::string bucket) -> Task<Result<std::vector<std::string>>> {
+    EBB_CO_TRY(reply, co_await ask_bucket(s, std::move(bucket), "replication"));
+    co_return replication_targets(reply, s->place());
+  };
+  auto targets = co_await targets_of(self, self->url.bucket);
+  if (!targets) co_return StoreFinding::unknown(targets.error().message);
+  for (const auto& target : *targets) {
+    auto back = co_await targets_of(self, target);
+    if (!back)
+      co_return StoreFinding::unknown(
+          fmt::format("objects are copied to bucket '{}', and of that: {}", target, back.error().message));
+    if (std::ranges::find(*back, self->url.bucket) != back->end())
+      co_return StoreFinding::harmful(
+          fmt::format("buckets '{}' and '{}' are copied to each other", self->url.bucket, target));
+  }
+  co_return StoreFinding{};
+}
+
 S3Store::S3Store(AsioLoop& loop, S3Url url, Variables variables, S3Limits limits)
     : core_(std::make_shared<Core>(loop, std::move(url), std::move(variables), limits)) {}
 
@@ -290,6 +340,8 @@ Task<Result<Bytes>> S3Store::get_range(std::string key, std::uint64_t offset, st
   return Core::get_range(core_, std::move(key), offset, length);
 }
 Task<Status> S3Store::remove(std::string key) { return Core::remove(core_, std::move(key)); }
+Task<StoreFinding> S3Store::expiry() { return Core::expiry(core_); }
+Task<StoreFinding> S3Store::replication() { return Core::replication(core_); }
 Task<Result<TagQuoting>> S3Store::find_out_quoting() { return Core::find_out(core_); }
 TagQuoting S3Store::quoting() const { return core_->quoting; }
 void S3Store::set_quoting(TagQuoting quoting) { core_->quoting = quoting; }

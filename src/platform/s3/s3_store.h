@@ -22,7 +22,7 @@ struct S3Limits {
 // one).
 enum class TagQuoting { unknown, quoted, bare };
 
-class S3Store final : public ReclaimableStore {
+class S3Store final : public ReclaimableStore, private StoreInspector {
  public:
   S3Store(AsioLoop& loop, S3Url url, Variables variables, S3Limits limits = {});
   S3Store(const S3Store&) = delete;
@@ -36,12 +36,18 @@ class S3Store final : public ReclaimableStore {
 
   Task<Status> remove(std::string key) override;
 
+  // The bucket's rules, as far as these credentials may read them.
+  StoreInspector* inspector() override { return this; }
+
   // Tries it with a key of its own, probe/<nonce>/quoting. invalid: the store takes neither form.
   Task<Result<TagQuoting>> find_out_quoting();
   TagQuoting quoting() const;
   void set_quoting(TagQuoting quoting);
 
  private:
+  Task<StoreFinding> expiry() override;
+  Task<StoreFinding> replication() override;
+
   struct Core;
   std::shared_ptr<Core> core_;
 };
