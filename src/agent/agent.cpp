@@ -340,7 +340,10 @@ Task<AgentReport> Agent::Impl::make_report() {
   for (const auto& disk : disks.last().disks) {
     report.exports += serves(disk);
     report.leases += holds_lease(disk.state);
+    if (disk.loss_bound && holds_lease(disk.state))
+      report.unsent.push_back({disk.disk, disk.unsent_bytes, disk.unsent_age_ms, *disk.loss_bound});
   }
+  report.orphan_logs = disks.last().orphan_logs;
   report.unsent_logs = static_cast<std::uint32_t>(disks.last().unsent_logs.size());
   co_return report;
 }

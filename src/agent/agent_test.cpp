@@ -21,6 +21,22 @@ TEST_F(AgentTest, AWantedVmIsBootedAndReported) {
   EXPECT_EQ(control_.refused, 0u);
 }
 
+TEST_F(AgentTest, WhatTheLossOfThisWorkerWouldCostIsReported) {
+  start_agent();
+  control_.want({vm("a", 5), vm("b", 6)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5) && reaches("b", VmSeen::running, 6));
+  EXPECT_TRUE(control_.report.unsent.empty()) << "of class remote";
+  auto& disk = daemon_.disks.at("disk-a");
+  disk.loss_bound = LossBound{}, disk.unsent_bytes = 3 * MiB, disk.unsent_age_ms = 1'200;
+  daemon_.orphan_logs = {{DiskId("disk-c"), 7, 40'960, ""}};
+  ASSERT_TRUE(run_until([&] { return !control_.report.orphan_logs.empty(); }));
+  EXPECT_EQ(control_.report.unsent, (std::vector{UnsentDisk{DiskId("disk-a"), 3 * MiB, 1'200, LossBound{}}}));
+  EXPECT_EQ(control_.report.orphan_logs, daemon_.orphan_logs);
+  disk.unsent_bytes = 5 * MiB;
+  ASSERT_TRUE(run_until([&] { return control_.report.unsent.at(0).bytes == 5 * MiB; }))
+      << "with the next heartbeat";
+}
+
 TEST_F(AgentTest, ADrainedVmIsStoppedSealedAndThenGone) {
   start_agent();
   control_.want({vm("a", 5)});

@@ -128,6 +128,7 @@ class FakeDaemon final {
 
   std::map<std::string, DiskStatus> disks;
   std::vector<std::string> calls;  // "open disk-1", ...
+  std::vector<OrphanLog> orphan_logs;
   std::optional<Error> refuse_open;
   std::optional<Instant> store_silent_since;  // HEAD cannot be read
   bool is_slow = false;                       // opening and sealing need a second call
@@ -137,7 +138,7 @@ class FakeDaemon final {
   Task<HttpResponse> answer(HttpRequest request) {
     co_await sleep_for(process_->loop(), 5ms);
     if (request.target == "/status") {
-      DaemonStatus status{"run", {}, {}};
+      DaemonStatus status{"run", {}, {}, orphan_logs};
       for (const auto& [id, disk] : disks) {
         status.disks.push_back(disk);
         if (disk.state == DiskSeen::open)

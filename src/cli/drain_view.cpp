@@ -274,6 +274,15 @@ std::vector<std::string> DrainLines::update(const DrainView& view, WallMs now) {
 
 // ---- before and after ----
 
+namespace {
+std::string losses_text(const std::vector<DiskLoss>& losses, std::string_view title) {
+  if (losses.empty()) return "";
+  auto text = fmt::format("{}: {}\n", title, count_of(losses.size(), "disk"));
+  for (const auto& loss : losses) text += fmt::format("  {}\n", loss.text);
+  return text;
+}
+}  // namespace
+
 std::string plan_text(const DrainPlan& plan) {
   std::string text = plan.moves.empty() && plan.blockers.empty()
                          ? fmt::format("plan: {} has no VMs to move\n", plan.worker)
@@ -291,6 +300,7 @@ std::string plan_text(const DrainPlan& plan) {
     text += table.text("  ");
     if (!plan.critical_path.empty()) text += "what takes the time: " + plan.critical_path + "\n";
   }
+  text += losses_text(plan.losses, "will be lost");
   if (!plan.blockers.empty()) {
     text += fmt::format("blocked: {}\n", count_of(plan.blockers.size(), "blocker"));
     for (const auto& blocker : plan.blockers) {
@@ -331,7 +341,7 @@ std::string drain_summary(const DrainView& view) {
                         ms_text(interruptions[interruptions.size() / 2]), ms_text(interruptions.back()));
   }
   if (!view.drain.end_reason.empty()) text += "; " + view.drain.end_reason;
-  return text + "\n";
+  return text + "\n" + losses_text(view.losses, "lost with it");
 }
 
 }  // namespace ebb

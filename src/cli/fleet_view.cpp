@@ -251,6 +251,7 @@ WhyAnswer why_drain(const DrainView& view) {
     answer.reasons.push_back(
         {fmt::format("{}: {}{}", blocker.subject, blocker.reason, remedy), std::nullopt, blocker.owner});
   }
+  for (const auto& loss : view.losses) answer.reasons.push_back({loss.text, loss.said_at, ""});
   for (const auto& move : view.migrations) {
     for (auto reason : move.waiting_for) {
       reason.text = fmt::format("vms/{}: {}", move.migration.vm, reason.text);

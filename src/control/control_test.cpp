@@ -366,6 +366,56 @@ TEST(Control, ADeadWorkerIsDrainedOnlyWhenItIsDeclaredDeadAndSilent) {
   ASSERT_TRUE(w.tick_until([&] { return w.worker_of("a") != source && w.is_running("a"); }));
 }
 
+TEST(Control, ADeadWorkersLossIsABoundBeforeAnyoneAgreesAndExactWhenItIsBack) {
+  Fleet3 w;
+  w.create_vm("a", Storage::object, 128 * MiB, DiskClass::local);
+  ASSERT_TRUE(w.all_run({"a"}));
+  const auto source = w.worker_of("a");
+  const auto disk = *w.get<VmView>("/v1/vms/a").vm.disk;
+  auto& worker = w.workers()[source];
+  auto why = [&](const std::string& of) {
+    std::string text;
+    for (const auto& reason : w.get<WhyAnswer>(of + ":why").reasons) text += reason.text + "\n";
+    return text;
+  };
+  worker.unsent = {{disk, 3 * MiB, 1'200, LossBound{}}};
+  w.tick(3);
+  EXPECT_FALSE(why("/v1/vms/a").contains("loses")) << why("/v1/vms/a");
+  worker.answers = false, worker.vms.clear();
+  w.tick(400);
+
+  const std::string bound = "at most 1 GiB, none of them older than 1m00s; it last said, at ",
+                    last = ", that 3 MiB were not in the store, the oldest for 1.2 s";
+  auto reply = w.ask(
+      "POST", "/v1/drains",
+      fmt::format(R"({{"worker":"{}","options":{{"source_dead":true}},"validate_only":true}})", source));
+  auto plan = json::read_text<DrainPlan>(reply.body);
+  ASSERT_TRUE(plan) << reply.body;
+  ASSERT_EQ(plan->losses.size(), 1u) << reply.body;
+  EXPECT_EQ(plan->losses[0].disk, disk);
+  EXPECT_EQ(plan->losses[0].bound, LossBound{});
+  EXPECT_EQ(plan->losses[0].unsent_bytes, 3 * MiB);
+  EXPECT_TRUE(plan->losses[0].text.contains(bound) && plan->losses[0].text.ends_with(last))
+      << plan->losses[0].text;
+  EXPECT_TRUE(why("/v1/vms/a").contains(bound)) << why("/v1/vms/a");
+  EXPECT_TRUE(why("/v1/workers/" + source).contains(bound)) << why("/v1/workers/" + source);
+
+  auto id = w.drain(source, R"(,"options":{"source_dead":true})");
+  ASSERT_TRUE(w.tick_until([&] { return w.worker_of("a") != source && w.is_running("a"); }));
+  ASSERT_EQ(w.drain_view(id).losses.size(), 1u);
+  EXPECT_TRUE(w.drain_view(id).losses[0].text.contains(bound)) << "as long as nobody can look";
+  EXPECT_TRUE(why("/v1/vms/a").contains(bound)) << why("/v1/vms/a");
+
+  worker.answers = true, worker.unsent.clear();
+  worker.orphan_logs = {{disk, 12, 48 * KiB, ""}};
+  const std::string exactly = "12 records, 48 KiB";
+  ASSERT_TRUE(w.tick_until([&] { return w.drain_view(id).losses.at(0).records_lost == 12u; }));
+  EXPECT_FALSE(w.drain_view(id).losses.at(0).bound);
+  EXPECT_EQ(w.drain_view(id).losses.at(0).bytes_lost, 48 * KiB);
+  for (const auto& of : {std::string("/v1/vms/a"), "/v1/workers/" + source})
+    EXPECT_TRUE(why(of).contains(exactly) && !why(of).contains("at most")) << why(of);
+}
+
 TEST(Control, StopStartAndRemoveAreIdempotentAndDrainFriendly) {
   Fleet3 w;
   w.create_vm("a");
@@ -398,6 +448,10 @@ TEST(Control, BadInputIsNamedAndChangesNothing) {
       {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"nothing"}})", 400, "no image 'nothing'"},
       {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","cpus":0}})", 400, "cpus"},
       {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","storage":"tape"}})", 400, "none, object"},
+      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","disk_class":"replicated"}})", 400,
+       "'spec.disk_class': replicated is reserved: a peer's sync is not built yet; choose remote or local"},
+      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","disk_class":"tape"}})", 400,
+       "'spec.disk_class': 'tape' is no class of disks: choose remote or local"},
       {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","ports":[{"name":"x","guest":70000}]}})", 400,
        "guest"},
       {"GET", "/v1/vms/none", "", 404, "none"},
@@ -563,10 +617,6 @@ TEST(Control, ATruncatedImageIsRefusedAndRemoved) {
 
 TEST(Control, AnUploadThatARestartInterruptedIsRemoved) {
   Fleet3 w;
-      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","disk_class":"replicated"}})", 400,
-       "'spec.disk_class': replicated is reserved: a peer's sync is not built yet; choose remote or local"},
-      {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"guest","disk_class":"tape"}})", 400,
-       "'spec.disk_class': 'tape' is no class of disks: choose remote or local"},
   CreateImage wish;
   wish.id = ImageId("half"), wish.kernel_bytes = 100, wish.kernel_sha256 = std::string(64, 'a');
   ASSERT_EQ(w.ask("POST", "/v1/images", json::write_text(wish)).status, 201);

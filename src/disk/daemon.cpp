@@ -6,7 +6,10 @@
 namespace ebb::disk {
 namespace {
 constexpr std::string_view state_kind = "ebb-diskd-state ", state_version = "ebb-diskd-state 1\n";
-}
+// What is told of a disk whose daemon can no longer be asked.
+static_assert(DiskTuning{}.unsent_bytes_max == LossBound{}.bytes);
+static_assert(DiskTuning{}.unsent_age_max == std::chrono::milliseconds(LossBound{}.age_ms));
+}  // namespace
 
 DiskDaemon::DiskDaemon(Loop& loop, Files& files, DaemonOptions options, Publish publish, Logger log)
     : loop_(loop),
@@ -95,6 +98,7 @@ Status DiskDaemon::open_again(const std::string& name, ByteView open_record) {
   if (record.request.disk.str() != name)
     return fail(Code::corrupt, "it names disk '{}'", record.request.disk);
   EBB_TRY(served, disk_of(record.request.disk, record.request.pool));
+  served->expect_logs();
   scope_.spawn([](ServedDisk* disk, OpenDisk request) -> Task<void> {
     (void)co_await disk->open(std::move(request), ServedDisk::Start::after_restart);
   }(served, record.request));
@@ -165,6 +169,7 @@ DaemonStatus DiskDaemon::status() const {
   for (const auto& [id, disk] : disks_) {
     if (disk->is_known()) out.disks.push_back(disk->status());
     if (disk->has_unsent_log()) out.unsent_logs.push_back(id);
+    std::ranges::move(disk->orphan_logs(), std::back_inserter(out.orphan_logs));
   }
   return out;
 }

@@ -11,6 +11,14 @@ struct LocalLog {
   LogChain chain;
 };
 
+// One that holds what the disk's history lacks. `error`: it cannot be read to its end, and holds at least
+// this.
+struct KeptLog {
+  std::string folder;
+  std::uint64_t records = 0, bytes = 0;
+  std::string error;
+};
+
 // Folders without a chain hold nothing (it is written first) and are removed. corrupt: a chain cannot be
 // read.
 Task<Result<std::vector<LocalLog>>> list_logs(Files* files, std::string disk_folder);

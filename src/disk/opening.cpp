@@ -68,9 +68,9 @@ Task<Result<std::vector<LogPoint>>> read_left_history(StoreAccess access, Head h
   co_return history;
 }
 
-Task<Result<std::vector<std::string>>> sweep_logs(Files* files, std::string disk_folder,
-                                                  std::vector<LogPoint> history, std::string current) {
-  std::vector<std::string> kept;
+Task<Result<std::vector<KeptLog>>> sweep_logs(Files* files, std::string disk_folder,
+                                              std::vector<LogPoint> history, std::string current) {
+  std::vector<KeptLog> kept;
   EBB_CO_TRY(logs, co_await list_logs(files, disk_folder));
   for (const auto& log : logs) {
     if (log.folder == current) continue;
@@ -78,7 +78,10 @@ Task<Result<std::vector<std::string>>> sweep_logs(Files* files, std::string disk
         co_await scan_log(files, log.folder, log.chain, committed_position(log.chain.log_id, history));
     bool store_has_all = scan && scan->records.empty();
     if (!store_has_all) {
-      kept.push_back(log.folder);
+      kept.push_back({log.folder, 0, 0, scan ? "" : scan.error().message});
+      if (!scan) continue;
+      kept.back().records = scan->records.size();
+      for (const auto& record : scan->records) kept.back().bytes += record.data.size();
       continue;
     }
     EBB_CO_CHECKED(co_await files->remove_tree(log.folder));

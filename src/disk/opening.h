@@ -29,16 +29,15 @@ struct OpeningTools {
 struct Opened {
   std::unique_ptr<ObjectDisk> disk;  // replayed; start() is the caller's
   bool replaces_unconfirmed = false, replaces_own = false;
-  std::vector<std::string> kept_logs;  // folders of logs that hold what this disk's history lacks
+  std::vector<KeptLog> kept_logs;
 };
 
 // What `tools` refers to outlives the task and the disk.
 Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request);
 
-// Removes the logs of which the store has everything; returns the folders of the others. `current` is left
-// alone.
-Task<Result<std::vector<std::string>>> sweep_logs(Files* files, std::string disk_folder,
-                                                  std::vector<LogPoint> history, std::string current);
+// Removes the logs of which the store has everything; returns the others. `current` is left alone.
+Task<Result<std::vector<KeptLog>>> sweep_logs(Files* files, std::string disk_folder,
+                                              std::vector<LogPoint> history, std::string current);
 // All that is known of where a disk's epochs ended, from HEAD and its checkpoint.
 Task<Result<std::vector<LogPoint>>> read_history(StoreAccess access, Head head, LogCache* cache);
 // The same of what restores left behind: it is in the store too, and no longer on the disk's lineage.

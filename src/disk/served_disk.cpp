@@ -488,6 +488,13 @@ bool ServedDisk::has_unsent_log() const {
   return is_unsent || has_unexamined_logs_ || !kept_logs_.empty();
 }
 
+std::vector<OrphanLog> ServedDisk::orphan_logs() const {
+  std::vector<OrphanLog> out;
+  if (has_unexamined_logs_) return out;
+  for (const auto& log : kept_logs_) out.push_back({disk_, log.records, log.bytes, log.error});
+  return out;
+}
+
 DiskStatus ServedDisk::status() const {
   DiskStatus s;
   s.disk = disk_, s.pool = pool_, s.epoch = epoch_, s.incarnation = disk_epoch_.incarnation;
@@ -497,6 +504,9 @@ DiskStatus ServedDisk::status() const {
   if (life_->disk) {
     s.unsent_bytes = life_->disk->unsent_bytes();
     s.unsent_age_ms = static_cast<std::uint64_t>(to_ms(life_->disk->unsent_age()));
+    const auto& tuning = env_.options->tuning;
+    if (life_->disk->head().disk_class == DiskClass::local)
+      s.loss_bound = {tuning.unsent_bytes_max, static_cast<std::uint64_t>(to_ms(tuning.unsent_age_max))};
     auto owned_at = life_->disk->owned_at();
     bool is_ours = state_ == DiskSeen::open || state_ == DiskSeen::opening || state_ == DiskSeen::sealing;
     if (is_ours && owned_at) s.owner_age_ms = static_cast<std::uint64_t>(to_ms(env_.loop->now() - *owned_at));

@@ -73,6 +73,8 @@ class ServedDisk {
 
   DiskStatus status() const;
   bool has_unsent_log() const;
+  // Exactly what the logs here hold that others went on without; none as long as that is not known.
+  std::vector<OrphanLog> orphan_logs() const;
   bool is_known() const { return state_.has_value(); }  // else only logs of it may lie here
   void expect_logs() { has_unexamined_logs_ = true; }   // until they have been examined, they count as unsent
   std::shared_ptr<BlockDevice> device() const { return device_; }
@@ -132,7 +134,7 @@ class ServedDisk {
   LogCache cache_;
   std::map<std::string, std::optional<Result<NamedRoot>>>
       snapshots_;  // by request; under way, or made and not yet told
-  std::vector<std::string> kept_logs_;
+  std::vector<KeptLog> kept_logs_;
   bool has_unexamined_logs_ = false;
   std::optional<Instant> store_silent_since_;
   Notify changed_;

@@ -1,4 +1,5 @@
 #include "drain/drain_planner.h"
+#include "drain/loss_explain.h"
 
 namespace ebb::drain {
 namespace {
@@ -70,6 +71,8 @@ std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& d
   add_if(reasons, check.unsent_logs, "write-ahead log with records that the store lacks",
          "write-ahead logs with records that the store lacks", drain,
          "operator: the logs are kept; see docs/internals/formats.md");
+  if (auto held = explain(worker->report.orphan_logs); check.unsent_logs > 0 && !held.empty())
+    reasons.back().text += ": " + held;
   if (!check.heads_checked) {
     reasons.push_back(
         {"the object store is asked who owns the moved disks", std::nullopt, "nobody: it goes on by itself"});

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "drain/drain_planner.h"
+#include "drain/loss_explain.h"
 
 namespace ebb::drain {
 namespace {
@@ -155,6 +156,130 @@ TEST(Timeline, IsTheScheduleThatTheLimitsAllow) {
   EXPECT_EQ(timeline(moves, options).total_ms, 2000u);
   options.per_target_max = 1;
   EXPECT_EQ(timeline(moves, options).total_ms, 4000u);
+}
+
+// A VM "v" with a disk of class local; its worker "a" is silent.
+struct DeadWorld : World {
+  DeadWorld() {
+    vm("v", "a");
+    disk(DiskClass::local);
+    at_a().liveness = Liveness::suspect, at_a().heard_at_wall = 1'000;
+    at_a().report.unsent = {{DiskId("d-v"), 3 << 20, 1'200, {64 << 20, 5'000}}};
+  }
+  WorkerSeen& at_a() { return seen.workers[WorkerId("a")]; }
+  void disk(DiskClass disk_class) {
+    Disk d;
+    d.id = DiskId("d-v"), d.disk_class = disk_class;
+    fleet.put(d);
+  }
+  void move_to_b() {
+    auto m = migration("mig-1", "v", "b", Phase::done);
+    m.source_dead = true;
+    fleet.put(m);
+    vm("v", "b");
+  }
+  void a_is_back() {
+    at_a().liveness = Liveness::ready;
+    at_a().report.unsent.clear();
+  }
+  std::vector<DiskLoss> losses() const { return losses_at(fleet, seen, WorkerId("a")); }
+};
+
+TEST(Loss, OfADeadWorkerIsABoundWithWhatItLastSaid) {
+  DeadWorld w;
+  for (bool is_moved : {false, true}) {
+    if (is_moved) w.move_to_b();
+    auto losses = w.losses();
+    ASSERT_EQ(losses.size(), 1u);
+    EXPECT_EQ(losses[0].bound, (LossBound{64 << 20, 5'000}));
+    EXPECT_EQ(losses[0].unsent_bytes, 3u << 20);
+    EXPECT_EQ(losses[0].unsent_age_ms, 1'200u);
+    EXPECT_EQ(losses[0].said_at, 1'000);
+    EXPECT_FALSE(losses[0].records_lost);
+    EXPECT_EQ(
+        losses[0].text,
+        "disk d-v of v, of class local, loses its last writes with a: at most 64 MiB, none of them older "
+        "than 5.0 s; it last said, at 1970-01-01T00:00:01Z, that 3 MiB were not in the store, the oldest for "
+        "1.2 s");
+    EXPECT_EQ(losses_of(w.fleet, w.seen, w.fleet.vms().at(VmId("v"))), losses);
+  }
+}
+
+TEST(Loss, OfAWorkerThatHasSaidNothingIsTheAnnouncedBound) {
+  DeadWorld w;
+  w.at_a() = {};
+  auto losses = w.losses();
+  ASSERT_EQ(losses.size(), 1u);
+  EXPECT_EQ(losses[0].bound, LossBound{});
+  EXPECT_FALSE(losses[0].unsent_bytes || losses[0].said_at);
+  EXPECT_TRUE(losses[0].text.contains("at most 1 GiB, none of them older than 1m00s; it has said nothing"))
+      << losses[0].text;
+}
+
+TEST(Loss, OfClassRemoteIsNone) {
+  DeadWorld w;
+  w.disk(DiskClass::remote);
+  EXPECT_TRUE(w.losses().empty());
+  w.move_to_b();
+  w.a_is_back();
+  EXPECT_TRUE(w.losses().empty());
+}
+
+TEST(Loss, OfAWorkerThatAnswersIsNone) {
+  DeadWorld w;
+  w.at_a().liveness = Liveness::ready;
+  EXPECT_TRUE(w.losses().empty());
+  EXPECT_TRUE(losses_of(w.fleet, w.seen, w.fleet.vms().at(VmId("v"))).empty());
+}
+
+TEST(Loss, IsKnownExactlyOnceTheWorkerIsBackAndItsLogsHaveBeenRead) {
+  DeadWorld w;
+  w.move_to_b();
+  w.a_is_back();
+  w.at_a().report.unsent_logs = 1;
+  ASSERT_EQ(w.losses().size(), 1u);
+  EXPECT_TRUE(w.losses()[0].bound && !w.losses()[0].records_lost)
+      << "a log lies there, and nobody has read it";
+  EXPECT_TRUE(w.losses()[0].text.ends_with("it is back, and its logs have not all been read"))
+      << w.losses()[0].text;
+
+  w.at_a().report.orphan_logs = {{DiskId("d-v"), 3, 12'288, ""}, {DiskId("other"), 9, 9, ""}};
+  auto loss = w.losses().at(0);
+  EXPECT_FALSE(loss.bound);
+  EXPECT_EQ(loss.records_lost, 3u);
+  EXPECT_EQ(loss.bytes_lost, 12'288u);
+  EXPECT_EQ(loss.text, "a is back, and its log holds what disk d-v of v lacks: 3 records, 12 KiB");
+  EXPECT_EQ(explain(loss).who, "operator: the log is kept on a");
+  EXPECT_EQ(losses_of(w.fleet, w.seen, w.fleet.vms().at(VmId("v"))), std::vector{loss});
+
+  w.at_a().report.orphan_logs[0].error = "damaged";
+  EXPECT_TRUE(w.losses().at(0).text.ends_with("cannot be read to its end: damaged"));
+  EXPECT_TRUE(w.losses().at(0).bound) << "what was read of it is the least";
+  EXPECT_EQ(explain(w.losses().at(0)).who, "operator: the log is kept on a");
+
+  w.at_a().report.unsent_logs = 0, w.at_a().report.orphan_logs.clear();
+  EXPECT_EQ(w.losses().at(0).records_lost, 0u);
+  EXPECT_TRUE(w.losses().at(0).text.ends_with("nothing was lost")) << w.losses().at(0).text;
+  EXPECT_TRUE(losses_of(w.fleet, w.seen, w.fleet.vms().at(VmId("v"))).empty()) << "no news of the VM";
+}
+
+TEST(Loss, OfADiskThatCameBackToItsWorkerIsOnlyWhatAnOldLogHolds) {
+  DeadWorld w;
+  w.move_to_b();
+  w.vm("v", "a");
+  w.at_a().liveness = Liveness::ready, w.at_a().report.unsent_logs = 1;
+  EXPECT_TRUE(w.losses().empty()) << "it writes the disk now: that is no loss";
+  w.at_a().report.orphan_logs = {{DiskId("d-v"), 3, 12'288, ""}};
+  EXPECT_EQ(w.losses().at(0).records_lost, 3u);
+}
+
+TEST(Loss, LogsThatKeepADrainFromBeingDoneAreNamedWithWhatTheyHold) {
+  World w;
+  auto& report = w.seen.workers[WorkerId("a")].report;
+  report.unsent_logs = 1, report.orphan_logs = {{DiskId("d-v"), 1, 4'096, ""}};
+  auto reasons = explain(w.fleet, w.seen, w.drain, check_done(w.fleet, w.seen, w.drain), {});
+  EXPECT_EQ(reasons.at(0).text,
+            "a still has 1 write-ahead log with records that the store lacks: disk d-v: 1 record, 4 KiB");
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // What control plane and agent say to each other: the wanted set of a worker, and what its agent sees.
 #pragma once
-#include "model/fleet_types.h"
+#include "model/disk_daemon_types.h"
 
 namespace ebb {
 
@@ -113,6 +113,15 @@ BOOST_DESCRIBE_STRUCT(SeenVm, (),
                       (vm, epoch, state, machine, disk_open, guest_stopped_itself, ports, accel, error,
                        failures, timings, snapshots))
 
+// Of a disk of class `local` that is open here: what the loss of this worker would cost it now, and at most.
+struct UnsentDisk {
+  DiskId disk;
+  std::uint64_t bytes = 0, age_ms = 0;
+  LossBound bound;
+  bool operator==(const UnsentDisk&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(UnsentDisk, (), (disk, bytes, age_ms, bound))
+
 // Posted at every change and at least every few seconds: it is also the heartbeat.
 struct AgentReport {
   WorkerId worker;
@@ -125,6 +134,8 @@ struct AgentReport {
   std::uint32_t exports = 0;      // disks that the disk daemon serves
   std::uint32_t leases = 0;       // disks whose HEAD names this worker attached
   std::uint32_t unsent_logs = 0;  // write-ahead logs that hold records the store lacks
+  std::vector<UnsentDisk> unsent{};
+  std::vector<OrphanLog> orphan_logs{};  // of those logs, what others went on without
   bool disk_daemon_up = false;
   std::string version;
   std::string trouble;  // why it cannot take the newest wanted set; empty: it can
@@ -132,7 +143,7 @@ struct AgentReport {
 };
 BOOST_DESCRIBE_STRUCT(AgentReport, (),
                       (worker, boot_id, agent_run, wanted_revision, sequence, vms, machines, exports, leases,
-                       unsent_logs, disk_daemon_up, version, trouble))
+                       unsent_logs, unsent, orphan_logs, disk_daemon_up, version, trouble))
 
 // The answer to a report: the lease of everything here is renewed, if this is the set that the agent knows.
 struct ReportAnswer {
@@ -160,6 +171,7 @@ EBB_JSON_EXTERN(WantedVm)
 EBB_JSON_EXTERN(WantedSet)
 EBB_JSON_EXTERN(VmTimings)
 EBB_JSON_EXTERN(SeenVm)
+EBB_JSON_EXTERN(UnsentDisk)
 EBB_JSON_EXTERN(AgentReport)
 EBB_JSON_EXTERN(ReportAnswer)
 EBB_JSON_EXTERN(Registration)

@@ -80,16 +80,34 @@ struct PlanBlocker {
 };
 BOOST_DESCRIBE_STRUCT(PlanBlocker, (), (subject, reason, owner, remedy))
 
+// What a disk loses with a worker that is dead: a bound, until the worker comes back and its log is read.
+struct DiskLoss {
+  DiskId disk;
+  VmId vm;
+  WorkerId worker;
+  std::string text;                  // all of this in a sentence
+  std::optional<LossBound> bound{};  // absent: it is known exactly
+  std::optional<std::uint64_t> unsent_bytes{},
+      unsent_age_ms{};  // when the worker last spoke, not in the store
+  std::optional<WallMs> said_at{};
+  std::optional<std::uint64_t> records_lost{}, bytes_lost{};
+  bool operator==(const DiskLoss&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(DiskLoss, (),
+                      (disk, vm, worker, text, bound, unsent_bytes, unsent_age_ms, said_at, records_lost,
+                       bytes_lost))
+
 struct DrainPlan {
   WorkerId worker;
   std::vector<PlanMove> moves;
   std::vector<PlanBlocker> blockers;
   std::uint32_t eta_ms = 0;
-  std::string critical_path;  // what makes it take that long
-  std::string state_hash;     // of the snapshot it was made from
+  std::string critical_path;       // what makes it take that long
+  std::string state_hash;          // of the snapshot it was made from
+  std::vector<DiskLoss> losses{};  // of a worker that is declared dead
   bool operator==(const DrainPlan&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(DrainPlan, (), (worker, moves, blockers, eta_ms, critical_path, state_hash))
+BOOST_DESCRIBE_STRUCT(DrainPlan, (), (worker, moves, blockers, eta_ms, critical_path, state_hash, losses))
 
 // Done is these zeros, reported by the agent after the last move and confirmed from the store.
 struct DoneCheck {
@@ -119,9 +137,10 @@ struct DrainView {
   std::uint32_t moved = 0, remaining = 0;
   std::optional<std::uint32_t> eta_ms;
   DoneCheck done_check;
+  std::vector<DiskLoss> losses{};
 };
 BOOST_DESCRIBE_STRUCT(DrainView, (),
-                      (drain, status, migrations, blockers, waiting_for, moved, remaining, eta_ms,
+                      (drain, status, migrations, blockers, losses, waiting_for, moved, remaining, eta_ms,
                        done_check))
 
 struct WhyAnswer {
@@ -241,6 +260,7 @@ EBB_JSON_EXTERN(VmView)
 EBB_JSON_EXTERN(MigrationView)
 EBB_JSON_EXTERN(PlanMove)
 EBB_JSON_EXTERN(PlanBlocker)
+EBB_JSON_EXTERN(DiskLoss)
 EBB_JSON_EXTERN(DrainPlan)
 EBB_JSON_EXTERN(DoneCheck)
 EBB_JSON_EXTERN(DrainView)

@@ -55,6 +55,9 @@ struct DiskStatus {
   std::uint64_t size_bytes = 0;
   std::uint64_t unsent_bytes = 0;  // acknowledged to the guest, not in the store yet
   std::uint64_t unsent_age_ms = 0;
+  // What a lost host would cost it at most: beyond this no FLUSH is acknowledged. Absent: nothing (class
+  // `remote`), or it is not open.
+  std::optional<LossBound> loss_bound{};
   std::optional<std::uint64_t>
       owner_age_ms;         // since HEAD was last seen to name us, counted from when it was asked
   std::string waiting_for;  // "the store: 503 since 12 s", "15 s after take-over", ...
@@ -63,7 +66,7 @@ struct DiskStatus {
 };
 BOOST_DESCRIBE_STRUCT(DiskStatus, (),
                       (disk, pool, epoch, incarnation, state, nbd_socket, nbd_export, size_bytes,
-                       unsent_bytes, unsent_age_ms, owner_age_ms, waiting_for, error))
+                       unsent_bytes, unsent_age_ms, loss_bound, owner_age_ms, waiting_for, error))
 
 struct MakeSnapshot {
   DiskId disk;
@@ -92,13 +95,24 @@ struct ResizeDisk {
 };
 BOOST_DESCRIBE_STRUCT(ResizeDisk, (), (disk, pool, epoch, size_bytes))
 
+// What a log here holds and the disk's history lacks: writes of this host that others went on without. The
+// log is kept.
+struct OrphanLog {
+  DiskId disk;
+  std::uint64_t records = 0, bytes = 0;  // writes and trims, and their data
+  std::string error;                     // it cannot be read to its end
+  bool operator==(const OrphanLog&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(OrphanLog, (), (disk, records, bytes, error))
+
 struct DaemonStatus {
   std::string run;  // fresh at each start of the daemon
   std::vector<DiskStatus> disks;
   std::vector<DiskId> unsent_logs;  // logs on this worker that hold records the store lacks, served or not
+  std::vector<OrphanLog> orphan_logs{};  // of those that have been examined: exactly what they hold
   bool operator==(const DaemonStatus&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(DaemonStatus, (), (run, disks, unsent_logs))
+BOOST_DESCRIBE_STRUCT(DaemonStatus, (), (run, disks, unsent_logs, orphan_logs))
 
 // ---- JSON: see model.cpp ----
 EBB_JSON_EXTERN(OpenDisk)
@@ -107,6 +121,7 @@ EBB_JSON_EXTERN(DiskStatus)
 EBB_JSON_EXTERN(MakeSnapshot)
 EBB_JSON_EXTERN(ResizeDisk)
 EBB_JSON_EXTERN(SnapshotMade)
+EBB_JSON_EXTERN(OrphanLog)
 EBB_JSON_EXTERN(DaemonStatus)
 
 }  // namespace ebb

@@ -55,7 +55,10 @@ namespace {
   X(WantedSnapshot)        \
   X(SeenSnapshot)          \
   X(CreateSnapshot)        \
-  X(RestoreDisk) X(RestorePlanView) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(CordonWorker)
+  X(RestoreDisk)           \
+  X(RestorePlanView)       \
+  X(LossBound)             \
+  X(UnsentDisk) X(OrphanLog) X(DiskLoss) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(CordonWorker)
 #define EBB_API_PAGES(X) \
   X(WorkerView) X(VmView) X(Disk) X(Image) X(DrainView) X(MigrationView) X(JournalEntry)
 #define EBB_API_ENUMS(X) \

@@ -56,6 +56,22 @@ TEST(Plan, ShowsMovesInOrderThenWhatBlocksAndItsRemedy) {
   EXPECT_EQ(plan_text({WorkerId("empty"), {}, {}, 0, "", ""}), "plan: empty has no VMs to move\n");
 }
 
+TEST(Plan, OfADeadWorkerShowsWhatIsLostBeforeAnyoneAgrees) {
+  auto plan = sample::plan();
+  DiskLoss loss{DiskId("d-7"), VmId("db-1"), WorkerId("worker-1"), "disk d-7 of db-1 loses: at most 1 GiB"};
+  plan.losses = {loss};
+  EXPECT_TRUE(plan_text(plan).ends_with("will be lost: 1 disk\n  disk d-7 of db-1 loses: at most 1 GiB\n"))
+      << plan_text(plan);
+  auto view = sample::ended_drain();
+  loss.said_at = now - 14'000;
+  view.losses = {loss};
+  EXPECT_TRUE(
+      drain_summary(view).ends_with("lost with it: 1 disk\n  disk d-7 of db-1 loses: at most 1 GiB\n"))
+      << drain_summary(view);
+  EXPECT_TRUE(why_text(why_drain(view), now).contains("  - disk d-7 of db-1 loses: at most 1 GiB (for 14 s)"))
+      << why_text(why_drain(view), now);
+}
+
 TEST(Frame, ShowsABarForEachVmAndTheTotal) {
   expect_golden("frame_100.txt",
                 joined(drain_frame(sample::drain(), sample::plan(), {{100, 24}, Palette::plain}, now)));

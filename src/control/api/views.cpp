@@ -1,6 +1,7 @@
 #include "control/api/views.h"
 
 #include "base/text.h"
+#include "drain/loss_explain.h"
 #include "migration/migration_step.h"
 
 namespace ebb::control {
@@ -183,6 +184,7 @@ DrainView view_of(const Context& c, const Drain& drain) {
   DrainProgress progress;
   if (auto found = c.reconciler.drains().find(drain.id); found != c.reconciler.drains().end())
     progress = found->second;
+  if (drain.options.source_dead) view.losses = drain::losses_at(c.fleet(), c.seen(), drain.worker);
   view.done_check = done_check(c.fleet(), c.seen(), drain, progress);
   if (!is_ended(drain.state)) {
     view.blockers = progress.blockers;
@@ -224,6 +226,8 @@ WhyAnswer why_worker(const Context& c, const Worker& worker) {
   if (const auto* drain = c.fleet().active_drain_of(worker.id)) {
     for (auto& reason : view_of(c, *drain).waiting_for) answer.reasons.push_back(reason);
   }
+  for (const auto& loss : drain::losses_at(c.fleet(), c.seen(), worker.id))
+    answer.reasons.push_back(drain::explain(loss));
   answer.headline = view.schedulable
                         ? fmt::format("{} is in service: it takes new VMs ({} on it)", worker.id, view.vms)
                         : fmt::format("{} takes no new VMs ({} on it)", worker.id, view.vms);
@@ -256,6 +260,8 @@ WhyAnswer why_vm(const Context& c, const Vm& vm) {
     answer.headline =
         fmt::format("{} shall be {}, and is {}", vm.id, json::name_of(vm.desired), json::name_of(view.seen));
   }
+  for (const auto& loss : drain::losses_of(c.fleet(), c.seen(), vm))
+    answer.reasons.push_back(drain::explain(loss));
   return answer;
 }
 

@@ -2,6 +2,7 @@
 
 #include "control/loops/candidates.h"
 #include "control/loops/vm_loop.h"
+#include "drain/loss_explain.h"
 
 namespace ebb::control {
 namespace {
@@ -43,8 +44,10 @@ bool reserve(const Fleet& fleet, const Drain& drain, const DrainPlan& plan, Batc
 
 DrainPlan plan_drain(const Fleet& fleet, const Seen& seen, const WorkerId& worker,
                      const DrainOptions& options, const std::optional<DrainId>& drain, WallMs now) {
-  return drain::make_plan(fleet, worker, options, choose_targets(fleet, seen, worker, drain, now),
-                          drain::measure(fleet));
+  auto plan = drain::make_plan(fleet, worker, options, choose_targets(fleet, seen, worker, drain, now),
+                               drain::measure(fleet));
+  if (options.source_dead) plan.losses = drain::losses_at(fleet, seen, worker);
+  return plan;
 }
 
 DoneCheck done_check(const Fleet& fleet, const Seen& seen, const Drain& drain,

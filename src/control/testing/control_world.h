@@ -21,6 +21,8 @@ struct ObedientWorker {
   std::uint32_t exports = 0;
   std::optional<std::string> snapshot_error{}, snapshot_waits{};
   std::string trouble{};  // it takes nothing new
+  std::vector<UnsentDisk> unsent{};
+  std::vector<OrphanLog> orphan_logs{};
 };
 
 class ControlWorld {
@@ -109,9 +111,10 @@ class ControlWorld {
     auto sealed = ask("POST", "/v1/images/" + name + ":seal");
     ASSERT_EQ(sealed.status, 200) << sealed.body;
   }
-  void create_vm(const std::string& name, Storage storage = Storage::object,
-                 std::uint64_t memory = 128 * MiB) {
+  void create_vm(const std::string& name, Storage storage = Storage::object, std::uint64_t memory = 128 * MiB,
+                 std::optional<DiskClass> disk_class = {}) {
     CreateVm wish;
+    wish.spec.disk_class = disk_class;
     wish.id = VmId(name), wish.spec.image = ImageId("guest"), wish.spec.storage = storage,
     wish.spec.memory_bytes = memory;
     auto reply = ask("POST", "/v1/vms", json::write_text(wish));
@@ -153,6 +156,8 @@ class ControlWorld {
     report.wanted_revision = worker.revision, report.sequence = ++worker.sequence;
     report.disk_daemon_up = worker.disk_daemon_up, report.exports = worker.exports;
     report.trouble = worker.trouble;
+    report.unsent = worker.unsent, report.orphan_logs = worker.orphan_logs;
+    report.unsent_logs = static_cast<std::uint32_t>(worker.orphan_logs.size());
     for (auto& [id, vm] : worker.vms) {
       report.vms.push_back(vm);
       report.machines += vm.machine, report.leases += vm.disk_open;

@@ -1,0 +1,134 @@
+#include "drain/loss_explain.h"
+
+#include "base/text.h"
+
+namespace ebb::drain {
+namespace {
+
+std::string ms_text(std::uint64_t ms) { return format_duration(std::chrono::milliseconds(ms)); }
+
+std::string amount(std::uint64_t records, std::uint64_t bytes) {
+  return fmt::format("{} record{}, {}", records, records == 1 ? "" : "s", format_size(bytes));
+}
+
+template <class T>
+bool is_in(const std::vector<T>& said, const DiskId& disk) {
+  return std::ranges::find(said, disk, &T::disk) != said.end();
+}
+
+void tell_exactly(DiskLoss& loss, const AgentReport& report) {
+  std::string error;
+  loss.records_lost = loss.bytes_lost = 0;
+  for (const auto& log : report.orphan_logs) {
+    if (log.disk != loss.disk) continue;
+    *loss.records_lost += log.records, *loss.bytes_lost += log.bytes;
+    if (!log.error.empty()) error = log.error;
+  }
+  if (!error.empty()) {
+    loss.bound = LossBound{};  // what was read is the least
+    loss.text = fmt::format("{} is back, and its log of disk {} of {} cannot be read to its end: {}",
+                            loss.worker, loss.disk, loss.vm, error);
+  } else if (*loss.records_lost == 0) {
+    loss.text =
+        fmt::format("{} is back, and its log holds nothing that disk {} of {} lacks: nothing was lost",
+                    loss.worker, loss.disk, loss.vm);
+  } else {
+    loss.text = fmt::format("{} is back, and its log holds what disk {} of {} lacks: {}", loss.worker,
+                            loss.disk, loss.vm, amount(*loss.records_lost, *loss.bytes_lost));
+  }
+}
+
+void tell_bound(DiskLoss& loss, const WorkerSeen* at) {
+  loss.bound = LossBound{};
+  std::string said = "it has said nothing of it since the control plane started";
+  if (at && at->heard) {
+    if (at->liveness == Liveness::ready) said = "it is back, and its logs have not all been read";
+    auto found = std::ranges::find(at->report.unsent, loss.disk, &UnsentDisk::disk);
+    if (found != at->report.unsent.end()) {
+      loss.bound = found->bound, loss.unsent_bytes = found->bytes, loss.unsent_age_ms = found->age_ms;
+      loss.said_at = at->heard_at_wall;
+      said = found->bytes == 0
+                 ? fmt::format("it last said, at {}, that everything was in the store",
+                               format_time(at->heard_at_wall))
+                 : fmt::format("it last said, at {}, that {} were not in the store, the oldest for {}",
+                               format_time(at->heard_at_wall), format_size(found->bytes),
+                               ms_text(found->age_ms));
+    }
+  }
+  loss.text = fmt::format(
+      "disk {} of {}, of class local, loses its last writes with {}: at most {}, none of them older than {}; "
+      "{}",
+      loss.disk, loss.vm, loss.worker, format_size(loss.bound->bytes), ms_text(loss.bound->age_ms), said);
+}
+
+// Nothing: a FLUSH of class `remote` waits for the store, and no log of it has come back.
+std::optional<DiskLoss> loss_of(const Fleet& fleet, const Seen& seen, const Vm& vm, const WorkerId& worker) {
+  const auto* disk = vm.disk ? fleet.find(*vm.disk) : nullptr;
+  if (!disk) return std::nullopt;
+  DiskLoss loss;
+  loss.disk = disk->id, loss.vm = vm.id, loss.worker = worker;
+  const auto* at = seen.find(worker);
+  if (at && at->liveness == Liveness::ready && at->report.disk_daemon_up) {
+    const auto& report = at->report;
+    if (is_in(report.orphan_logs, disk->id)) return tell_exactly(loss, report), loss;
+    if (vm.worker == worker) return std::nullopt;  // it has the disk again
+    const bool is_examined = report.unsent_logs == 0 && !is_in(report.unsent, disk->id);
+    if (is_examined && disk->disk_class == DiskClass::local) return tell_exactly(loss, report), loss;
+  }
+  if (disk->disk_class != DiskClass::local) return std::nullopt;
+  tell_bound(loss, at);
+  return loss;
+}
+
+bool was_taken_from(const Migration& m, const WorkerId& worker) {
+  return m.source_dead && m.source == worker && is_past_no_return(m.phase);
+}
+
+}  // namespace
+
+std::vector<DiskLoss> losses_at(const Fleet& fleet, const Seen& seen, const WorkerId& worker) {
+  std::set<VmId> vms;
+  if (!seen.is_ready(worker)) vms = fleet.vms_owned_by(worker);
+  for (const auto& [id, m] : fleet.migrations())
+    if (was_taken_from(m, worker)) vms.insert(m.vm);
+  std::vector<DiskLoss> losses;
+  for (const auto& id : vms) {
+    const auto* vm = fleet.find(id);
+    if (!vm) continue;
+    if (auto loss = loss_of(fleet, seen, *vm, worker)) losses.push_back(std::move(*loss));
+  }
+  return losses;
+}
+
+std::vector<DiskLoss> losses_of(const Fleet& fleet, const Seen& seen, const Vm& vm) {
+  std::set<WorkerId> workers;
+  if (vm.worker && !seen.is_ready(*vm.worker)) workers.insert(*vm.worker);
+  for (const auto& [id, m] : fleet.migrations())
+    if (m.vm == vm.id && was_taken_from(m, m.source)) workers.insert(m.source);
+  std::vector<DiskLoss> losses;
+  for (const auto& worker : workers) {
+    auto loss = loss_of(fleet, seen, vm, worker);
+    if (loss && (loss->bound || loss->records_lost != 0u)) losses.push_back(std::move(*loss));
+  }
+  return losses;
+}
+
+Reason explain(const DiskLoss& loss) {
+  if (!loss.records_lost)
+    return {loss.text, loss.said_at,
+            fmt::format("operator: bring {} back: then its log tells exactly", loss.worker)};
+  if (!loss.bound && *loss.records_lost == 0)
+    return {loss.text, std::nullopt, "nobody: that is how it ended"};
+  return {loss.text, std::nullopt, fmt::format("operator: the log is kept on {}", loss.worker)};
+}
+
+std::string explain(const std::vector<OrphanLog>& logs) {
+  std::string text;
+  for (const auto& log : logs) {
+    text += fmt::format("{}disk {}: {}", text.empty() ? "" : "; ", log.disk, amount(log.records, log.bytes));
+    if (!log.error.empty()) text += ", and more that cannot be read: " + log.error;
+  }
+  return text;
+}
+
+}  // namespace ebb::drain

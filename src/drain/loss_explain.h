@@ -1,0 +1,18 @@
+// What disks lose with a worker that is dead: what it last said and the announced bound while it is away, and
+// exactly once it is back.
+#pragma once
+#include "model/fleet.h"
+
+namespace ebb::drain {
+
+// Of each VM that `worker` owns, or that was taken from it without its word.
+std::vector<DiskLoss> losses_at(const Fleet& fleet, const Seen& seen, const WorkerId& worker);
+// Of one VM, with each worker that it was taken from or that cannot be asked; what is proven to be nothing is
+// left out.
+std::vector<DiskLoss> losses_of(const Fleet& fleet, const Seen& seen, const Vm& vm);
+
+Reason explain(const DiskLoss& loss);
+// "disk d-1: 3 records, 12 KiB"; empty without such logs.
+std::string explain(const std::vector<OrphanLog>& logs);
+
+}  // namespace ebb::drain
