@@ -1,6 +1,6 @@
 // What control plane and agent say to each other: the wanted set of a worker, and what its agent sees.
 #pragma once
-#include "model/disk_daemon_types.h"
+#include "model/fleet_types.h"
 
 namespace ebb {
 

@@ -95,16 +95,6 @@ struct ResizeDisk {
 };
 BOOST_DESCRIBE_STRUCT(ResizeDisk, (), (disk, pool, epoch, size_bytes))
 
-// What a log here holds and the disk's history lacks: writes of this host that others went on without. The
-// log is kept.
-struct OrphanLog {
-  DiskId disk;
-  std::uint64_t records = 0, bytes = 0;  // writes and trims, and their data
-  std::string error;                     // it cannot be read to its end
-  bool operator==(const OrphanLog&) const = default;
-};
-BOOST_DESCRIBE_STRUCT(OrphanLog, (), (disk, records, bytes, error))
-
 struct DaemonStatus {
   std::string run;  // fresh at each start of the daemon
   std::vector<DiskStatus> disks;
@@ -121,7 +111,6 @@ EBB_JSON_EXTERN(DiskStatus)
 EBB_JSON_EXTERN(MakeSnapshot)
 EBB_JSON_EXTERN(ResizeDisk)
 EBB_JSON_EXTERN(SnapshotMade)
-EBB_JSON_EXTERN(OrphanLog)
 EBB_JSON_EXTERN(DaemonStatus)
 
 }  // namespace ebb

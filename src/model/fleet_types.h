@@ -68,6 +68,16 @@ struct LossBound {
 };
 BOOST_DESCRIBE_STRUCT(LossBound, (), (bytes, age_ms))
 
+// What a write-ahead log on a worker holds and the disk's history lacks: writes that others went on without.
+// The log is kept.
+struct OrphanLog {
+  DiskId disk;
+  std::uint64_t records = 0, bytes = 0;  // writes and trims, and their data
+  std::string error;                     // it cannot be read to its end
+  bool operator==(const OrphanLog&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(OrphanLog, (), (disk, records, bytes, error))
+
 enum class DiskState { creating, ready, deleting };
 BOOST_DESCRIBE_ENUM(DiskState, creating, ready, deleting)
 
@@ -339,6 +349,7 @@ EBB_JSON_EXTERN(DiskSnapshot)
 EBB_JSON_EXTERN(DiskOrigin)
 EBB_JSON_EXTERN(DiskRestore)
 EBB_JSON_EXTERN(LossBound)
+EBB_JSON_EXTERN(OrphanLog)
 EBB_JSON_EXTERN(Disk)
 EBB_JSON_EXTERN(Blob)
 EBB_JSON_EXTERN(Image)
