@@ -84,6 +84,33 @@ TEST_F(SharedCache, ManyDisksShareOneFileAndEachReadsItsOwnAlsoAfterARestart) {
 }
 
 // A file that vouches for bytes that were never in the object: the map is asked last.
+Task<Status> make_forks(StoreAccess access, DiskId image, std::vector<DiskId> forks) {
+  ImageWriter writer(*access.loop, *access.store, small_tuning());
+  EBB_CO_CHECKED(co_await writer.begin(image, 64 * block_bytes));
+  for (std::uint64_t b = 0; b < 64; ++b)
+    EBB_CO_CHECKED(co_await writer.write(b * block_bytes, stamped(7 + b, b)));
+  EBB_CO_CHECKED(co_await writer.finish());
+  PoolAdmin admin(*access.loop, *access.store);
+  for (const auto& fork : forks)
+    EBB_CO_CHECKED(co_await admin.create_fork(image, fork, 64 * block_bytes, DiskClass::remote));
+  co_return Status{};
+}
+
+TEST_F(SharedCache, WhatOneForkHasReadTheOtherNeedNotFetch) {
+  const DiskId first("fork-1"), second("fork-2");
+  ASSERT_TRUE(w_.apart<void>([&](StoreAccess access, ObjectRemover*) {
+    return make_forks(access, DiskId("image"), {first, second});
+  }));
+  ASSERT_TRUE(w_.open(a_, 1, false, first) && w_.open(a_, 1, false, second));
+  const auto none = cache().stats().fetches;
+  auto content = w_.read_all(a_, first);
+  ASSERT_TRUE(content) << content.error().message;
+  const auto fetched = cache().stats().fetches;
+  EXPECT_GT(fetched, none);
+  EXPECT_EQ(w_.read_all(a_, second).value(), *content);
+  EXPECT_EQ(cache().stats().fetches, fetched);
+}
+
 TEST_F(SharedCache, WrongBytesThatTheFileVouchesForAreRefusedByTheMapAndReadAgain) {
   expect_content(1);
   w_.run_for(1s);

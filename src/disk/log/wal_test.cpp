@@ -194,6 +194,33 @@ TEST(Wal, FilesAreRecycledAndTheirNumberIsBounded) {
   EXPECT_EQ(count_of(w.names(), "spare-"), 0u) << "those of a dead process are not trusted";
 }
 
+// One record, then many who want it synced at the same time.
+Task<bool> append_and_sync(LogWorld* w, std::size_t callers) {
+  auto content = content_of(w->next);
+  const auto seq = w->next++;
+  const auto count = static_cast<std::uint32_t>(content.size() / block_bytes);
+  std::vector<Wal::Entry> entries{{WalKind::data, seq, seq * 10, count, content, 0}};
+  if (!co_await w->wal->append(&entries)) co_return false;
+  std::vector<Task<Status>> syncs;
+  for (std::size_t i = 0; i < callers; ++i) syncs.push_back(w->wal->sync_through(w->wal->end()));
+  for (const auto& synced : co_await when_all(w->process->loop(), std::move(syncs)))
+    if (!synced) co_return false;
+  co_return true;
+}
+
+TEST(Wal, FlushesAtTheSameTimeShareASync) {
+  LogWorld w(1);
+  ASSERT_TRUE(w.open());
+  ASSERT_EQ(sim::run_in(*w.process, append_and_sync(&w, 1)), true);
+  // Of the log's files; those that are made ready for later are synced too.
+  w.world.crash_points().arm(
+      [](const sim::CrashPoint& at) { return at.kind == "file.sync before" && at.subject.ends_with(".wal"); },
+      sim::CrashPoints::never);
+  const auto before = w.world.crash_points().count();
+  ASSERT_EQ(sim::run_in(*w.process, append_and_sync(&w, 32)), true);
+  EXPECT_EQ(w.world.crash_points().count() - before, 1u);
+}
+
 Task<Status> write_file(Files* files, std::string path, Bytes bytes) {
   EBB_CO_TRY(file, co_await files->open(path, OpenMode::create));
   EBB_CO_CHECKED(co_await file->resize(0));
