@@ -1,9 +1,40 @@
 #include "disk/keys.h"
-#include "disk/testing/disk_world.h"
+#include "disk/testing/snapshots.h"
 
 namespace ebb::disk {
 namespace {
 using namespace testing;
+
+// How many segments are on their way.
+class InFlight final : public ObjectStore {
+ public:
+  InFlight(ObjectStore& store, std::uint64_t& now, std::uint64_t& most)
+      : store_(store), now_(now), most_(most) {}
+  Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override {
+    const bool is_segment = key.starts_with("s/");
+    if (is_segment) most_ = std::max(most_, ++now_);
+    auto done = co_await store_.put(std::move(key), std::move(body), std::move(condition));
+    if (is_segment) --now_;
+    co_return done;
+  }
+  Task<Result<StoredObject>> get(std::string key) override { return store_.get(std::move(key)); }
+  Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) override {
+    return store_.get_range(std::move(key), offset, length);
+  }
+
+ private:
+  ObjectStore& store_;
+  std::uint64_t &now_, &most_;
+};
+
+// A fork of the snapshot "now", by a control plane of its own whose requests are counted.
+Task<Status> fork_counted(DiskWorld* w, DiskId fork, std::uint64_t blocks, Rounds* rounds) {
+  auto& process = w->world.start_process("control", "counted");
+  auto& client = process.make<sim::SimStoreClient>(process, w->store);
+  auto& counted = process.make<CountedStore>(process.loop(), client, *rounds);
+  auto& admin = process.make<PoolAdmin>(process.loop(), counted);
+  co_return co_await admin.create_fork(disk_id, fork, blocks * block_bytes, DiskClass::remote, "now");
+}
 
 class ObjectDiskTest : public ::testing::Test {
  protected:
@@ -13,6 +44,11 @@ class ObjectDiskTest : public ::testing::Test {
     ASSERT_TRUE(w_.boot(a_) && w_.boot(b_));
     auto opened = w_.open(a_, 1);
     ASSERT_TRUE(opened) << opened.error().message;
+  }
+  std::string metrics() {
+    auto answer = sim::run_in(*a_.process, a_.daemon->handler()({"GET", "/metrics", {}, {}}));
+    EXPECT_EQ(answer->status, 200);
+    return answer->body;
   }
   DiskStatus status(SimWorker& worker) { return worker.daemon->status().disks.at(0); }
   Status head_state(HeadState wanted) {
@@ -76,11 +112,6 @@ TEST_F(ObjectDiskTest, FlushOfARemoteDiskWaitsForTheStore) {
 
 TEST_F(ObjectDiskTest, TheLagBehindTheStoreIsInTheMetrics) {
   start(DiskClass::local);
-  auto metrics = [&] {
-    auto answer = sim::run_in(*a_.process, a_.daemon->handler()({"GET", "/metrics", {}, {}}));
-    EXPECT_EQ(answer->status, 200);
-    return answer->body;
-  };
   w_.store.set_outage(true);
   ASSERT_TRUE(w_.write(a_, 1, 1));
   w_.run_for(15s);
@@ -190,6 +221,46 @@ TEST_F(ObjectDiskTest, AnAttachTakesFewRoundsWhateverTheHistory) {
     expect_open_within(5, a_, epoch + 2, true);
     epoch += 2;
   }
+}
+
+TEST_F(ObjectDiskTest, AForkAsksTheStoreAsOftenHoweverLargeTheDisk) {
+  const DiskId fork("fork-1");
+  std::vector<int> requests;
+  for (std::uint64_t blocks : {disk_blocks, 1024 * GiB / block_bytes}) {
+    DiskWorld w;
+    SimWorker a{"worker-a"};
+    Snapshots s{w};
+    Random random(1);
+    ASSERT_TRUE(w.create_disk(DiskClass::remote, disk_id, blocks) && w.boot(a) && w.open(a, 1));
+    for (Stamp i = 1; i <= (blocks == disk_blocks ? 3 : 600); ++i)
+      ASSERT_TRUE(w.write(a, random.below(blocks), i));
+    ASSERT_TRUE(w.seal(a, 1) && s.take_detached("now", "of-now"));
+    Rounds rounds;
+    ASSERT_TRUE(w.admin<Status>([&](PoolAdmin&) { return fork_counted(&w, fork, blocks, &rounds); }));
+    requests.push_back(rounds.requests);
+  }
+  EXPECT_EQ(requests[0], requests[1]);
+  EXPECT_LE(requests[0], 12);
+}
+
+TEST_F(ObjectDiskTest, SegmentsGoToTheStoreWithAWholeWindowInFlight) {
+  EXPECT_GE(DiskTuning{}.window, 8u);
+  EXPECT_LE(DiskTuning{}.window, 16u);
+  w_.tuning.window = DiskTuning{}.window;
+  w_.tuning.pending_bytes_max = 4 * MiB;
+  w_.store.options().put = 200ms;
+  std::uint64_t in_flight = 0, most = 0;
+  w_.wrap_store = [&](sim::SimProcess& process, ObjectStore& store) -> ObjectStore* {
+    return &process.make<InFlight>(store, in_flight, most);
+  };
+  start();
+  for (Stamp i = 1; i <= 40; ++i) {
+    Bytes data;
+    for (std::uint64_t b = 0; b < 12; ++b) append(data, stamped(i, b));
+    ASSERT_TRUE(w_.io(a_, [&](BlockDevice& d) { return d.write(0, data); }));
+  }
+  ASSERT_TRUE(w_.flush(a_));
+  EXPECT_EQ(most, DiskTuning{}.window);
 }
 
 TEST_F(ObjectDiskTest, OpeningUnderAnOlderEpochIsRefused) {
@@ -444,9 +515,11 @@ TEST_F(ObjectDiskTest, AFullLogDriveIsBackPressureAndNotAnError) {
   a_.drive->set_capacity(a_.drive->used());
   EXPECT_EQ(w_.write(a_, 1, 1).error().code, Code::unavailable) << "not answered";
   EXPECT_NE(status(a_).waiting_for.find("the log"), std::string::npos) << status(a_).waiting_for;
+  EXPECT_NE(metrics().find("ebb_disk_waiting{disk=\"d1\"} 1"), std::string::npos) << metrics();
   a_.drive->set_capacity(1 * GiB);
   w_.run_for(5s);
   EXPECT_EQ((*w_.read_all(a_))[1], 1u);
+  EXPECT_NE(metrics().find("ebb_disk_waiting{disk=\"d1\"} 0"), std::string::npos) << metrics();
 }
 
 // Rule 1.
