@@ -2,12 +2,13 @@
 #include <cstdio>
 
 #include "disk_scenario.h"
+#include "disk_stories.h"
 
 namespace ebb::disk_sim {
 namespace {
 
 struct Arguments {
-  std::uint64_t seeds = 0, first = 1;
+  std::uint64_t seeds = 0, first = 1, stories = 0;
   bool verbose = false, ends_at_failure = false;
 };
 
@@ -19,14 +20,26 @@ std::optional<Arguments> read_arguments(std::span<char*> words) {
       (word == "--verbose" ? a.verbose : a.ends_at_failure) = true;
       continue;
     }
-    auto* number = word == "--seeds" ? &a.seeds : word == "--first" ? &a.first : nullptr;
+    auto* number = word == "--seeds"     ? &a.seeds
+                   : word == "--first"   ? &a.first
+                   : word == "--stories" ? &a.stories
+                                         : nullptr;
     if (!number) return std::nullopt;
     auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), *number);
     if (error != std::errc{} || end != value.data() + value.size()) return std::nullopt;
     ++i;
   }
-  if (a.seeds == 0) return std::nullopt;
+  if ((a.seeds == 0) == (a.stories == 0)) return std::nullopt;
   return a;
+}
+
+// Every story of so many steps.
+int run_stories(std::uint64_t length) {
+  auto all = play_all_stories({.length_max = length});
+  for (const auto& violation : all.violations) fmt::print("{}\n", violation);
+  fmt::print("{} stories, {} of them with a crash: {}\n", all.stories, all.crashes,
+             all.violations.empty() ? "ok" : "FAILED");
+  return all.violations.empty() ? 0 : 1;
 }
 
 }  // namespace
@@ -34,9 +47,12 @@ std::optional<Arguments> read_arguments(std::span<char*> words) {
 int run_command(std::span<char*> words) {
   auto arguments = read_arguments(words);
   if (!arguments) {
-    fmt::print(stderr, "usage: ebb-sim disk --seeds N [--first S] [--until-failure] [--verbose]\n");
+    fmt::print(stderr,
+               "usage: ebb-sim disk --seeds N [--first S] [--until-failure] [--verbose]\n"
+               "       ebb-sim disk --stories LENGTH\n");
     return 2;
   }
+  if (arguments->stories > 0) return run_stories(arguments->stories);
   std::uint64_t failed = 0;
   for (auto seed = arguments->first; seed < arguments->first + arguments->seeds; ++seed) {
     FleetOptions options{.seed = seed};

@@ -64,12 +64,20 @@ void Control::reconcile() {
   for (const auto& disk : order_) {
     auto& placed = placed_.at(disk);
     if (placed.is_held) continue;
+    replace_silent(placed);
     if (placed.move)
       go_on_with_move(disk, placed);
     else
       ask_for(disk, placed);
     close_elsewhere(disk, placed);
   }
+}
+
+// Who does not answer may be dead.
+void Control::replace_silent(Placed& placed) {
+  auto& worker = fleet_.workers()[placed.worker];
+  const bool is_silent = worker.is_up() && !worker.is_running();
+  if (is_silent && random_.chance(0.1)) place(placed, other_worker(placed.worker), true);
 }
 
 void Control::boot_workers() {

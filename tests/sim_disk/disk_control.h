@@ -49,6 +49,7 @@ class Control final {
   void ask_for(const DiskId& disk, Placed& placed);
   void close_elsewhere(const DiskId& disk, const Placed& placed);
   void boot_workers();
+  void replace_silent(Placed& placed);
   std::size_t other_worker(std::size_t worker);
   bool is_due(Placed& placed);
 

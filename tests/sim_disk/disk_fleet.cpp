@@ -45,8 +45,17 @@ disk::DiskTuning small_tuning() {
   return tuning;
 }
 
+disk::DiskTuning tuning_of(const FleetOptions& options) {
+  auto tuning = small_tuning();
+  if (options.checkpoint_segments > 0) tuning.checkpoint_segments = options.checkpoint_segments;
+  return tuning;
+}
+
 DiskFleet::DiskFleet(FleetOptions options)
-    : world_(loop_options(options.seed)), store_(world_, quick_store()), oracle_(world_, store_, tuning_) {
+    : world_(loop_options(options.seed)),
+      store_(world_, quick_store()),
+      tuning_(tuning_of(options)),
+      oracle_(world_, store_, tuning_) {
   cache_disk_bytes_ = options.cache_disk_bytes;
   if (options.on_note) world_.loop().listen(std::move(options.on_note));
   store_.on_applied([this](const std::string& key, const Bytes& body) {
@@ -159,6 +168,21 @@ void DiskFleet::replace_drive(SimWorker& worker) {
   world_.loop().note(fmt::format("{} is installed anew", worker.name));
   worker.drive = std::make_shared<sim::SimDrive>();
   oracle_.drive_was_replaced(worker.name);
+}
+
+void DiskFleet::pause(SimWorker& worker) {
+  paused_[worker.process] = worker.daemon->status().disks;
+  worker.process->pause();
+}
+
+void DiskFleet::resume(SimWorker& worker) {
+  auto held = paused_.extract(worker.process);
+  worker.process->resume();
+  if (held.empty()) return;
+  for (const auto& disk : held.mapped()) {
+    const auto& head = oracle_.head(disk.disk);
+    if (head && head->owner != worker.name && head->epoch.placement > disk.epoch) ++zombies_[disk.state];
+  }
 }
 
 Result<std::unique_ptr<disk::Published>> DiskFleet::publish(SimWorker& worker, const DiskId& disk,

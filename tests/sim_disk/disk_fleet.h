@@ -28,10 +28,12 @@ struct FleetOptions {
   std::uint64_t seed = 1;
   std::size_t workers = 3;
   std::uint64_t cache_disk_bytes = 0;               // of each worker
+  std::uint64_t checkpoint_segments = 0;            // 0: as small_tuning() has it
   std::function<void(std::string_view)> on_note{};  // everything that happens, for --verbose
 };
 
 disk::DiskTuning small_tuning();
+disk::DiskTuning tuning_of(const FleetOptions& options);
 inline const PoolId pool_id("main");
 
 class DiskFleet final {
@@ -51,6 +53,11 @@ class DiskFleet final {
   void kill(SimWorker& worker);
   void power_cut(SimWorker& worker, sim::PowerCut how);
   void replace_drive(SimWorker& worker);  // its logs are gone
+  // SIGSTOP and SIGCONT. A pause through which somebody else took one of its disks over makes a zombie.
+  void pause(SimWorker& worker);
+  void resume(SimWorker& worker);
+  // Zombies by what they had been at with the disk.
+  const std::map<DiskSeen, std::size_t>& zombies() const { return zombies_; }
   // The verbs, asked for and not waited for.
   void ask_open(SimWorker& worker, OpenDisk request);
   void ask_seal(SimWorker& worker, const DiskId& disk, Epoch epoch);
@@ -62,6 +69,7 @@ class DiskFleet final {
   void begin_reclaim(const DiskId& disk);
   void kill_reclaim();
   void pause_reclaim(bool is_paused);
+  bool is_reclaiming() const { return reclaimer_ && reclaimer_->is_alive() && reclaiming_->size() > 0; }
   std::uint64_t reclaimed() const { return reclaimed_; }
   std::uint64_t cleaned() const { return cleaned_; }  // objects put by the cleaners
 
@@ -115,7 +123,7 @@ class DiskFleet final {
 
   sim::SimWorld world_;
   sim::SimStore store_;
-  disk::DiskTuning tuning_ = small_tuning();
+  disk::DiskTuning tuning_;
   std::uint64_t cache_disk_bytes_ = 0;
   std::uint64_t cache_disk_hits_ = 0;  // of daemons that were killed
   Oracle oracle_;
@@ -129,6 +137,8 @@ class DiskFleet final {
   ObjectRemover* remover_ = nullptr;
   Scope* reclaiming_ = nullptr;
   std::uint64_t reclaimed_ = 0, cleaned_ = 0;
+  std::map<sim::SimProcess*, std::vector<DiskStatus>> paused_;  // and what they held then
+  std::map<DiskSeen, std::size_t> zombies_;
   struct LogEnd {
     std::string log_id;
     std::uint64_t log_position = 0;

@@ -87,6 +87,7 @@ class Oracle final {
   // ---- looking ----
   const disk::DiskTuning& tuning() const { return tuning_; }
   const Tenure* newest(const DiskId& disk) const;
+  const std::optional<disk::Head>& head(const DiskId& disk) const { return disks_.at(disk).head; }
   DiskClass class_of(const DiskId& disk) const { return disks_.at(disk).disk_class; }
   const Content& initial(const DiskId& disk) const { return disks_.at(disk).initial; }
   // Workers whose present drive must hold a log of the disk: acknowledged there, and not kept by the

@@ -78,7 +78,7 @@ class Scenario final {
     sim::SimProcess* process = nullptr;
   };
   std::vector<Fork> forks_;  // being made
-  std::size_t forks_begun_ = 0;
+  std::size_t forks_begun_ = 0, forks_made_ = 0;
   double snapshot_chance_ = 0.03;
 };
 
@@ -112,6 +112,7 @@ void Scenario::end_forks() {
   for (auto& fork : forks_) {
     if (*fork.is_made) {
       control_.add(fork.disk);
+      ++forks_made_;
       snapshots_.fork_is_made(fork.parent, fork.root);
       continue;
     }
@@ -206,7 +207,7 @@ void Scenario::play_act_two() {
   world.links().mend_all();
   world.crash_points().disarm();
   for (auto& worker : fleet_.workers()) {
-    if (worker.is_up()) worker.process->resume();
+    if (worker.is_up()) fleet_.resume(worker);
   }
   fleet_.pause_reclaim(false);
   control_.settle();
@@ -267,20 +268,35 @@ RunResult Scenario::result() {
   result.violations = fleet_.world().violations();
   result.state_hash = fleet_.state_hash();
   result.events = fleet_.world().loop().events();
-  result.cache_disk_hits = fleet_.cache_disk_hits();
-  result.tenures = oracle.tenures(), result.writes = oracle.writes();
+  auto& c = result.counts;
+  c.tenures = oracle.tenures(), c.writes = oracle.writes(), c.lost_writes = oracle.lost_writes();
+  c.snapshots = snapshots_.taken(), c.snapshots_removed = snapshots_.removed();
+  c.restores = snapshots_.restores(), c.forks = forks_made_;
+  c.cleaned = fleet_.cleaned(), c.reclaimed = fleet_.reclaimed();
+  c.offline_checks = fleet_.offline_checks(), c.cache_disk_hits = fleet_.cache_disk_hits();
+  c.zombies = fleet_.zombies();
+  std::string zombies;
+  for (const auto& [state, count] : c.zombies)
+    zombies += fmt::format(", {} zombies ({})", count, json::name_of(state));
   result.summary = fmt::format(
       "{}; {} disks, {} tenures, {} writes, {} lost with their worker, {} read offline, {} snapshots, {} "
-      "removed, {} restores, {} objects cleaned, {} reclaimed, "
-      "{} found in caches, {} virtual",
-      names_.empty() ? "no troubles" : names_, control_.disks().size(), oracle.tenures(), oracle.writes(),
-      oracle.lost_writes(), fleet_.offline_checks(), snapshots_.taken(), snapshots_.removed(),
-      snapshots_.restores(), fleet_.cleaned(), fleet_.reclaimed(), result.cache_disk_hits,
-      format_duration(fleet_.now().time_since_epoch()));
+      "removed, {} restores, {} forks, {} objects cleaned, {} reclaimed, {} found in caches{}, {} virtual",
+      names_.empty() ? "no troubles" : names_, control_.disks().size(), c.tenures, c.writes, c.lost_writes,
+      c.offline_checks, c.snapshots, c.snapshots_removed, c.restores, c.forks, c.cleaned, c.reclaimed,
+      c.cache_disk_hits, zombies, format_duration(fleet_.now().time_since_epoch()));
   return result;
 }
 
 }  // namespace
+
+void RunCounts::add(const RunCounts& other) {
+  for (auto count :
+       {&RunCounts::tenures, &RunCounts::writes, &RunCounts::lost_writes, &RunCounts::snapshots,
+        &RunCounts::snapshots_removed, &RunCounts::restores, &RunCounts::forks, &RunCounts::cleaned,
+        &RunCounts::reclaimed, &RunCounts::offline_checks, &RunCounts::cache_disk_hits})
+    this->*count += other.*count;
+  for (const auto& [state, count] : other.zombies) zombies[state] += count;
+}
 
 RunResult play_seed(FleetOptions options) { return Scenario(options).play(); }
 

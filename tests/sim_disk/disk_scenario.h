@@ -5,11 +5,19 @@
 
 namespace ebb::disk_sim {
 
+// What happened: a run in which something never happens proves nothing about it.
+struct RunCounts {
+  std::size_t tenures = 0, writes = 0, lost_writes = 0;
+  std::size_t snapshots = 0, snapshots_removed = 0, restores = 0, forks = 0;
+  std::size_t cleaned = 0, reclaimed = 0, offline_checks = 0, cache_disk_hits = 0;
+  std::map<DiskSeen, std::size_t> zombies;  // by what the worker was at with the disk when it was paused
+  void add(const RunCounts& other);
+};
+
 struct RunResult {
   std::vector<std::string> violations;
   std::uint64_t state_hash = 0, events = 0;
-  std::size_t tenures = 0, writes = 0;
-  std::uint64_t cache_disk_hits = 0;
+  RunCounts counts;
   std::string summary;  // one line: troubles, tenures, writes, virtual time
   bool ok() const { return violations.empty(); }
 };
@@ -17,7 +25,7 @@ struct RunResult {
 // Everything from the seed: disks, owners, troubles.
 RunResult play_seed(FleetOptions options);
 
-// ebb-sim disk --seeds N [--first S] [--verbose]; the exit code.
+// ebb-sim disk --seeds N [--first S] [--until-failure] [--verbose], or --stories LENGTH; the exit code.
 int run_command(std::span<char*> words);
 
 }  // namespace ebb::disk_sim

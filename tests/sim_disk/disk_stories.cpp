@@ -10,7 +10,10 @@ constexpr std::uint64_t blocks = 8;
 
 class Stage final {
  public:
-  explicit Stage(DiskClass disk_class) : fleet_({.seed = 1, .workers = 2}), disk_class_(disk_class) {
+  Stage(DiskClass disk_class, Start start)
+      : fleet_({.seed = 1, .workers = 2, .checkpoint_segments = start == Start::aged ? 1u : 0u}),
+        disk_class_(disk_class),
+        start_(start) {
     fleet_.on_served = [this](SimWorker&, Tenure& tenure, Device device) {
       tenure_ = &tenure;
       device_ = std::move(device);
@@ -22,6 +25,7 @@ class Stage final {
     expect(fleet_.create_disk(disk_id, disk_class_, blocks).has_value(), "the disk is made");
     for (auto& worker : fleet_.workers()) boot(worker);
     open(owner_, false);
+    if (start_ == Start::aged) age();
     for (std::size_t i = 0; i < story.steps.size() && is_well(); ++i) {
       bool is_last = i + 1 == story.steps.size();
       auto workers_only = [](const sim::CrashPoint& at) { return at.process.host().starts_with("worker"); };
@@ -93,7 +97,21 @@ class Stage final {
         return go_elsewhere();
       case Step::move:
         return move();
+      case Step::snapshot:
+        return snapshot();
+      case Step::restore:
+        return restore();
+      case Step::reclaim:
+        return reclaim();
     }
+  }
+  // Objects of which half is overwritten, checkpoints, and a snapshot that holds some of that.
+  void age() {
+    for (std::uint64_t i = 0; i < 12; ++i) {
+      write((i * 3) % (blocks - 1), 2, ++last_stamp_), flush();
+      if (i == 5) snapshot();
+    }
+    (void)fleet_.run_for(300ms);
   }
   void write(std::uint64_t block, std::uint64_t count, Stamp stamp) {
     auto op = fleet_.oracle().issue(*tenure_, {block, count, stamp});
@@ -128,17 +146,61 @@ class Stage final {
     if (!has_crashed()) boot(worker(gone));
   }
   void move() {
+    if (seal_here()) open(1 - owner_, false);
+  }
+  bool seal_here() {
     forget();
-    auto source = owner_;
-    fleet_.ask_seal(worker(source), disk_id, epoch_);
+    auto& source = worker(owner_);
+    fleet_.ask_seal(source, disk_id, epoch_);
     auto is_sealed = [&] {
-      auto status = DiskFleet::status_of(worker(source), disk_id);
+      auto status = DiskFleet::status_of(source, disk_id);
       return status && status->state == DiskSeen::sealed;
     };
-    wait_for([&] { return !worker(source).is_up() || is_sealed(); });
-    if (!worker(source).is_up()) return;
+    wait_for([&] { return !source.is_up() || is_sealed(); });
+    if (!source.is_up()) return false;
     expect(is_sealed(), "the disk is sealed");
-    open(1 - source, false);
+    return is_sealed();
+  }
+
+  // It is asked for until the owner says that it is made, or is no more.
+  void snapshot() {
+    auto name = fmt::format("s{}", ++asked_);
+    const auto least = disk_class_ == DiskClass::remote ? tenure_->flushed : tenure_->kept_anywhere;
+    const auto of = tenure_->epoch;
+    bool is_made = false;
+    for (int tries = 0; tries < 50 && !is_made && worker(owner_).is_up(); ++tries) {
+      auto made = sim::run_in(*worker(owner_).process,
+                              worker(owner_).daemon->snapshot({disk_id, pool_id, epoch_, name, name}), 30s);
+      is_made = made && *made;
+      if (!is_made) (void)fleet_.run_for(50ms);
+    }
+    expect(is_made, "a snapshot is made");
+    if (is_made) remember(name, of, least);
+  }
+  void remember(const std::string& name, DiskEpoch of, std::size_t least) {
+    auto root = fleet_.read_root(disk_id, name);
+    if (!root) return fleet_.world().violation(fmt::format("snapshot {}: {}", name, root.error()));
+    fleet_.oracle().check_root(disk_id, name, root->position, root->content, of, least);
+    snapshots_.emplace_back(name, std::move(root->content));
+  }
+  void restore() {
+    if (!seal_here()) return;
+    const auto [name, content] = snapshots_.back();
+    fleet_.oracle().expect_restore(disk_id, content);
+    auto request = fmt::format("r{}", ++asked_);
+    auto tuning = fleet_.tuning();
+    auto done = fleet_.admin<disk::RestoreRecord>(
+        [=](disk::PoolAdmin& admin) { return admin.restore(disk_id, {name, request, {}}, tuning); });
+    if (!done) return fleet_.world().violation(fmt::format("no restore: {}", done.error()));
+    auto left = fleet_.read_root(disk_id, done->kept_as);
+    if (!left) return fleet_.world().violation(fmt::format("what was left: {}", left.error()));
+    fleet_.oracle().check_left(disk_id, done->epoch, left->content);
+    snapshots_.emplace_back(done->kept_as, std::move(left->content));
+    open(owner_, false);
+  }
+  void reclaim() {
+    fleet_.begin_reclaim(disk_id);
+    expect(wait_for([&] { return !fleet_.is_reclaiming(); }), "a reclaim ends");
   }
 
   void recover(Recovery recovery) {
@@ -179,12 +241,20 @@ class Stage final {
     auto stored = fleet_.offline(disk_id);
     expect(stored.has_value(), "the scrub finds no error");
     if (stored) fleet_.oracle().check_final(disk_id, stored->content);
+    reclaim();
+    for (const auto& [name, content] : snapshots_) {
+      auto root = fleet_.read_root(disk_id, name);
+      expect(root && root->content == content, "a snapshot is what it was");
+    }
     (void)fleet_.run_for(700ms);
     fleet_.check_logs(disk_id);
   }
 
   DiskFleet fleet_;
   DiskClass disk_class_;
+  Start start_;
+  std::vector<std::pair<std::string, Content>> snapshots_;
+  int asked_ = 0;  // for snapshots and restores
   std::size_t owner_ = 0, dead_ = 0;
   Epoch epoch_ = 0;
   Tenure* tenure_ = nullptr;
@@ -193,11 +263,17 @@ class Stage final {
   Instant started_looking_{};
 };
 
-std::vector<std::vector<Step>> all_sequences(std::size_t length_max) {
+bool may_follow(const std::vector<Step>& steps, Step next, Start start) {
+  const bool has_snapshot = start == Start::aged || std::ranges::count(steps, Step::snapshot) > 0;
+  return next != Step::restore || has_snapshot;
+}
+
+std::vector<std::vector<Step>> all_sequences(std::size_t length_max, Start start) {
   std::vector<std::vector<Step>> all{{}};
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (all[i].size() == length_max) continue;
     for (std::size_t kind = 0; kind < step_kinds; ++kind) {
+      if (!may_follow(all[i], static_cast<Step>(kind), start)) continue;
       auto longer = all[i];
       longer.push_back(static_cast<Step>(kind));
       all.push_back(std::move(longer));
@@ -210,19 +286,22 @@ std::vector<std::vector<Step>> all_sequences(std::size_t length_max) {
 }  // namespace
 
 std::string Story::text() const {
-  constexpr std::array names{"write a", "write b", "trim", "flush", "restart", "elsewhere", "move"};
+  constexpr std::array names{"write a",   "write b", "trim",     "flush",   "restart",
+                             "elsewhere", "move",    "snapshot", "restore", "reclaim"};
   constexpr std::array recoveries{"the same worker", "the other worker", "power cut"};
-  std::string out = fmt::format("{}:", json::name_of(disk_class));
+  std::string out =
+      fmt::format("{}, {}:", json::name_of(disk_class), start == Start::aged ? "aged" : "fresh");
   for (auto step : steps) out += fmt::format(" {},", names[static_cast<std::size_t>(step)]);
   if (crash_at == sim::CrashPoints::never) return out + " no crash";
   return out + fmt::format(" crash at point {} of that, {}", crash_at,
                            recoveries[static_cast<std::size_t>(recovery)]);
 }
 
-StoryResult play_story(const Story& story) { return Stage(story.disk_class).play(story); }
+StoryResult play_story(const Story& story) { return Stage(story.disk_class, story.start).play(story); }
 
-StoriesResult play_all_stories(std::size_t length_max) {
+StoriesResult play_all_stories(StoriesPlan plan) {
   constexpr std::size_t failures_max = 10;
+  constexpr std::array recoveries{Recovery::same_worker, Recovery::other_worker, Recovery::power_cut};
   StoriesResult result;
   auto play = [&](const Story& story) {
     auto played = play_story(story);
@@ -233,14 +312,19 @@ StoriesResult play_all_stories(std::size_t length_max) {
     return played;
   };
   std::uint64_t turn = 0;
-  for (auto& steps : all_sequences(length_max)) {
-    for (auto disk_class : {DiskClass::remote, DiskClass::local}) {
-      Story story{steps, disk_class};
-      auto points = play(story).points;
-      for (story.crash_at = 0; story.crash_at < points; ++story.crash_at) {
-        story.recovery = static_cast<Recovery>(turn++ % 3);
-        play(story);
-        if (result.violations.size() > failures_max) return result;
+  for (auto start : {Start::fresh, Start::aged}) {
+    for (auto& steps : all_sequences(plan.length_max, start)) {
+      for (auto disk_class : {DiskClass::remote, DiskClass::local}) {
+        if (turn++ % plan.slices != plan.slice) continue;
+        Story story{steps, disk_class, start};
+        auto points = play(story).points;
+        for (story.crash_at = 0; story.crash_at < points; ++story.crash_at) {
+          for (auto recovery : recoveries) {
+            story.recovery = recovery;
+            play(story);
+            if (result.violations.size() > failures_max) return result;
+          }
+        }
       }
     }
   }

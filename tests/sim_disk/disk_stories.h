@@ -13,8 +13,17 @@ enum class Step {
   restart,    // kill -9, and the same worker again
   elsewhere,  // its worker is gone, and another one takes over; then it comes back
   move,       // sealed, and opened elsewhere
+  snapshot,   // by its owner
+  restore,    // to the newest snapshot, or the first: sealed, restored, and opened again
+  reclaim,
 };
-inline constexpr std::size_t step_kinds = 7;
+inline constexpr std::size_t step_kinds = 10;
+
+// What a story begins with.
+enum class Start {
+  fresh,  // an empty disk
+  aged,   // checkpoints after each segment, half-dead objects, a snapshot
+};
 
 // After a crash in the last step.
 enum class Recovery { same_worker, other_worker, power_cut };
@@ -22,6 +31,7 @@ enum class Recovery { same_worker, other_worker, power_cut };
 struct Story {
   std::vector<Step> steps;
   DiskClass disk_class = DiskClass::remote;
+  Start start = Start::fresh;
   std::uint64_t crash_at = sim::CrashPoints::never;  // point of the last step
   Recovery recovery = Recovery::same_worker;
   std::string text() const;
@@ -38,8 +48,12 @@ struct StoriesResult {
   std::uint64_t stories = 0, crashes = 0;
   std::vector<std::string> violations;  // of the first few that failed
 };
-// All sequences of up to `length_max` steps, in both classes, each with a crash at each point of its last
-// step; the ways to recover take turns.
-StoriesResult play_all_stories(std::size_t length_max);
+// All sequences of up to `length_max` steps, from both starts and in both classes, each with a crash at each
+// point of its last step and each way to recover from it. Of all sequences one in `slices` is played.
+struct StoriesPlan {
+  std::size_t length_max = 3;
+  std::uint64_t slices = 1, slice = 0;
+};
+StoriesResult play_all_stories(StoriesPlan plan);
 
 }  // namespace ebb::disk_sim

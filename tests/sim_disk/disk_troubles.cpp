@@ -87,8 +87,11 @@ class Zombies final : public Trouble {
     auto& worker = any_worker(fleet, random);
     if (!worker.is_running()) return;
     auto* process = worker.process;
-    process->pause();
-    later(fleet, between(random, 50ms, 6s), [process] { process->resume(); });
+    fleet.pause(worker);
+    later(fleet, random.chance(0.3) ? between(random, 50ms, 1s) : between(random, 1s, 6s),
+          [&fleet, &worker, process] {
+            if (worker.process == process) fleet.resume(worker);
+          });
   }
 };
 
@@ -132,7 +135,7 @@ class StoreOutages final : public Trouble {
   void strike(DiskFleet& fleet, Random& random) override {
     if (random.chance(0.5)) return;
     fleet.store().set_outage(true);
-    auto length = random.chance(0.05) ? between(random, 1min, 3min) : between(random, 200ms, 8s);
+    auto length = random.chance(0.05) ? between(random, 10s, 18s) : between(random, 200ms, 8s);
     later(fleet, length, [&fleet] { fleet.store().set_outage(false); });
   }
 };
