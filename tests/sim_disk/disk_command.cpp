@@ -61,7 +61,7 @@ int run_command(std::span<char*> words) {
     fmt::print("seed {} {}: {}, {} events, state {:016x}\n", seed, result.ok() ? "ok" : "FAILED",
                result.summary, result.events, result.state_hash);
     for (const auto& violation : result.violations) fmt::print("  {}\n", violation);
-    if (!result.ok()) fmt::print("  again: ebb-sim disk --seeds 1 --first {} --verbose\n", seed);
+    if (!result.ok()) fmt::print("  again: ./dev sim disk --seeds 1 --first {} --verbose\n", seed);
     failed += !result.ok();
     std::fflush(stdout);
     if (failed > 0 && arguments->ends_at_failure) return 1;
