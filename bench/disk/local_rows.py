@@ -37,6 +37,8 @@ def local_rows(report, args, root):
         servers.append(kit)
         for server in (ours, qemu):
             fio(server.uri, size, "MB/s", rw="write", bs="1M", iodepth=16, end_fsync=1)
+        for server in (ours, qemu, kit):  # into the cache of each
+            fio(server.uri, size, "MB/s", rw="read", bs="1M", iodepth=4)
         limits = root / "limits.raw"  # what the machine can do at best
         fio(limits, max(size, args.seqwrite_mib * MIB), "MB/s", rw="write", bs="1M", end_fsync=1)
         timed = {"runtime": args.seconds, "time_based": 1}
