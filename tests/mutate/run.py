@@ -118,6 +118,7 @@ def caught(mutation):
         path = REPO / edit.file
         whole.setdefault(path, path.read_text())
         path.write_text(edit.broken(path.read_text()))
+    subprocess.run(["clang-format-19", "-i", *whole])  # a text may come with other lines than its place has: indentation is warned of
     try:
         for target, words in mutation.runs():
             verdict, text = is_found_by(target, words)
