@@ -99,7 +99,14 @@ class Diskd:
         self.program.kill()
 
     def freeze(self):
+        """Returns when each of its threads stands."""
         self.program.signal(signal.SIGSTOP)
+        wait_until(self.is_frozen, 30, f"{self.name} stands still")
+
+    def is_frozen(self):
+        states = [task.joinpath("stat").read_text().rpartition(")")[2].split()[0]
+                  for task in pathlib.Path(f"/proc/{self.program.pid}/task").iterdir()]
+        return set(states) == {"T"}
 
     def thaw(self):
         self.program.signal(signal.SIGCONT)

@@ -75,6 +75,14 @@ class Writer:
                 raise TimeoutError(f"{self.in_flight} requests of {self.disk.name} are unanswered after {limit_s} s")
             self.poll(50)
 
+    def take_what_came(self):
+        """The replies of a daemon that stands still: what it promised before that, and not what it promises once it goes on."""
+        while not self.is_lost:
+            before = self.in_flight
+            self.poll(100)
+            if self.in_flight == before:
+                return
+
     def flush_now(self, limit_s=60):
         self.issue_flush()
         self.settle(limit_s)
