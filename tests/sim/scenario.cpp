@@ -9,12 +9,16 @@ namespace {
 
 constexpr Duration act_one = 2min, act_two_limit = 15min;
 
-RunResult finish(FleetSim& sim, std::string summary) {
+// A run is over with its first violation: what comes after it may go on for ever.
+bool is_broken(const FleetSim& sim) { return !sim.violations().empty(); }
+
+// What is not well by the limit is named by the checkers; a livelock is not. The operator gives back what came
+// back.
+void play_act_two(FleetSim& sim) {
   sim.heal();
-  // What is not well by the limit is named by the checkers; a livelock is not. The operator gives back what
-  // came back.
-  for (const auto end = sim.now() + act_two_limit; sim.now() < end && !all_is_well(sim);) {
-    auto status = sim.run_until([&] { return all_is_well(sim); }, 20s);
+  auto is_over = [&] { return all_is_well(sim) || is_broken(sim); };
+  for (const auto end = sim.now() + act_two_limit; sim.now() < end && !is_over();) {
+    auto status = sim.run_until(is_over, 20s);
     if (!status && status.error().code == Code::internal) {
       sim.violation("{}", status.error().message);
       break;
@@ -26,10 +30,15 @@ RunResult finish(FleetSim& sim, std::string summary) {
       if (!sim.fleet().active_drain_of(id)) (void)sim.ask("POST", "/v1/workers/" + id.value + ":return");
     }
   }
+  if (is_broken(sim)) return;
   (void)sim.run_for(10s);
   // A request of the operator that was repeated late may have begun something new.
-  (void)sim.run_until([&] { return all_is_well(sim); }, 1min);
-  sim.check_end();
+  (void)sim.run_until(is_over, 1min);
+  if (!is_broken(sim)) sim.check_end();
+}
+
+RunResult finish(FleetSim& sim, std::string summary) {
+  if (!is_broken(sim)) play_act_two(sim);
   RunResult result;
   result.violations = sim.violations();
   result.state_hash = sim.state_hash();
@@ -84,13 +93,12 @@ RunResult play_seed(FleetSimOptions options) {
   for (auto& trouble : troubles) trouble->begin(sim, random);
   const auto end = sim.now() + act_one;
   (void)sim.start_drain(WorkerId("worker-1"));
-  while (sim.now() < end) {
+  while (sim.now() < end && !is_broken(sim)) {
     if (!troubles.empty()) troubles[random.below(troubles.size())]->strike(sim, random);
     if (random.chance(0.3)) human.act(sim, random);
-    if (auto status = sim.run_for(std::chrono::milliseconds(500 + random.below(8'000))); !status) {
-      sim.violation("{}", status.error().message);
-      break;
-    }
+    const auto pause = std::chrono::milliseconds(500 + random.below(8'000));
+    auto status = sim.run_until([&] { return is_broken(sim); }, pause);
+    if (!status && status.error().code == Code::internal) sim.violation("{}", status.error().message);
   }
   return finish(sim, names.empty() ? "no troubles" : names);
 }
