@@ -275,7 +275,8 @@ void BlockMap::append_stored(const Span& span, const LoadedPage* stored, std::ve
       out.push_back({first + begin, end - begin, std::nullopt, 0, {}});
   };
   auto at = span.begin;
-  const auto& page = stored ? stored->page() : MapPage{};
+  static const MapPage nothing;
+  const auto& page = stored ? stored->page() : nothing;
   for (auto i = stored ? stored->run_at(at) : 0; i < page.runs.size() && page.runs[i].block < span.end; ++i) {
     const auto& run = page.runs[i];
     auto begin = std::max(at, run.block), end = std::min(span.end, run.block + run.count);
