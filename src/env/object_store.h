@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
@@ -11,6 +12,11 @@
 #include "env/task.h"
 
 namespace ebb {
+
+inline constexpr std::string_view reserved_key_part = ".ebb";  // a pool in a folder has files of its own
+// 1 to 1024 bytes of printable ASCII in '/'-separated parts, none of them empty, ".", "..", ".ebb" or over
+// 255 bytes.
+Status check_object_key(std::string_view key);
 
 // Names one version of one object's content; equal contents may have equal tags, so bodies that take part in
 // compare-and-set carry a fresh nonce.

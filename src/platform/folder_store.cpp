@@ -19,8 +19,6 @@
 namespace ebb {
 namespace {
 
-constexpr std::size_t key_bytes_max = 1024, part_bytes_max = 255;
-constexpr std::string_view private_part = ".ebb";  // our own files: locks and unfinished objects
 constexpr int lock_files = 64;
 constexpr std::size_t direct_bytes_min = 256 * KiB;
 
@@ -153,8 +151,8 @@ class Folder {
   }
 
   std::string path_of(const std::string& key) const { return base_ + "/" + key; }
-  std::string temporary_folder() const { return fmt::format("{}/{}/tmp", base_, private_part); }
-  std::string lock_folder() const { return fmt::format("{}/{}/locks", base_, private_part); }
+  std::string temporary_folder() const { return fmt::format("{}/{}/tmp", base_, reserved_key_part); }
+  std::string lock_folder() const { return fmt::format("{}/{}/locks", base_, reserved_key_part); }
 
   Result<OpenObject> open_object(const std::string& key) const {
     auto path = path_of(key);
@@ -300,21 +298,6 @@ class FolderStore final : public ReclaimableStore {
 };
 
 }  // namespace
-
-Status check_object_key(std::string_view key) {
-  if (key.empty() || key.size() > key_bytes_max) {
-    return fail(Code::invalid, "an object key has 1 to {} bytes, this one has {}", key_bytes_max, key.size());
-  }
-  if (std::any_of(key.begin(), key.end(), [](char c) { return c < 0x20 || c > 0x7e; })) {
-    return fail(Code::invalid, "an object key is printable ASCII");
-  }
-  for (auto part : split(key, '/')) {
-    if (part.empty() || part == "." || part == ".." || part == private_part || part.size() > part_bytes_max) {
-      return fail(Code::invalid, "object key '{}' has a part '{}', which is not allowed", key, part);
-    }
-  }
-  return {};
-}
 
 std::string why_not_a_pool(long type) {
   constexpr long xfs = 0x58465342, zfs = 0x2fc12fc1, bcachefs = 0xca451a4e, jfs = 0x3153464a;

@@ -10,10 +10,6 @@
 
 namespace ebb {
 
-// 1 to 1024 bytes of printable ASCII in '/'-separated parts, none of them empty, ".", "..", ".ebb" or over
-// 255 bytes.
-Status check_object_key(std::string_view key);
-
 // Makes the folder if need be. While its path names another folder, or none, everything is `unavailable`.
 // invalid: its file system cannot promise atomic and durable changes (NFS, SMB, FUSE, ...).
 Task<Result<std::unique_ptr<ReclaimableStore>>> open_folder_store(AsioLoop& loop, std::string path);

@@ -77,6 +77,7 @@ Result<ObjectTag> SimStore::apply(const std::string& key, const SharedBytes& bod
 }
 
 Task<Result<ObjectTag>> SimStoreClient::put(std::string key, SharedBytes body, PutCondition condition) {
+  EBB_CO_CHECKED(check_object_key(key));
   key = prefix_ + key;
   auto& world = process_.world();
   auto& loop = world.loop();
@@ -139,6 +140,7 @@ Status SimStore::apply_removal(const std::string& key) {
 }
 
 Task<Status> SimStoreClient::remove(std::string key) {
+  EBB_CO_CHECKED(check_object_key(key));
   key = prefix_ + key;
   auto& world = process_.world();
   auto& loop = world.loop();
@@ -174,6 +176,7 @@ Task<Status> SimStoreClient::remove(std::string key) {
 }
 
 Task<Result<StoredObject>> SimStoreClient::get(std::string key) {
+  EBB_CO_CHECKED(check_object_key(key));
   key = prefix_ + key;
   auto& world = process_.world();
   auto& loop = world.loop();

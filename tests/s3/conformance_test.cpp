@@ -1,15 +1,18 @@
 // What every object store must do, whatever it is made of: ObjectStore's promises, on a folder, on our S3
-// server in its several manners, and on Ceph's radosgw.
+// server in its several manners, on Ceph's radosgw, and on the simulator's store, which so may stand for them.
 #include <gtest/gtest.h>
 
+#include "base/check.h"
 #include "platform/s3/pool_store.h"
+#include "sim/run_in.h"
+#include "sim/sim_store.h"
 #include "test_pools.h"
 
 namespace ebb::s3test {
 namespace {
 
-enum class Kind { folder, own_memory, own_folder, own_host_style, own_unquoted, radosgw };
-BOOST_DESCRIBE_ENUM(Kind, folder, own_memory, own_folder, own_host_style, own_unquoted, radosgw)
+enum class Kind { folder, own_memory, own_folder, own_host_style, own_unquoted, radosgw, simulated };
+BOOST_DESCRIBE_ENUM(Kind, folder, own_memory, own_folder, own_host_style, own_unquoted, radosgw, simulated)
 
 // One for all tests of a kind. Each test has a prefix of its own.
 struct Servers {
@@ -17,6 +20,13 @@ struct Servers {
   std::unique_ptr<OwnServer> own;
   std::unique_ptr<Radosgw> radosgw;
   int tests = 0;
+};
+
+// One for each test: virtual time begins anew.
+struct Simulated {
+  sim::SimWorld world;
+  sim::SimStore store{world};
+  sim::SimProcess& process = world.start_process("host-1", "test");
 };
 
 SharedBytes shared(std::string_view text) { return std::make_shared<const Bytes>(to_bytes(text)); }
@@ -28,6 +38,11 @@ SharedBytes random_bytes(std::uint64_t seed, std::size_t size) {
 }
 
 class ConformanceTest : public testing::TestWithParam<Kind> {
+ public:
+  ConformanceTest()
+      : simulated_(GetParam() == Kind::simulated ? std::make_unique<Simulated>() : nullptr),
+        loop(simulated_ ? simulated_->process.loop() : real_loop_) {}
+
  protected:
   static void SetUpTestSuite() { servers_ = std::make_unique<std::map<Kind, Servers>>(); }
   static void TearDownTestSuite() { servers_.reset(); }
@@ -36,16 +51,25 @@ class ConformanceTest : public testing::TestWithParam<Kind> {
 
   // A store of its own has connections of its own.
   std::unique_ptr<ReclaimableStore> open() {
-    auto opened = run(open_pool_store(loop, url_));
+    if (simulated_) return std::make_unique<sim::SimStoreClient>(simulated_->process, simulated_->store);
+    auto opened = run(open_pool_store(real_loop_, url_));
     if (!opened) ADD_FAILURE() << opened.error();
     return opened ? std::move(*opened) : nullptr;
   }
   template <class T>
   T run(Task<T> task) {
-    return run_until_done(loop, std::move(task));
+    if (!simulated_) return run_until_done(real_loop_, std::move(task));
+    auto value = sim::run_in(simulated_->process, std::move(task));
+    CHECK(value);
+    return std::move(*value);
   }
 
-  AsioLoop loop;
+ private:
+  AsioLoop real_loop_;
+  const std::unique_ptr<Simulated> simulated_;
+
+ protected:
+  Loop& loop;
 
  private:
   static std::string make_url() {
@@ -65,6 +89,8 @@ class ConformanceTest : public testing::TestWithParam<Kind> {
       case Kind::radosgw:
         if (!all.radosgw) all.radosgw = std::make_unique<Radosgw>();
         return all.radosgw->url(prefix);
+      case Kind::simulated:
+        return "";
     }
     return "";
   }
@@ -271,7 +297,7 @@ TEST_P(ConformanceTest, OfRacingWritersExactlyOneWins) {
 }
 
 // Eight writers count together, each by compare-and-set; who is left in doubt reads back by a nonce.
-Task<int> count_up(AsioLoop* loop, ObjectStore* store, int writer, int times) {
+Task<int> count_up(Loop* loop, ObjectStore* store, int writer, int times) {
   int done = 0;
   for (int attempt = 0; done < times && attempt < 5000; ++attempt) {
     auto current = co_await store->get("counter");
@@ -354,7 +380,8 @@ TEST_P(ConformanceTest, AnAbandonedPutIsWholeOrNotThere) {
 
 INSTANTIATE_TEST_SUITE_P(Stores, ConformanceTest,
                          testing::Values(Kind::folder, Kind::own_memory, Kind::own_folder,
-                                         Kind::own_host_style, Kind::own_unquoted, Kind::radosgw),
+                                         Kind::own_host_style, Kind::own_unquoted, Kind::radosgw,
+                                         Kind::simulated),
                          [](const auto& info) { return std::string(json::name_of(info.param)); });
 
 }  // namespace
