@@ -15,12 +15,30 @@ std::string refusal(const Fleet& fleet, const Seen& seen, const WorkerId& id) {
   return fmt::format("{}", fmt::join(reasons, ", "));
 }
 
+// Machines that still run here, of VMs that went on elsewhere: this worker was declared dead, is back, and has
+// not been rid of them yet. No record counts them.
+Resources left_over(const Fleet& fleet, const Seen& seen, const WorkerId& id) {
+  Resources taken;
+  const auto* at = seen.find(id);
+  if (!at) return taken;
+  for (const auto& [name, said] : at->vms) {
+    const auto* vm = said.machine ? fleet.find(name) : nullptr;
+    if (!vm || vm->worker == id) continue;
+    const auto* m = fleet.open_migration_of(name);
+    if (m && (m->source == id || m->target == id)) continue;
+    taken += footprint(vm->spec);
+  }
+  return taken;
+}
+
 }  // namespace
 
 std::vector<placement::Candidate> candidates(const Fleet& fleet, const Seen& seen) {
   std::vector<placement::Candidate> all;
   for (const auto& [id, worker] : fleet.workers()) {
-    all.push_back({id, worker.capacity, fleet.used_on(id), worker.pools, refusal(fleet, seen, id)});
+    auto used = fleet.used_on(id);
+    used += left_over(fleet, seen, id);
+    all.push_back({id, worker.capacity, used, worker.pools, refusal(fleet, seen, id)});
   }
   return all;
 }

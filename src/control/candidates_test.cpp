@@ -1,0 +1,77 @@
+#include "control/loops/candidates.h"
+
+#include <gtest/gtest.h>
+
+#include "base/bytes.h"
+
+namespace ebb::control {
+namespace {
+
+struct World {
+  Fleet fleet;
+  Seen seen;
+  Vm vm;
+
+  World() {
+    for (auto name : {"a", "b"}) {
+      Worker worker;
+      worker.id = WorkerId(name), worker.capacity = {8000, 8 * GiB};
+      fleet.put(worker);
+      seen.workers[worker.id].liveness = Liveness::ready;
+    }
+    vm.id = VmId("vm"), vm.spec.memory_bytes = 1 * GiB, vm.worker = WorkerId("a");
+    fleet.put(vm);
+  }
+  void says(const char* worker, bool machine) {
+    SeenVm said;
+    said.vm = vm.id, said.machine = machine;
+    seen.workers[WorkerId(worker)].vms[vm.id] = said;
+  }
+  Resources used_on(const char* worker) const {
+    for (const auto& candidate : candidates(fleet, seen))
+      if (candidate.worker == WorkerId(worker)) return candidate.used;
+    return {};
+  }
+};
+
+TEST(Candidates, AMachineCountsOnceWhereItsVmIs) {
+  World w;
+  const auto size = footprint(w.vm.spec);
+  EXPECT_EQ(w.used_on("a"), size) << "before it runs";
+  w.says("a", true);
+  EXPECT_EQ(w.used_on("a"), size);
+  EXPECT_EQ(w.used_on("b"), Resources{});
+}
+
+// A worker was declared dead, its VMs went on elsewhere, and it is back with all of its machines.
+TEST(Candidates, AMachineThatWasLeftBehindTakesRoomUntilItIsGone) {
+  World w;
+  w.says("a", true), w.says("b", true);
+  w.vm.worker = WorkerId("b");
+  w.fleet.put(w.vm);
+  const auto size = footprint(w.vm.spec);
+  EXPECT_EQ(w.used_on("a"), size) << "no record says so, and it still runs there";
+  EXPECT_EQ(w.used_on("b"), size);
+  w.says("a", false);
+  EXPECT_EQ(w.used_on("a"), Resources{});
+}
+
+TEST(Candidates, BothEndsOfAMoveCountOnceWhateverRunsThere) {
+  World w;
+  Migration m;
+  m.id = MigrationId("mig-1"), m.vm = w.vm.id, m.source = WorkerId("a"), m.target = WorkerId("b");
+  m.phase = Phase::freezing;
+  w.fleet.put(m);
+  w.says("a", true);
+  const auto size = footprint(w.vm.spec);
+  EXPECT_EQ(w.used_on("a"), size);
+  EXPECT_EQ(w.used_on("b"), size);
+  m.phase = Phase::starting, w.vm.worker = WorkerId("b");
+  w.fleet.put(m), w.fleet.put(w.vm);
+  w.says("b", true);
+  EXPECT_EQ(w.used_on("a"), size);
+  EXPECT_EQ(w.used_on("b"), size);
+}
+
+}  // namespace
+}  // namespace ebb::control
