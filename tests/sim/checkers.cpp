@@ -158,10 +158,16 @@ class OneRunningCopy final : public Checker {
   }
 
  private:
+  // A sketched agent stops no machine while it waits for the store; a real one does.
+  static bool can_be_told(FleetSim& sim, const std::string& worker) {
+    const bool waits = sim.options().kind == FleetSimOptions::Workers::sketched &&
+                       !sim.world().links().connected(worker, "store");
+    return !waits && !sim.is_unreachable(WorkerId(worker));
+  }
   static std::size_t copies_in_reach(FleetSim& sim, const VmId& vm) {
     auto copies = sim.ledger().running(vm);
-    return static_cast<std::size_t>(std::ranges::count_if(
-        copies, [&](const auto* run) { return !sim.is_unreachable(WorkerId(run->worker)); }));
+    return static_cast<std::size_t>(
+        std::ranges::count_if(copies, [&](const auto* run) { return can_be_told(sim, run->worker); }));
   }
 
   std::set<VmId> forced_;
