@@ -98,6 +98,7 @@ with Fleet(args.bin, args.guest, workers=2) as fleet:
     records_are_whole(fleet, ["db-test"])
     fleet.ebb("rm", "db-test")
     wait_until(lambda: fleet.ebb("snapshots", "rm", "db", "monday", check=False).returncode == 0, 60, "monday may be removed when its fork is gone")
+    wait_until(lambda: snapshot_of(fleet, "db", "monday") is None, 60, "monday is removed")
     for name in [s["name"] for s in json.loads(fleet.ebb("snapshots", "db", "--json").stdout)["snapshots"]]:
         fleet.ebb("snapshots", "rm", "db", name)
     wait_until(lambda: snapshot_of(fleet, "db", "tuesday") is None, 60, "snapshots are removed")
