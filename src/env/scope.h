@@ -72,6 +72,7 @@ Task<std::vector<T>> when_all(Loop& loop, std::vector<Task<T>> tasks) {
   }
   co_await scope.join();
   std::vector<T> values;
+  values.reserve(results.size());
   for (auto& result : results) values.push_back(std::move(*result));
   co_return values;
 }

@@ -213,6 +213,7 @@ Task<Result<std::vector<MapPiece>>> BlockMap::find(std::uint64_t block, std::uin
     }
     if (missing.empty()) break;
     std::vector<Task<Result<PageHandle>>> fetches;
+    fetches.reserve(missing.size());
     for (const auto& place : missing) fetches.push_back(fetch(place));
     auto fetched = co_await when_all(*access_.loop, std::move(fetches));
     for (std::size_t i = 0; i < missing.size(); ++i) {
