@@ -204,14 +204,21 @@ bool proves_itself(const Bytes& body) {
   }
 }
 
+void sleep_for_us(std::uint64_t us) { std::this_thread::sleep_for(std::chrono::microseconds(us)); }
+
+void wait_for_file(const std::filesystem::path& path) {
+  while (!std::filesystem::exists(path)) sleep_for_us(1000);
+}
+
 TEST_F(FolderStoreTest, AProcessKilledInTheMiddleOfPutsLeavesWholeObjectsOnly) {
   auto url = "dir:" + folder.path();
   Random random(7);
   for (std::uint64_t round = 1; round <= 10; ++round) {
     auto child = fork();
     if (child == 0) put_forever(url, round * 1000);
-    struct timespec pause{0, static_cast<long>(5'000'000 + random.below(40'000'000))};
-    nanosleep(&pause, nullptr);
+    // However slow the machine: half of them die among their puts, the others perhaps before the first one.
+    if (round % 2 == 0) wait_for_file(folder / fmt::format("new/{}-0", round * 1000));
+    sleep_for_us(5'000 + random.below(40'000));
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
   }
