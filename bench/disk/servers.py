@@ -7,8 +7,10 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import time
 
+REPO = pathlib.Path(__file__).resolve().parents[2]
 MIB, GIB = 1 << 20, 1 << 30
 
 
@@ -143,6 +145,41 @@ class S3Backer:
         subprocess.run(["umount", self.mount], check=False)
         self.process.wait(600)
         self.log.close()
+
+
+class CephRbd:
+    """A disk of a Ceph cluster with one OSD in memory, served by qemu-nbd."""
+
+    def __init__(self, root, size_mib, connections):
+        self.name = "Ceph RBD (memstore) by qemu-nbd"
+        words = [sys.executable, REPO / "tests/s3/radosgw.py", "--die-with-parent"]
+        self.cluster = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        line = self.cluster.stdout.readline()
+        if not line:
+            raise RuntimeError("no Ceph cluster")
+        self.conf = pathlib.Path(json.loads(line)["folder"]) / "ceph.conf"
+        try:
+            self.run("ceph", "osd", "pool", "create", "bench", "4")
+            self.run("rbd", "create", "--size", f"{size_mib}M", "bench/disk")
+            self.nbd = Server(self.name, ["qemu-nbd", "-f", "raw", "-t", "-e", connections, "-k", root / "rbd.sock", "-x", "e", "--cache=none",
+                                          f"rbd:bench/disk:conf={self.conf}"], root / "rbd.sock", "e")
+        except BaseException:
+            self.end_cluster()
+            raise
+        self.uri = self.nbd.uri
+
+    def run(self, *words):
+        done = subprocess.run([words[0], "-c", self.conf, *words[1:]], capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(words)}: {done.stderr[-1000:]}")
+
+    def end_cluster(self):
+        self.cluster.send_signal(signal.SIGTERM)
+        self.cluster.wait(60)
+
+    def stop(self):
+        self.nbd.stop()
+        self.end_cluster()
 
 
 def fio_job(target, size, **options):

@@ -4,7 +4,7 @@ import statistics
 import sys
 import time
 
-from servers import MIB, Ours, S3Backer, S3Server, fio, fio_job
+from servers import MIB, CephRbd, Ours, S3Backer, S3Server, fio, fio_job
 
 LATENCY_MS = 30
 
@@ -44,7 +44,7 @@ def flush_row(report, args, root, server):
     writes one block after the other, takes minutes to end."""
     key = "remote_flush_vs_s3backer"
     work = {"rw": "randwrite", "bs": "4k", "fsync": 1, "numjobs": 32, "thread": 1, "group_reporting": 1, "runtime": args.seconds, "time_based": 1}
-    mine, theirs = [], []
+    mine, theirs, rbd = [], [], []
     for i in range(args.store_rounds):
         ours = Ours(args.bin, root / f"f-ours-{i}", server.pool(f"f-{i}"))
         try:
@@ -58,8 +58,14 @@ def flush_row(report, args, root, server):
             theirs.append(fio(peer.path, 1024 * MIB, "IO/s", ioengine="psync", **work))
         finally:
             peer.stop()
+        second = CephRbd(root, 1024, connections=32)
+        try:
+            rbd.append(fio(second.uri, 1024 * MIB, "IO/s", **work))
+        finally:
+            second.stop()
     say(key, mine, theirs)
     report.ratio(key, mine, {peer.name: theirs}, "IO/s", ">= 5")
+    report.ratio("remote_flush_vs_rbd", mine, {second.name: rbd}, "IO/s", "reported")
 
 
 def coldread_rows(report, args, root, server):
