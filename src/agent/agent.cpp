@@ -5,6 +5,7 @@
 #include "agent/control_client.h"
 #include "agent/disk_client.h"
 #include "agent/isolation.h"
+#include "agent/log_rescues.h"
 #include "agent/vm_runner.h"
 #include "agent/wish_store.h"
 #include "env/scope.h"
@@ -47,6 +48,7 @@ struct Agent::Impl {
         control(env.http, config.control, config.join_token),
         isolation(env.loop.now()),
         blobs(env.loop, env.files, config.pools, config.state_dir + "/blobs"),
+        rescues(env.loop, disks, [this] { report_poke.poke(); }),
         registering(env.loop),
         taking(env.loop),
         report_poke(env.loop),
@@ -89,6 +91,7 @@ struct Agent::Impl {
   ControlClient control;
   Isolation isolation;
   BlobCache blobs;
+  LogRescues rescues;
   AsyncMutex registering, taking;
   bool registered = false;
   bool confirmed = false;  // the control plane has told us the wanted set since this start
@@ -295,6 +298,7 @@ Task<Status> Agent::Impl::take(WantedSet set) {
     absent.wanted = Wanted::absent;
     runner->ask(std::move(absent));
   }
+  rescues.want(set.rescues);
   applied_revision = set.revision;
   ++takes;
   confirmed = true;
@@ -313,6 +317,7 @@ Task<void> Agent::Impl::follow_disks() {
       log.warning("{}", disks.is_up() ? "the disk daemon answers" : refreshed.error().message);
     if (was_up != disks.is_up() || is_news(before, disks.last())) report_poke.poke();
     for (const auto& [vm, runner] : runners) runner->look_at_disks();
+    rescues.look();
     co_await disk_poke.wait_for(config.disks_every);
   }
 }
@@ -343,7 +348,9 @@ Task<AgentReport> Agent::Impl::make_report() {
     if (disk.loss_bound && holds_lease(disk.state))
       report.unsent.push_back({disk.disk, disk.unsent_bytes, disk.unsent_age_ms, *disk.loss_bound});
   }
+  report.unread_logs = disks.last().unread_logs;
   report.orphan_logs = disks.last().orphan_logs;
+  report.rescues = rescues.seen();
   report.unsent_logs = static_cast<std::uint32_t>(disks.last().unsent_logs.size());
   co_return report;
 }

@@ -357,5 +357,53 @@ TEST_F(AgentTest, OperatorsSeeWhatItSees) {
   EXPECT_EQ(status->at("vms").at(0).at("seen").at("state"), "running");
 }
 
+// A report that says that nothing is left here is believed: a drain ends by it.
+TEST_F(AgentTest, ADiskThatWasGivenUpIsNeverReportedAsLeavingNothingBeforeTheDaemonSaysSo) {
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  daemon_.leaves_logs = true;
+  daemon_.fence("disk-a");
+  std::size_t without_disk = 0;
+  control_.on_report = [&](const AgentReport& report) {
+    const auto* seen = control_.seen("a");
+    if (report.leases > 0 || (seen && (seen->disk_open || seen->machine))) return;
+    ++without_disk;
+    if (daemon_.is("disk-a", DiskSeen::fenced)) return;  // the daemon speaks for itself
+    EXPECT_EQ(report.unsent_logs, 1u);
+    EXPECT_EQ(report.unread_logs, std::vector{DiskId("disk-a")});
+  };
+  control_.want({});
+  ASSERT_TRUE(run_until([&] { return control_.sees_nothing(); }));
+  ASSERT_TRUE(run_until([&] { return without_disk > 3; }));
+}
+
+TEST_F(AgentTest, AWantedRescueIsAskedForUntilItEndsAndToldOf) {
+  start_agent();
+  const RescueLog good{DiskId("d"), PoolId("main"), "log-1", DiskId("d-lost-1"), 7, DiskClass::local};
+  auto bad = good;
+  bad.into = DiskId("d-lost-2");
+  int asked = 0;
+  daemon_.rescue = [&](const RescueLog& wish) {
+    if (wish.into == bad.into) return error_reply(409, Code::conflict, "it goes on elsewhere");
+    if (++asked < 4) return error_reply(503, Code::unavailable, "12 records");
+    return reply(DiskStatus{});
+  };
+  control_.want_rescues({good, bad});
+  auto told = [&](const RescueLog& wish) {
+    auto found = std::ranges::find(control_.report.rescues, wish.into, &SeenRescue::into);
+    return found == control_.report.rescues.end() ? SeenRescue{} : *found;
+  };
+  ASSERT_TRUE(run_until([&] { return told(good).waiting_for.ends_with("12 records"); }));
+  ASSERT_TRUE(run_until([&] { return told(good).written && !told(bad).error.empty(); }));
+  EXPECT_EQ(told(good), (SeenRescue{good.into, 7, true, {}, {}}));
+  EXPECT_TRUE(told(bad).error.ends_with("it goes on elsewhere")) << told(bad).error;
+  const auto calls = daemon_.calls.size();
+  ASSERT_TRUE(world_.loop().run_for(30s));
+  EXPECT_EQ(daemon_.calls.size(), calls) << "what has ended is not asked for again";
+  control_.want_rescues({});
+  ASSERT_TRUE(run_until([&] { return control_.report.rescues.empty(); }));
+}
+
 }  // namespace
 }  // namespace ebb::agent::testing

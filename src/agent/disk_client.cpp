@@ -106,6 +106,14 @@ Task<Result<SnapshotMade>> DiskClient::snapshot(MakeSnapshot wish) {
   co_return made;
 }
 
+Task<Status> DiskClient::rescue(RescueLog wish) {
+  EBB_CO_TRY(
+      response,
+      co_await request({"POST", "/rescue", {{"content-type", "application/json"}}, json::write_text(wish)}));
+  if (response.status != 200) co_return fail(error_of(response, fmt::format("disk '{}'", wish.into)));
+  co_return Status{};
+}
+
 Task<Status> DiskClient::refresh() {
   auto verbs = verbs_;
   auto asked_at = loop_.now();
@@ -122,7 +130,17 @@ void DiskClient::remember(const DiskStatus& status) {
   last_.disks.push_back(status);
 }
 
+// What a verb leaves in logs is known only from the next status: until then they may hold anything.
+void DiskClient::doubt_logs_of(const DiskId& disk) {
+  for (auto* logs : {&last_.unsent_logs, &last_.unread_logs})
+    if (std::ranges::find(*logs, disk) == logs->end()) logs->push_back(disk);
+}
+
 void DiskClient::drop(const DiskId& disk) {
+  const auto* known = find(disk);
+  bool writes_nothing = known && (known->state == DiskSeen::sealed || known->state == DiskSeen::standby ||
+                                  known->state == DiskSeen::reading);
+  if (known && !writes_nothing) doubt_logs_of(disk);
   std::erase_if(last_.disks, [&](const DiskStatus& s) { return s.disk == disk; });
 }
 

@@ -20,6 +20,8 @@ class DiskClient final {
   Task<Status> close(DiskRef ref);
   // conflict, invalid: it will not be made. Everything else: ask again.
   Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);
+  // conflict, corrupt, fenced, invalid, not_found: it cannot be done. Everything else: ask again.
+  Task<Status> rescue(RescueLog request);
   Task<Status> refresh();
 
   // As of the last answer; everything here is a memory.
@@ -34,6 +36,7 @@ class DiskClient final {
   Task<Result<HttpResponse>> request(HttpRequest request);
   void remember(const DiskStatus& status);
   void drop(const DiskId& disk);
+  void doubt_logs_of(const DiskId& disk);
 
   Loop& loop_;
   Http& http_;

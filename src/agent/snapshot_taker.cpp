@@ -19,6 +19,14 @@ void SnapshotTaker::look_at(const WantedVm& wish) {
 std::vector<SeenSnapshot> SnapshotTaker::seen(const WantedVm& wish) const {
   auto seen = seen_;
   std::erase_if(seen, [&](const SeenSnapshot& told) { return !is_wanted(wish, told); });
+  // The daemon itself takes those of a take-over, as it opens the disk.
+  for (const auto& disk : wish.disks) {
+    const auto* status = disks_.find(disk.id);
+    if (!status || status->epoch != disk_epoch(wish, disk)) continue;
+    for (const auto& cut : status->cuts)
+      if (std::ranges::find(disk.cuts, cut.request, &WantedSnapshot::request) != disk.cuts.end())
+        seen.push_back({disk.id, cut.request, cut.made_at, cut.error, {}});
+  }
   return seen;
 }
 

@@ -61,7 +61,13 @@ class FakeControl final {
   }
   bool sees_nothing() const { return report.wanted_revision == set.revision && report.vms.empty(); }
 
-  WantedSet set{WorkerId("worker-1"), 1, {}};
+  void want_rescues(std::vector<RescueLog> rescues) {
+    set.rescues = std::move(rescues);
+    want(set.vms);
+  }
+
+  std::function<void(const AgentReport&)> on_report{};
+  WantedSet set{WorkerId("worker-1"), 1, {}, {}};
   AgentReport report;
   std::uint32_t registrations = 0, reports = 0, refused = 0;
   bool knows_worker = false;
@@ -83,6 +89,7 @@ class FakeControl final {
       auto said = json::read_text<AgentReport>(request.body);
       EXPECT_TRUE(said);
       if (said) report = *said;
+      if (on_report) on_report(report);
       ++reports;
       co_return reply(ReportAnswer{set.revision});
     }
@@ -129,6 +136,9 @@ class FakeDaemon final {
   std::map<std::string, DiskStatus> disks;
   std::vector<std::string> calls;  // "open disk-1", ...
   std::vector<OrphanLog> orphan_logs;
+  std::vector<DiskId> unread_logs;
+  bool leaves_logs = false;                              // a disk that is closed without a seal leaves one
+  std::function<HttpResponse(const RescueLog&)> rescue;  // what is answered
   std::optional<Error> refuse_open;
   std::optional<Instant> store_silent_since;  // HEAD cannot be read
   bool is_slow = false;                       // opening and sealing need a second call
@@ -138,13 +148,18 @@ class FakeDaemon final {
   Task<HttpResponse> answer(HttpRequest request) {
     co_await sleep_for(process_->loop(), 5ms);
     if (request.target == "/status") {
-      DaemonStatus status{"run", {}, {}, orphan_logs};
+      DaemonStatus status{"run", {}, unread_logs, unread_logs, orphan_logs};
       for (const auto& [id, disk] : disks) {
         status.disks.push_back(disk);
         if (disk.state == DiskSeen::open)
           status.disks.back().owner_age_ms = to_ms(world_.loop().now() - store_heard());
       }
       co_return reply(status);
+    }
+    if (request.target == "/rescue") {
+      auto wish = json::read_text<RescueLog>(request.body).value();
+      calls.push_back("rescue " + wish.into.value);
+      co_return rescue(wish);
     }
     std::string id;
     Epoch epoch = 0;
@@ -164,6 +179,8 @@ class FakeDaemon final {
       co_return error_reply(409, Code::fenced, "a newer owner");
     }
     if (request.target == "/close") {
+      if (found != disks.end() && leaves_logs && found->second.state != DiskSeen::sealed)
+        unread_logs.emplace_back(id);
       disks.erase(id);
       co_return reply(DiskStatus{});
     }

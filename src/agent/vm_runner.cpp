@@ -548,7 +548,8 @@ Task<Result<DiskStatus>> VmRunner::ask_daemon(Verb verb, WantedVm wish, WantedDi
   auto epoch = disk_epoch(wish, disk);
   switch (verb) {
     case Verb::open:
-      return t_.disks->open({disk.id, disk.pool, epoch, disk.disk_class, disk.read_only, disk.take_over});
+      return t_.disks->open(
+          {disk.id, disk.pool, epoch, disk.disk_class, disk.read_only, disk.take_over, disk.cuts});
     case Verb::standby:
       return t_.disks->standby({disk.id, disk.pool, epoch});
     case Verb::seal:

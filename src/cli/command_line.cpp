@@ -123,6 +123,7 @@ void add_storage_commands(Builder& b) {
   b.on_none(disks, list_disks);
   disks->alias("disk");
   b.on_one(disks, "show", "one disk", "DISK", show_disk);
+  b.on_one(disks, "rm", "remove a disk that no VM has", "DISK", remove_disk);
   b.on_one(disks, "log", "who wrote it, and where each turn ended: from its objects", "VM|DISK",
            show_disk_log);
 

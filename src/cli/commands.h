@@ -69,6 +69,7 @@ struct RestoreOptions {
   Duration wait_limit = 10min;
 };
 Task<Result<Exit>> restore_disk(Context& c, RestoreOptions options);
+Task<Result<Exit>> remove_disk(Context& c, DiskId id);
 Task<Result<Exit>> show_disk_log(Context& c, std::string subject);
 // The disk that DISK@SNAPSHOT or VM@SNAPSHOT names.
 Task<Result<DiskOrigin>> find_origin(Context& c, std::string text);

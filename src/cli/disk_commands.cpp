@@ -102,10 +102,21 @@ Task<Result<Exit>> remove_snapshot(Context& c, SnapshotOptions options) {
   co_return Exit::ok;
 }
 
-// A VM like the one that the disk belongs to, but with a fork as its disk.
+Task<Result<Exit>> remove_disk(Context& c, DiskId id) {
+  EBB_CO_CHECKED(co_await c.client.remove_disk(id));
+  c.screen().say(fmt::format("disk {} is being removed", id));
+  c.show_removed("disks/" + id.value);
+  co_return Exit::ok;
+}
+
+// A VM like the one that the disk belongs to, or that its origin belongs to, but with a fork as its disk.
 Task<Result<Exit>> fork_vm(Context& c, ForkOptions options) {
   EBB_CO_TRY(origin, co_await find_origin(c, options.origin));
   EBB_CO_TRY(disk, co_await c.client.disk(origin.disk));
+  if (!disk.vm && disk.origin) {
+    auto whole = co_await c.client.disk(disk.origin->disk);
+    if (whole) disk.vm = whole->vm;
+  }
   if (!disk.vm)
     co_return fail(Code::conflict,
                    "disk '{}' belongs to no VM that could be copied: use ebb run --disk-from {}", disk.id,

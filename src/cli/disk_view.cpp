@@ -12,6 +12,9 @@ std::string snapshots_table(const Disk& disk, WallMs now) {
     auto note = s.error;
     if (s.left_by_restore_to)
       note = fmt::format("what it was before it was restored to '{}'", *s.left_by_restore_to);
+    if (s.cut_of && note.empty())
+      note = fmt::format("where it was taken over from {}; goes when that worker's log is known",
+                         s.cut_of->worker);
     table.add({disk.id.value, s.name, std::string(json::name_of(s.state)),
                s.state == SnapshotState::wanted ? "" : ago(s.created_at, now), note});
   }

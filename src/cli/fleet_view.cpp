@@ -155,12 +155,20 @@ std::string vm_page(const VmView& view, WallMs now) {
   return page.text();
 }
 
+namespace {
+std::string state_text(const Disk& disk) {
+  if (!disk.rescue || disk.rescue->state == RescueState::written)
+    return std::string(json::name_of(disk.state));
+  return disk.rescue->state == RescueState::writing ? "being written" : "not written";
+}
+}  // namespace
+
 std::string disks_table(const std::vector<Disk>& disks, WallMs now) {
   Table table({"DISK", "STATE", "VM", ">SIZE", "CLASS", "POOL", "FORKED FROM", "CREATED"});
   for (const auto& disk : disks) {
     table.add(
-        {disk.id.value, std::string(json::name_of(disk.state)), text_of(disk.vm),
-         format_size(disk.size_bytes), std::string(json::name_of(disk.disk_class)), disk.pool.value,
+        {disk.id.value, state_text(disk), text_of(disk.vm), format_size(disk.size_bytes),
+         std::string(json::name_of(disk.disk_class)), disk.pool.value,
          disk.origin ? fmt::format("{}@{}", disk.origin->disk, disk.origin->snapshot) : text_of(disk.image),
          ago(disk.created_at, now)});
   }

@@ -128,6 +128,7 @@ Task<Result<WhyAnswer>> ApiClient::why_disk(DiskId id) {
 Task<Result<Disk>> ApiClient::create_snapshot(DiskId id, CreateSnapshot request) {
   return call<Disk>("POST", path_of("disks", id, "/snapshots"), json::write_text(request));
 }
+Task<Status> ApiClient::remove_disk(DiskId id) { return call<void>("DELETE", path_of("disks", id)); }
 Task<Result<Disk>> ApiClient::remove_snapshot(DiskId id, std::string name) {
   return call<Disk>("DELETE", path_of("disks", id, "/snapshots/" + url_encode(name)));
 }

@@ -68,6 +68,7 @@ class ApiClient final {
   Task<Result<WhyAnswer>> why_disk(DiskId id);
   Task<Result<Disk>> create_snapshot(DiskId id, CreateSnapshot request);
   // It is gone when disk(id) does not list it any more.
+  Task<Status> remove_disk(DiskId id);
   Task<Result<Disk>> remove_snapshot(DiskId id, std::string name);
   Task<Result<RestorePlanView>> plan_restore(DiskId id, std::string snapshot);
   // It has ended when disk(id) has no `restore` any more.

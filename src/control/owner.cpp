@@ -36,6 +36,7 @@ void touch(std::set<WorkerId>& workers, const Fleet& fleet, const Record& record
     workers.insert(m->source), workers.insert(m->target);
   } else if (const auto* disk = std::get_if<Disk>(&record)) {
     if (disk->vm) add_vm(*disk->vm);
+    if (disk->rescue) workers.insert(disk->rescue->worker);
   } else if (const auto* worker = std::get_if<Worker>(&record)) {
     workers.insert(worker->id);
   }

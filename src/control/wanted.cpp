@@ -19,13 +19,13 @@ WantedVm entry_for(const Fleet& fleet, const Vm& vm, Epoch epoch, Wanted wanted,
     CHECK(disk);
     WantedDisk wish{disk->id, disk->pool, disk->size_bytes, disk->disk_class, false, take_over};
     for (const auto& snapshot : disk->snapshots) {
-      if (wanted == Wanted::running && snapshot.state == SnapshotState::wanted)
-        wish.snapshots.push_back({snapshot.name, snapshot.request});
+      if (wanted != Wanted::running || snapshot.state != SnapshotState::wanted) continue;
+      (snapshot.cut_of ? wish.cuts : wish.snapshots).push_back({snapshot.name, snapshot.request});
     }
     entry.disks.push_back(std::move(wish));
   } else if (image->disk) {
     const auto size = image->disk_blob ? image->disk_blob->size_bytes : 0;
-    entry.disks.push_back({*image->disk, image->pool, size, DiskClass::remote, true, false, {}});
+    entry.disks.push_back({*image->disk, image->pool, size, DiskClass::remote, true, false, {}, {}});
   }
   return entry;
 }
@@ -54,6 +54,12 @@ WantedSet wanted_set(const Fleet& fleet, const WorkerId& worker) {
   WantedSet set;
   set.worker = worker;
   for (auto& [id, entry] : entries) set.vms.push_back(std::move(entry));
+  for (const auto& id : fleet.rescues_at(worker)) {
+    const auto& disk = fleet.disks().at(id);
+    if (disk.state != DiskState::ready || !disk.origin) continue;
+    set.rescues.push_back(
+        {disk.origin->disk, disk.pool, disk.rescue->log_id, id, disk.rescue->epoch, disk.disk_class});
+  }
   return set;
 }
 
@@ -67,7 +73,7 @@ void WantedSets::refresh(const WorkerId& worker) {
   auto fresh = wanted_set(owner_.fleet(), worker);
   auto [at, is_new] = sets_.try_emplace(worker, fresh);
   // After a restart the revision is that of the records: never lower than what was handed out before.
-  if (!is_new && at->second.vms == fresh.vms) return;
+  if (!is_new && at->second.vms == fresh.vms && at->second.rescues == fresh.rescues) return;
   fresh.revision = std::max(owner_.revision(), at->second.revision + 1);
   at->second = std::move(fresh);
   owner_.seen().workers[worker].wanted_revision = at->second.revision;

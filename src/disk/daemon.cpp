@@ -18,6 +18,7 @@ DiskDaemon::DiskDaemon(Loop& loop, Files& files, DaemonOptions options, Publish 
       publish_(std::move(publish)),
       log_(std::move(log)),
       run_(fresh_token(loop)),
+      rescuer_(loop, options_, log_.named("rescue")),
       scope_(loop) {
   if (options_.room) options_.memory.room = std::make_shared<SharedRoom>(loop, *options_.room);
 }
@@ -150,6 +151,12 @@ Task<Result<DiskStatus>> DiskDaemon::resize(ResizeDisk request) {
   co_return co_await disk->resize(std::move(request));
 }
 
+Task<Result<DiskStatus>> DiskDaemon::rescue(RescueLog request) {
+  EBB_CO_TRY(from, disk_of(request.disk, request.pool));
+  EBB_CO_TRY(into, disk_of(request.into, request.pool));
+  co_return co_await rescuer_.rescue(from, into, std::move(request));
+}
+
 // Disks stay in the table once known: a verb may be under way in any of them.
 Task<void> DiskDaemon::watch_heads() {
   for (;;) {
@@ -169,6 +176,7 @@ DaemonStatus DiskDaemon::status() const {
   for (const auto& [id, disk] : disks_) {
     if (disk->is_known()) out.disks.push_back(disk->status());
     if (disk->has_unsent_log()) out.unsent_logs.push_back(id);
+    if (disk->has_unread_log()) out.unread_logs.push_back(id);
     std::ranges::move(disk->orphan_logs(), std::back_inserter(out.orphan_logs));
   }
   return out;
@@ -227,7 +235,8 @@ Task<HttpResponse> DiskDaemon::answer(HttpRequest request) {
   if (request.target == "/metrics" && request.method == "GET")
     co_return HttpResponse{
         200, {{"content-type", "text/plain; version=0.0.4"}}, metrics_text(status(), options_.memory), {}};
-  constexpr std::string_view verbs[] = {"/open", "/standby", "/seal", "/close", "/snapshot", "/resize"};
+  constexpr std::string_view verbs[] = {"/open",     "/standby", "/seal",  "/close",
+                                        "/snapshot", "/resize",  "/rescue"};
   if (std::ranges::find(verbs, request.target) == std::end(verbs)) {
     auto there = fmt::format("there are {}, /status and /metrics", fmt::join(verbs, ", "));
     co_return json_reply(404, json::write_text(ErrorBody{"not_found", there, {}}));
@@ -254,6 +263,10 @@ Task<Result<DiskStatus>> DiskDaemon::carry_out(std::string verb, std::string bod
   if (verb == "/resize") {
     EBB_CO_TRY(request, json::read_text<ResizeDisk>(body));
     co_return co_await resize(std::move(request));
+  }
+  if (verb == "/rescue") {
+    EBB_CO_TRY(request, json::read_text<RescueLog>(body));
+    co_return co_await rescue(std::move(request));
   }
   EBB_CO_TRY(ref, json::read_text<DiskRef>(body));
   if (verb == "/standby") co_return co_await standby(std::move(ref));

@@ -1,6 +1,6 @@
 // The disk daemon: every disk of one worker, asked for by its verbs (model/disk_daemon_types.h).
 #pragma once
-#include "disk/served_disk.h"
+#include "disk/rescuer.h"
 #include "env/http.h"
 
 namespace ebb::disk {
@@ -21,6 +21,7 @@ class DiskDaemon {
   Task<Result<DiskStatus>> close(DiskRef ref);
   Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);
   Task<Result<DiskStatus>> resize(ResizeDisk request);
+  Task<Result<DiskStatus>> rescue(RescueLog request);
   DaemonStatus status() const;
   const DiskMemory& memory() const { return options_.memory; }
   // Null unless the disk is served here now.
@@ -48,6 +49,7 @@ class DiskDaemon {
   std::string run_;
   std::unique_ptr<FileLock> lock_;
   std::map<DiskId, std::unique_ptr<ServedDisk>> disks_;
+  Rescuer rescuer_;
   Scope scope_;
 };
 

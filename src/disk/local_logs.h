@@ -14,7 +14,7 @@ struct LocalLog {
 // One that holds what the disk's history lacks. `error`: it cannot be read to its end, and holds at least
 // this.
 struct KeptLog {
-  std::string folder;
+  LocalLog log;
   std::uint64_t records = 0, bytes = 0;
   std::string error;
 };

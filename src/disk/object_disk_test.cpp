@@ -406,8 +406,9 @@ TEST_F(ObjectDiskTest, AReturningHostsLogIsKeptAndReportedAndNeverReplayed) {
   EXPECT_TRUE(a_.daemon->status().orphan_logs.empty()) << "nothing is known before the store has been asked";
   w_.world.links().rejoin("worker-a");
   w_.run_for(10s);
-  const std::vector exactly{OrphanLog{disk_id, 1, block_bytes, ""}};
-  EXPECT_EQ(a_.daemon->status().orphan_logs, exactly);
+  const auto exactly = a_.daemon->status().orphan_logs;
+  ASSERT_EQ(exactly.size(), 1u);
+  EXPECT_EQ(exactly[0], (OrphanLog{disk_id, 1, block_bytes, "", exactly[0].log_id, 1}));
   EXPECT_EQ(a_.daemon->status().unsent_logs, std::vector{disk_id});
   ASSERT_TRUE(w_.open(a_, 3));
   EXPECT_EQ((*w_.read_all(a_))[1], 22u) << "the diverged write must not come back";

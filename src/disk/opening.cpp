@@ -78,7 +78,7 @@ Task<Result<std::vector<KeptLog>>> sweep_logs(Files* files, std::string disk_fol
         co_await scan_log(files, log.folder, log.chain, committed_position(log.chain.log_id, history));
     bool store_has_all = scan && scan->records.empty();
     if (!store_has_all) {
-      kept.push_back({log.folder, 0, 0, scan ? "" : scan.error().message});
+      kept.push_back({log, 0, 0, scan ? "" : scan.error().message});
       if (!scan) continue;
       kept.back().records = scan->records.size();
       for (const auto& record : scan->records) kept.back().bytes += record.data.size();

@@ -105,6 +105,7 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
   if (auto bytes = co_await env_.files->read_all(folder() + "/open"); bytes) {
     auto kept = read_text_object<OpenRecord>(*bytes, "ebb-open", "the record of an open disk");
     if (kept) was_settled = kept->is_settled;
+    if (kept && kept->request.epoch == request.epoch) record.cuts = kept->cuts;
     if (kept && start == Start::after_restart) record = std::move(*kept);
   }
   if (start == Start::after_restart) {
@@ -142,9 +143,15 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
   has_unexamined_logs_ = false;
   cache_ = {};
 
+  cuts_ = std::move(record.cuts);
   // A take-over whose wait was cut short by a crash, a close or a newer epoch still has to wait.
-  if (opened.replaces_unconfirmed || (opened.replaces_own && !was_settled)) co_await settle();
-  record.is_settled = true;
+  if (opened.replaces_unconfirmed || (opened.replaces_own && !was_settled)) {
+    co_await take_cuts(request.cuts);
+    co_await settle();
+  } else {
+    refuse_cuts(request.cuts, "nobody held the disk: nothing was cut");
+  }
+  record.is_settled = true, record.cuts = cuts_;
   EBB_CO_CHECKED(co_await write_record(record));
   if (life_->disk->stopped()) co_return fail(*life_->disk->stopped());
   scope_.spawn(leave_hints_now_and_then());
@@ -155,6 +162,24 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
 Task<void> ServedDisk::settle() {
   stage_ = fmt::format("{} s after a take-over without a confirmed stop", to_ms(env_.options->settle) / 1000);
   co_await sleep_for(*env_.loop, env_.options->settle);
+}
+
+// Nothing has been written yet: the snapshot is exactly what the disk goes on from. What cannot be taken is missed only by
+// whoever looks for what the old owner's log held beyond it: the disk is served without.
+Task<void> ServedDisk::take_cuts(std::vector<WantedSnapshot> wanted) {
+  stage_ = "keeping the state that was taken over";
+  for (const auto& cut : wanted) {
+    auto made = co_await life_->disk->snapshot({cut.name, cut.request});
+    if (!made) env_.log.warning("{}: snapshot '{}' of the take-over: {}", disk_, cut.name, made.error());
+    std::erase_if(cuts_, [&](const CutMade& known) { return known.request == cut.request; });
+    cuts_.push_back({cut.request, made ? made->created_at : 0, made ? "" : made.error().message});
+  }
+}
+
+void ServedDisk::refuse_cuts(const std::vector<WantedSnapshot>& wanted, const std::string& why) {
+  for (const auto& cut : wanted)
+    if (std::ranges::find(cuts_, cut.request, &CutMade::request) == cuts_.end())
+      cuts_.push_back({cut.request, 0, why});
 }
 
 Status ServedDisk::serve() {
@@ -446,34 +471,6 @@ Task<void> ServedDisk::watch() {
   co_await remove_record();
 }
 
-Task<void> ServedDisk::examine_logs() {
-  auto turn = co_await logs_lock_.lock();
-  if (state_ == DiskSeen::open || state_ == DiskSeen::opening || state_ == DiskSeen::sealing) co_return;
-  auto life = life_;
-  const StoreAccess store{env_.loop, &store_, &life->trouble};
-  auto logs = co_await list_logs(env_.files, folder());
-  if (logs && logs->empty()) {
-    kept_logs_.clear();
-    has_unexamined_logs_ = false;
-    co_return;
-  }
-  auto head = co_await read_head(store, disk_);
-  if (!head) co_return;
-  // Segments that stand in the store behind the last known one are part of the disk, whoever seals it.
-  LogCache seen;
-  auto followed = co_await follow_unsealed(store, head->head, &seen);
-  if (!followed) co_return;
-  auto history = co_await read_history(store, *followed, &seen);
-  if (!history) co_return;
-  auto left = co_await read_left_history(store, *followed);
-  if (!left) co_return;
-  history->insert(history->end(), left->begin(), left->end());
-  auto kept = co_await sweep_logs(env_.files, folder(), std::move(*history), {});
-  if (!kept) co_return;
-  kept_logs_ = std::move(*kept);
-  has_unexamined_logs_ = false;
-}
-
 // ---- records and status
 
 Task<Status> ServedDisk::write_record(OpenRecord record) {
@@ -482,18 +479,6 @@ Task<Status> ServedDisk::write_record(OpenRecord record) {
 }
 
 Task<void> ServedDisk::remove_record() { (void)co_await env_.files->remove(folder() + "/open"); }
-
-bool ServedDisk::has_unsent_log() const {
-  bool is_unsent = life_->disk && state_ != DiskSeen::sealed && life_->disk->unsent_bytes() > 0;
-  return is_unsent || has_unexamined_logs_ || !kept_logs_.empty();
-}
-
-std::vector<OrphanLog> ServedDisk::orphan_logs() const {
-  std::vector<OrphanLog> out;
-  if (has_unexamined_logs_) return out;
-  for (const auto& log : kept_logs_) out.push_back({disk_, log.records, log.bytes, log.error});
-  return out;
-}
 
 DiskStatus ServedDisk::status() const {
   DiskStatus s;
@@ -517,6 +502,7 @@ DiskStatus ServedDisk::status() const {
   if (s.waiting_for.empty() && is_silent) s.waiting_for = "the store: HEAD cannot be read";
   if (s.waiting_for.empty()) s.waiting_for = stage_;
   s.error = error_.message;
+  s.cuts = cuts_;
   return s;
 }
 

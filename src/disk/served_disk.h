@@ -1,6 +1,7 @@
 // One disk on this worker: opened, served, sealed, closed, as the agent asks; fenced, as HEAD says.
 #pragma once
 #include "base/log.h"
+#include "disk/log_rescue.h"
 #include "disk/opening.h"
 #include "model/disk_daemon_types.h"
 
@@ -36,9 +37,10 @@ struct DaemonOptions {
 struct OpenRecord {
   OpenDisk request;
   bool is_settled = false;  // the wait after a take-over is over
+  std::vector<CutMade> cuts{};
   bool operator==(const OpenRecord&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(OpenRecord, (), (request, is_settled))
+BOOST_DESCRIBE_STRUCT(OpenRecord, (), (request, is_settled, cuts))
 
 struct DiskEnv {
   Loop* loop = nullptr;
@@ -66,6 +68,12 @@ class ServedDisk {
   // unavailable: the store has not answered yet; whoever asks, asks again.
   Task<Result<DiskStatus>> resize(ResizeDisk request);
 
+  // What that log holds beyond the place where `into` was forked; null: there is no such log here.
+  Task<Result<std::optional<std::vector<ReplayRecord>>>> orphaned_rest(std::string log_id, DiskId into);
+  Task<Result<Head>> head_now();
+  // Once all of it stands elsewhere in the store.
+  Task<Status> remove_orphan(std::string log_id);
+
   // Reads HEAD once; another epoch there fences us.
   Task<void> watch();
   // Without being open: whether logs lie here that hold what the store lacks.
@@ -73,6 +81,7 @@ class ServedDisk {
 
   DiskStatus status() const;
   bool has_unsent_log() const;
+  bool has_unread_log() const { return has_unexamined_logs_; }
   // Exactly what the logs here hold that others went on without; none as long as that is not known.
   std::vector<OrphanLog> orphan_logs() const;
   bool is_known() const { return state_.has_value(); }  // else only logs of it may lie here
@@ -96,6 +105,8 @@ class ServedDisk {
   Task<Status> open_image();
   Task<bool> was_sealed_before_restart(Epoch epoch);
   Task<void> settle();
+  Task<void> take_cuts(std::vector<WantedSnapshot> wanted);
+  void refuse_cuts(const std::vector<WantedSnapshot>& wanted, const std::string& why);
   Task<void> run_seal();
   Task<Status> seal_unopened(Epoch epoch);
   Task<void> run_standby();
@@ -135,6 +146,7 @@ class ServedDisk {
   std::map<std::string, std::optional<Result<NamedRoot>>>
       snapshots_;  // by request; under way, or made and not yet told
   std::vector<KeptLog> kept_logs_;
+  std::vector<CutMade> cuts_;
   bool has_unexamined_logs_ = false;
   std::optional<Instant> store_silent_since_;
   Notify changed_;

@@ -70,9 +70,10 @@ std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& d
          "nobody: its agent seals what is not wanted");
   add_if(reasons, check.unsent_logs, "write-ahead log with records that the store lacks",
          "write-ahead logs with records that the store lacks", drain,
-         "operator: the logs are kept; see docs/internals/formats.md");
-  if (auto held = explain(worker->report.orphan_logs); check.unsent_logs > 0 && !held.empty())
-    reasons.back().text += ": " + held;
+         worker->report.orphan_logs.empty() ? "nobody: its disk daemon sends or reads them"
+                                            : "whoever is named with each of them");
+  if (check.unsent_logs > 0)
+    std::ranges::move(explain_orphans(fleet, drain.worker, worker->report), std::back_inserter(reasons));
   if (!check.heads_checked) {
     reasons.push_back(
         {"the object store is asked who owns the moved disks", std::nullopt, "nobody: it goes on by itself"});

@@ -236,13 +236,14 @@ TEST(Loss, IsKnownExactlyOnceTheWorkerIsBackAndItsLogsHaveBeenRead) {
   DeadWorld w;
   w.move_to_b();
   w.a_is_back();
-  w.at_a().report.unsent_logs = 1;
+  w.at_a().report.unsent_logs = 2, w.at_a().report.unread_logs = {DiskId("d-v")};
   ASSERT_EQ(w.losses().size(), 1u);
   EXPECT_TRUE(w.losses()[0].bound && !w.losses()[0].records_lost)
       << "a log lies there, and nobody has read it";
   EXPECT_TRUE(w.losses()[0].text.ends_with("it is back, and its logs have not all been read"))
       << w.losses()[0].text;
 
+  w.at_a().report.unread_logs.clear();
   w.at_a().report.orphan_logs = {{DiskId("d-v"), 3, 12'288, ""}, {DiskId("other"), 9, 9, ""}};
   auto loss = w.losses().at(0);
   EXPECT_FALSE(loss.bound);
@@ -257,7 +258,8 @@ TEST(Loss, IsKnownExactlyOnceTheWorkerIsBackAndItsLogsHaveBeenRead) {
   EXPECT_TRUE(w.losses().at(0).bound) << "what was read of it is the least";
   EXPECT_EQ(explain(w.losses().at(0)).who, "operator: the log is kept on a");
 
-  w.at_a().report.unsent_logs = 0, w.at_a().report.orphan_logs.clear();
+  w.at_a().report.orphan_logs.clear();
+  EXPECT_EQ(w.at_a().report.unsent_logs, 2u) << "of disks that it writes now";
   EXPECT_EQ(w.losses().at(0).records_lost, 0u);
   EXPECT_TRUE(w.losses().at(0).text.ends_with("nothing was lost")) << w.losses().at(0).text;
   EXPECT_TRUE(losses_of(w.fleet, w.seen, w.fleet.vms().at(VmId("v"))).empty()) << "no news of the VM";
@@ -277,9 +279,42 @@ TEST(Loss, LogsThatKeepADrainFromBeingDoneAreNamedWithWhatTheyHold) {
   World w;
   auto& report = w.seen.workers[WorkerId("a")].report;
   report.unsent_logs = 1, report.orphan_logs = {{DiskId("d-v"), 1, 4'096, ""}};
-  auto reasons = explain(w.fleet, w.seen, w.drain, check_done(w.fleet, w.seen, w.drain), {});
-  EXPECT_EQ(reasons.at(0).text,
-            "a still has 1 write-ahead log with records that the store lacks: disk d-v: 1 record, 4 KiB");
+  auto tell = [&] { return explain(w.fleet, w.seen, w.drain, check_done(w.fleet, w.seen, w.drain), {}); };
+  EXPECT_EQ(tell().at(0).text, "a still has 1 write-ahead log with records that the store lacks");
+  EXPECT_EQ(
+      tell().at(1).text,
+      "its log of disk d-v holds what others went on without: 1 record, 4 KiB; no snapshot stands where it "
+      "was cut");
+  EXPECT_TRUE(tell().at(1).who.starts_with("operator: ")) << tell().at(1).who;
+
+  Disk kept;
+  kept.id = DiskId("d-v-lost-1"), kept.origin = DiskOrigin{DiskId("d-v"), "cut-2"};
+  kept.rescue = LogRescue{WorkerId("a"), "log", 1, 3, 1, 4'096, RescueState::writing, {}};
+  w.fleet.put(kept);
+  report.orphan_logs[0].log_id = "log";
+  report.rescues = {{kept.id, 3, false, {}, "the store does not answer"}};
+  EXPECT_TRUE(
+      tell().at(1).text.ends_with("it is being written into disk d-v-lost-1: the store does not answer"))
+      << tell().at(1).text;
+  EXPECT_EQ(tell().at(1).who, "nobody: it goes on by itself");
+}
+
+TEST(Loss, WhatALogHeldIsToldAlsoOnceItIsKeptElsewhere) {
+  DeadWorld w;
+  w.move_to_b();
+  w.a_is_back();
+  Disk kept;
+  kept.id = DiskId("d-v-lost-1"), kept.origin = DiskOrigin{DiskId("d-v"), "cut-2"};
+  kept.rescue = LogRescue{WorkerId("a"), "log", 1, 3, 3, 12'288, RescueState::written, {}};
+  w.fleet.put(kept);
+  auto loss = w.losses().at(0);
+  EXPECT_EQ(loss.records_lost, 3u);
+  EXPECT_EQ(loss.kept_in, kept.id);
+  EXPECT_EQ(loss.text,
+            "a is back, and its log held what disk d-v of v lacks: 3 records, 12 KiB; it is kept as disk "
+            "d-v-lost-1");
+  EXPECT_TRUE(explain(loss).who.ends_with("ebb disks rm d-v-lost-1")) << explain(loss).who;
+  EXPECT_EQ(losses_of(w.fleet, w.seen, w.fleet.vms().at(VmId("v"))), std::vector{loss});
 }
 
 }  // namespace

@@ -38,6 +38,35 @@ void tell_exactly(DiskLoss& loss, const AgentReport& report) {
   }
 }
 
+// The disk that this worker's log of `disk` went into, or is being written into; the newest, if it came back more than once.
+const Disk* rescue_of(const Fleet& fleet, const DiskId& disk, const WorkerId& worker) {
+  const Disk* newest = nullptr;
+  for (const auto& [id, other] : fleet.disks()) {
+    if (!other.origin || other.origin->disk != disk || !other.rescue || other.rescue->worker != worker)
+      continue;
+    if (!newest || other.rescue->epoch > newest->rescue->epoch) newest = &other;
+  }
+  return newest;
+}
+
+void tell_kept(DiskLoss& loss, const Disk& kept) {
+  const auto& rescue = *kept.rescue;
+  loss.kept_in = kept.id, loss.records_lost = rescue.records, loss.bytes_lost = rescue.bytes;
+  auto held = fmt::format("{} is back, and its log held what disk {} of {} lacks: {}", loss.worker, loss.disk,
+                          loss.vm, amount(rescue.records, rescue.bytes));
+  switch (rescue.state) {
+    case RescueState::written:
+      loss.text = fmt::format("{}; it is kept as disk {}", held, kept.id);
+      return;
+    case RescueState::writing:
+      loss.text = fmt::format("{}; it is being written into disk {}", held, kept.id);
+      return;
+    case RescueState::failed:
+      loss.text = fmt::format("{}; it could not be written into disk {}: {}", held, kept.id, rescue.error);
+      return;
+  }
+}
+
 void tell_bound(DiskLoss& loss, const WorkerSeen* at) {
   loss.bound = LossBound{};
   std::string said = "it has said nothing of it since the control plane started";
@@ -70,9 +99,11 @@ std::optional<DiskLoss> loss_of(const Fleet& fleet, const Seen& seen, const Vm& 
   const auto* at = seen.find(worker);
   if (at && at->liveness == Liveness::ready && at->report.disk_daemon_up) {
     const auto& report = at->report;
+    if (const auto* kept = rescue_of(fleet, disk->id, worker)) return tell_kept(loss, *kept), loss;
     if (is_in(report.orphan_logs, disk->id)) return tell_exactly(loss, report), loss;
     if (vm.worker == worker) return std::nullopt;  // it has the disk again
-    const bool is_examined = report.unsent_logs == 0 && !is_in(report.unsent, disk->id);
+    const bool is_examined = std::ranges::find(report.unread_logs, disk->id) == report.unread_logs.end() &&
+                             !is_in(report.unsent, disk->id);
     if (is_examined && disk->disk_class == DiskClass::local) return tell_exactly(loss, report), loss;
   }
   if (disk->disk_class != DiskClass::local) return std::nullopt;
@@ -119,16 +150,36 @@ Reason explain(const DiskLoss& loss) {
             fmt::format("operator: bring {} back: then its log tells exactly", loss.worker)};
   if (!loss.bound && *loss.records_lost == 0)
     return {loss.text, std::nullopt, "nobody: that is how it ended"};
+  if (loss.kept_in)
+    return {
+        loss.text, std::nullopt,
+        fmt::format("operator: snapshot {0} and fork a VM from it to look, or remove it: ebb disks rm {0}",
+                    *loss.kept_in)};
   return {loss.text, std::nullopt, fmt::format("operator: the log is kept on {}", loss.worker)};
 }
 
-std::string explain(const std::vector<OrphanLog>& logs) {
-  std::string text;
-  for (const auto& log : logs) {
-    text += fmt::format("{}disk {}: {}", text.empty() ? "" : "; ", log.disk, amount(log.records, log.bytes));
-    if (!log.error.empty()) text += ", and more that cannot be read: " + log.error;
+std::vector<Reason> explain_orphans(const Fleet& fleet, const WorkerId& worker, const AgentReport& report) {
+  std::vector<Reason> reasons;
+  for (const auto& log : report.orphan_logs) {
+    Reason reason{fmt::format("its log of disk {} holds what others went on without: {}", log.disk,
+                              amount(log.records, log.bytes)),
+                  std::nullopt, "operator: the log is kept; see docs/lost-writes.md"};
+    const auto* kept = rescue_of(fleet, log.disk, worker);
+    if (!log.error.empty()) {
+      reason.text += ", and more that cannot be read: " + log.error;
+    } else if (!kept || kept->rescue->log_id != log.log_id) {
+      reason.text += "; no snapshot stands where it was cut";
+    } else if (kept->rescue->state == RescueState::failed) {
+      reason.text += fmt::format("; it could not be written into disk {}: {}", kept->id, kept->rescue->error);
+    } else {
+      reason.text += fmt::format("; it is being written into disk {}", kept->id);
+      auto said = std::ranges::find(report.rescues, kept->id, &SeenRescue::into);
+      if (said != report.rescues.end() && !said->waiting_for.empty()) reason.text += ": " + said->waiting_for;
+      reason.who = "nobody: it goes on by itself";
+    }
+    reasons.push_back(std::move(reason));
   }
-  return text;
+  return reasons;
 }
 
 }  // namespace ebb::drain

@@ -12,7 +12,7 @@ std::vector<DiskLoss> losses_at(const Fleet& fleet, const Seen& seen, const Work
 std::vector<DiskLoss> losses_of(const Fleet& fleet, const Seen& seen, const Vm& vm);
 
 Reason explain(const DiskLoss& loss);
-// "disk d-1: 3 records, 12 KiB"; empty without such logs.
-std::string explain(const std::vector<OrphanLog>& logs);
+// Of each orphaned log that the worker reports: what it holds, and where that goes.
+std::vector<Reason> explain_orphans(const Fleet& fleet, const WorkerId& worker, const AgentReport& report);
 
 }  // namespace ebb::drain

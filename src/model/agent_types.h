@@ -14,13 +14,6 @@ enum class Wanted {
 };
 BOOST_DESCRIBE_ENUM(Wanted, running, standby, sealed, stopped, absent)
 
-// Wanted until it is reported, or withdrawn.
-struct WantedSnapshot {
-  std::string name, request;
-  bool operator==(const WantedSnapshot&) const = default;
-};
-BOOST_DESCRIBE_STRUCT(WantedSnapshot, (), (name, request))
-
 struct WantedDisk {
   DiskId id;
   PoolId pool;
@@ -29,9 +22,11 @@ struct WantedDisk {
   bool read_only = false;                   // the image's disk, for a stateless VM
   bool take_over = false;                   // the previous owner has not confirmed that it stopped
   std::vector<WantedSnapshot> snapshots{};  // taken while the disk is open; at no other time
+  std::vector<WantedSnapshot> cuts{};       // of a take-over: taken before anything is served, or not at all
   bool operator==(const WantedDisk&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(WantedDisk, (), (id, pool, size_bytes, disk_class, read_only, take_over, snapshots))
+BOOST_DESCRIBE_STRUCT(WantedDisk, (),
+                      (id, pool, size_bytes, disk_class, read_only, take_over, snapshots, cuts))
 
 struct WantedVm {
   VmId vm;
@@ -58,9 +53,10 @@ struct WantedSet {
   std::uint64_t revision =
       0;  // changes whenever the set changes; never goes back (epochs order what matters)
   std::vector<WantedVm> vms;
+  std::vector<RescueLog> rescues{};  // until each is reported as written, or withdrawn
   bool operator==(const WantedSet&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(WantedSet, (), (worker, revision, vms))
+BOOST_DESCRIBE_STRUCT(WantedSet, (), (worker, revision, vms, rescues))
 
 enum class VmSeen {
   absent,     // nothing here
@@ -122,6 +118,16 @@ struct UnsentDisk {
 };
 BOOST_DESCRIBE_STRUCT(UnsentDisk, (), (disk, bytes, age_ms, bound))
 
+// Of a wanted rescue: done, refused for good (`error`), or under way.
+struct SeenRescue {
+  DiskId into;
+  Epoch epoch = 0;
+  bool written = false;
+  std::string error, waiting_for;
+  bool operator==(const SeenRescue&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(SeenRescue, (), (into, epoch, written, error, waiting_for))
+
 // Posted at every change and at least every few seconds: it is also the heartbeat.
 struct AgentReport {
   WorkerId worker;
@@ -135,7 +141,9 @@ struct AgentReport {
   std::uint32_t leases = 0;       // disks whose HEAD names this worker attached
   std::uint32_t unsent_logs = 0;  // write-ahead logs that hold records the store lacks
   std::vector<UnsentDisk> unsent{};
+  std::vector<DiskId> unread_logs{};     // disks whose logs may hold more than is known
   std::vector<OrphanLog> orphan_logs{};  // of those logs, what others went on without
+  std::vector<SeenRescue> rescues{};
   bool disk_daemon_up = false;
   std::string version;
   std::string trouble;  // why it cannot take the newest wanted set; empty: it can
@@ -143,7 +151,8 @@ struct AgentReport {
 };
 BOOST_DESCRIBE_STRUCT(AgentReport, (),
                       (worker, boot_id, agent_run, wanted_revision, sequence, vms, machines, exports, leases,
-                       unsent_logs, unsent, orphan_logs, disk_daemon_up, version, trouble))
+                       unsent_logs, unsent, unread_logs, orphan_logs, rescues, disk_daemon_up, version,
+                       trouble))
 
 // The answer to a report: the lease of everything here is renewed, if this is the set that the agent knows.
 struct ReportAnswer {
@@ -164,10 +173,10 @@ struct Registration {
 BOOST_DESCRIBE_STRUCT(Registration, (), (worker, boot_id, version, labels, capacity, pools))
 
 // ---- JSON: see model.cpp ----
-EBB_JSON_EXTERN(WantedSnapshot)
 EBB_JSON_EXTERN(WantedDisk)
 EBB_JSON_EXTERN(SeenSnapshot)
 EBB_JSON_EXTERN(WantedVm)
+EBB_JSON_EXTERN(SeenRescue)
 EBB_JSON_EXTERN(WantedSet)
 EBB_JSON_EXTERN(VmTimings)
 EBB_JSON_EXTERN(SeenVm)

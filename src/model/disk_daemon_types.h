@@ -6,6 +6,8 @@
 //   POST /close    DiskRef       -> DiskStatus    stops serving; keeps the log of an unsealed disk
 //   POST /snapshot MakeSnapshot  -> SnapshotMade  of an open disk; the same request finds what it made; `unavailable`: ask again
 //   POST /resize   ResizeDisk    -> DiskStatus    grows an open disk; connections made from then on see the new size
+//   POST /rescue   RescueLog     -> DiskStatus    writes what an orphaned log holds into a fork of its disk, seals that, and
+//                                                 removes the log; `unavailable`: ask again
 //   GET  /status                 -> DaemonStatus
 //   GET  /metrics                -> Prometheus text
 #pragma once
@@ -25,6 +27,15 @@ enum class DiskSeen {
 };
 BOOST_DESCRIBE_ENUM(DiskSeen, opening, open, standby, sealing, sealed, fenced, reading, failed)
 
+// Made, or not (`error`): then it will not be.
+struct CutMade {
+  std::string request;
+  WallMs made_at = 0;
+  std::string error;
+  bool operator==(const CutMade&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(CutMade, (), (request, made_at, error))
+
 struct OpenDisk {
   DiskId disk;
   PoolId pool;
@@ -32,9 +43,11 @@ struct OpenDisk {
   DiskClass disk_class = DiskClass::remote;
   bool read_only = false;
   bool take_over = false;  // replace an owner that has not confirmed its stop; serves 15 s later
+  // Snapshots of what a take-over finds, before anything is written. One that cannot be made keeps nobody from serving.
+  std::vector<WantedSnapshot> cuts{};
   bool operator==(const OpenDisk&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(OpenDisk, (), (disk, pool, epoch, disk_class, read_only, take_over))
+BOOST_DESCRIBE_STRUCT(OpenDisk, (), (disk, pool, epoch, disk_class, read_only, take_over, cuts))
 
 struct DiskRef {
   DiskId disk;
@@ -62,11 +75,12 @@ struct DiskStatus {
       owner_age_ms;         // since HEAD was last seen to name us, counted from when it was asked
   std::string waiting_for;  // "the store: 503 since 12 s", "15 s after take-over", ...
   std::string error;
+  std::vector<CutMade> cuts{};  // of those that its opener asked for
   bool operator==(const DiskStatus&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(DiskStatus, (),
                       (disk, pool, epoch, incarnation, state, nbd_socket, nbd_export, size_bytes,
-                       unsent_bytes, unsent_age_ms, loss_bound, owner_age_ms, waiting_for, error))
+                       unsent_bytes, unsent_age_ms, loss_bound, owner_age_ms, waiting_for, error, cuts))
 
 struct MakeSnapshot {
   DiskId disk;
@@ -98,13 +112,15 @@ BOOST_DESCRIBE_STRUCT(ResizeDisk, (), (disk, pool, epoch, size_bytes))
 struct DaemonStatus {
   std::string run;  // fresh at each start of the daemon
   std::vector<DiskStatus> disks;
-  std::vector<DiskId> unsent_logs;  // logs on this worker that hold records the store lacks, served or not
-  std::vector<OrphanLog> orphan_logs{};  // of those that have been examined: exactly what they hold
+  std::vector<DiskId> unsent_logs;    // logs on this worker that hold records the store lacks, served or not
+  std::vector<DiskId> unread_logs{};  // of those, the ones that have not been examined
+  std::vector<OrphanLog> orphan_logs{};  // of the others: exactly what they hold that the store never will
   bool operator==(const DaemonStatus&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(DaemonStatus, (), (run, disks, unsent_logs, orphan_logs))
+BOOST_DESCRIBE_STRUCT(DaemonStatus, (), (run, disks, unsent_logs, unread_logs, orphan_logs))
 
 // ---- JSON: see model.cpp ----
+EBB_JSON_EXTERN(CutMade)
 EBB_JSON_EXTERN(OpenDisk)
 EBB_JSON_EXTERN(DiskRef)
 EBB_JSON_EXTERN(DiskStatus)

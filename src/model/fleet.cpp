@@ -50,24 +50,39 @@ void Fleet::index(const Migration& m, bool add) {
   }
 }
 
+void Fleet::index(const Disk& disk, bool add) {
+  if (!disk.rescue || disk.rescue->state != RescueState::writing) return;
+  auto& at = rescues_[disk.rescue->worker];
+  if (add)
+    at.insert(disk.id);
+  else
+    at.erase(disk.id);
+}
+
 void Fleet::put(Record record) {
   std::visit(
-      Overloaded{
-          [&](Cell& r) { cell_ = std::move(r); }, [&](Worker& r) { workers_[r.id] = std::move(r); },
-          [&](Vm& r) {
-            auto& slot = vms_[r.id];
-            index(slot, false);
-            slot = std::move(r);
-            index(slot, true);
-          },
-          [&](Disk& r) { disks_[r.id] = std::move(r); }, [&](Image& r) { images_[r.id] = std::move(r); },
-          [&](Hold& r) { holds_[r.id] = std::move(r); }, [&](Drain& r) { drains_[r.id] = std::move(r); },
-          [&](Migration& r) {
-            if (auto old = migrations_.find(r.id); old != migrations_.end()) index(old->second, false);
-            auto& slot = migrations_[r.id];
-            slot = std::move(r);
-            index(slot, true);
-          }},
+      Overloaded{[&](Cell& r) { cell_ = std::move(r); }, [&](Worker& r) { workers_[r.id] = std::move(r); },
+                 [&](Vm& r) {
+                   auto& slot = vms_[r.id];
+                   index(slot, false);
+                   slot = std::move(r);
+                   index(slot, true);
+                 },
+                 [&](Disk& r) {
+                   auto& slot = disks_[r.id];
+                   index(slot, false);
+                   slot = std::move(r);
+                   index(slot, true);
+                 },
+                 [&](Image& r) { images_[r.id] = std::move(r); },
+                 [&](Hold& r) { holds_[r.id] = std::move(r); },
+                 [&](Drain& r) { drains_[r.id] = std::move(r); },
+                 [&](Migration& r) {
+                   if (auto old = migrations_.find(r.id); old != migrations_.end()) index(old->second, false);
+                   auto& slot = migrations_[r.id];
+                   slot = std::move(r);
+                   index(slot, true);
+                 }},
       record);
 }
 
@@ -76,7 +91,10 @@ void Fleet::erase(const RecordKey& key) {
   if (key.kind == "vm") {
     if (auto old = vms_.find(VmId(key.id)); old != vms_.end()) index(old->second, false), vms_.erase(old);
   }
-  if (key.kind == "disk") disks_.erase(DiskId(key.id));
+  if (key.kind == "disk") {
+    auto old = disks_.find(DiskId(key.id));
+    if (old != disks_.end()) index(old->second, false), disks_.erase(old);
+  }
   if (key.kind == "image") images_.erase(ImageId(key.id));
   if (key.kind == "hold") holds_.erase(HoldId(key.id));
   if (key.kind == "drain") drains_.erase(DrainId(key.id));
@@ -96,6 +114,12 @@ const std::set<MigrationId>& Fleet::open_migrations_at(const WorkerId& worker) c
   static const std::set<MigrationId> none;
   auto found = moving_at_.find(worker);
   return found == moving_at_.end() ? none : found->second;
+}
+
+const std::set<DiskId>& Fleet::rescues_at(const WorkerId& worker) const {
+  static const std::set<DiskId> none;
+  auto found = rescues_.find(worker);
+  return found == rescues_.end() ? none : found->second;
 }
 
 const Migration* Fleet::open_migration_of(const VmId& vm) const {

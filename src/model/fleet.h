@@ -47,6 +47,8 @@ class Fleet {
   // The migration of `vm` that has not ended, or null.
   const Migration* open_migration_of(const VmId& vm) const;
   const std::set<MigrationId>& open_migrations() const { return open_; }
+  // Disks that `worker` is to write an orphaned log into.
+  const std::set<DiskId>& rescues_at(const WorkerId& worker) const;
   std::vector<const Hold*> holds_on(const WorkerId& worker) const;
   // The drain of `worker` that has not ended, or null.
   const Drain* active_drain_of(const WorkerId& worker) const;
@@ -63,6 +65,7 @@ class Fleet {
   }
   void index(const Vm& vm, bool add);
   void index(const Migration& migration, bool add);
+  void index(const Disk& disk, bool add);
 
   Cell cell_;
   std::map<WorkerId, Worker> workers_;
@@ -76,6 +79,7 @@ class Fleet {
   std::map<WorkerId, std::set<MigrationId>> moving_at_;
   std::map<VmId, MigrationId> moving_;
   std::set<MigrationId> open_;
+  std::map<WorkerId, std::set<DiskId>> rescues_;
 };
 
 // What a worker's agent last said, in memory only.

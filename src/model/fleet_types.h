@@ -74,9 +74,11 @@ struct OrphanLog {
   DiskId disk;
   std::uint64_t records = 0, bytes = 0;  // writes and trims, and their data
   std::string error;                     // it cannot be read to its end
+  std::string log_id{};
+  Epoch epoch = 0;  // the placement that wrote it last
   bool operator==(const OrphanLog&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(OrphanLog, (), (disk, records, bytes, error))
+BOOST_DESCRIBE_STRUCT(OrphanLog, (), (disk, records, bytes, error, log_id, epoch))
 
 enum class DiskState { creating, ready, deleting };
 BOOST_DESCRIBE_ENUM(DiskState, creating, ready, deleting)
@@ -84,6 +86,14 @@ BOOST_DESCRIBE_ENUM(DiskState, creating, ready, deleting)
 // wanted -> ready -> removing -> (gone); failed: it will not be made, see `error`.
 enum class SnapshotState { wanted, ready, removing, failed };
 BOOST_DESCRIBE_ENUM(SnapshotState, wanted, ready, removing, failed)
+
+// Whose turn at a disk was ended by somebody else.
+struct EndedTurn {
+  WorkerId worker;
+  Epoch epoch = 0;
+  bool operator==(const EndedTurn&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(EndedTurn, (), (worker, epoch))
 
 // A state of a disk under a name. What a restore left behind is one too.
 struct DiskSnapshot {
@@ -93,9 +103,18 @@ struct DiskSnapshot {
   WallMs created_at = 0;  // of the wish, then of the snapshot
   std::string error;
   std::optional<std::string> left_by_restore_to;
+  // A take-over's cut: where the disk goes on without what that turn's log may hold beyond. Goes when that is known.
+  std::optional<EndedTurn> cut_of{};
   bool operator==(const DiskSnapshot&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(DiskSnapshot, (), (name, request, state, created_at, error, left_by_restore_to))
+BOOST_DESCRIBE_STRUCT(DiskSnapshot, (), (name, request, state, created_at, error, left_by_restore_to, cut_of))
+
+// Wanted until it is reported, or withdrawn.
+struct WantedSnapshot {
+  std::string name, request;
+  bool operator==(const WantedSnapshot&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(WantedSnapshot, (), (name, request))
 
 struct DiskOrigin {
   DiskId disk;
@@ -112,6 +131,35 @@ struct DiskRestore {
 };
 BOOST_DESCRIBE_STRUCT(DiskRestore, (), (snapshot, keep_as, request, requested_at))
 
+// writing -> written; failed: it will not be, see `error`; the log is kept.
+enum class RescueState { writing, written, failed };
+BOOST_DESCRIBE_ENUM(RescueState, writing, written, failed)
+
+// The disk is a fork of a take-over's cut, and `worker` writes into it what its orphaned log holds beyond that.
+struct LogRescue {
+  WorkerId worker;
+  std::string log_id;
+  Epoch log_epoch = 0;                   // the placement that wrote the log
+  Epoch epoch = 0;                       // under which the worker has this disk
+  std::uint64_t records = 0, bytes = 0;  // as the worker counted them
+  RescueState state = RescueState::writing;
+  std::string error;
+  bool operator==(const LogRescue&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(LogRescue, (), (worker, log_id, log_epoch, epoch, records, bytes, state, error))
+
+// What the log holds beyond the cut of a take-over goes into `into`, a fork of `disk` at that cut.
+struct RescueLog {
+  DiskId disk;
+  PoolId pool;
+  std::string log_id;
+  DiskId into;
+  Epoch epoch = 0;  // under which `into` is opened
+  DiskClass disk_class = DiskClass::remote;
+  bool operator==(const RescueLog&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(RescueLog, (), (disk, pool, log_id, into, epoch, disk_class))
+
 struct Disk {
   DiskId id;  // never reused, also not after deletion
   PoolId pool;
@@ -124,6 +172,7 @@ struct Disk {
   std::optional<DiskOrigin> origin{};  // the snapshot that it is a fork of; absent: of the image
   std::vector<DiskSnapshot> snapshots{};
   std::optional<DiskRestore> restore{};  // its VM does not start before it has ended
+  std::optional<LogRescue> rescue{};
   bool operator==(const Disk&) const = default;
   const DiskSnapshot* find_snapshot(const std::string& name) const {
     for (const auto& s : snapshots)
@@ -133,7 +182,7 @@ struct Disk {
 };
 BOOST_DESCRIBE_STRUCT(Disk, (),
                       (id, pool, size_bytes, disk_class, vm, image, state, created_at, origin, snapshots,
-                       restore))
+                       restore, rescue))
 
 // Immutable bytes in a pool, in chunks of `chunk_bytes` under b/<id>/<n>.
 struct Blob {
@@ -345,6 +394,10 @@ inline bool is_past_no_return(Phase p) {
 // ---- JSON: see model.cpp ----
 EBB_JSON_EXTERN(Resources)
 EBB_JSON_EXTERN(Worker)
+EBB_JSON_EXTERN(EndedTurn)
+EBB_JSON_EXTERN(WantedSnapshot)
+EBB_JSON_EXTERN(RescueLog)
+EBB_JSON_EXTERN(LogRescue)
 EBB_JSON_EXTERN(DiskSnapshot)
 EBB_JSON_EXTERN(DiskOrigin)
 EBB_JSON_EXTERN(DiskRestore)

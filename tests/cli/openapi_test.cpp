@@ -52,6 +52,10 @@ namespace {
   X(DiskSnapshot)          \
   X(DiskOrigin)            \
   X(DiskRestore)           \
+  X(EndedTurn)             \
+  X(LogRescue)             \
+  X(RescueLog)             \
+  X(SeenRescue)            \
   X(WantedSnapshot)        \
   X(SeenSnapshot)          \
   X(CreateSnapshot)        \
@@ -65,6 +69,7 @@ namespace {
   X(DiskClass)           \
   X(DiskState)           \
   X(SnapshotState)       \
+  X(RescueState)         \
   X(ImageState) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
 
 template <class T>

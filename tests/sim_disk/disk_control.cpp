@@ -10,7 +10,9 @@ void Control::add(const DiskId& disk) {
 }
 
 OpenDisk Control::open_request(const DiskId& disk, const Placed& placed, Epoch epoch) const {
-  return {disk, pool_id, epoch, fleet_.oracle().class_of(disk), false, placed.take_over};
+  OpenDisk request{disk, pool_id, epoch, fleet_.oracle().class_of(disk), false, placed.take_over};
+  if (placed.take_over && keeps_cuts_) request.cuts = {cut_of(epoch)};
+  return request;
 }
 
 std::size_t Control::other_worker(std::size_t worker) {

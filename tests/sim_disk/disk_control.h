@@ -8,7 +8,9 @@ namespace ebb::disk_sim {
 
 class Control final {
  public:
-  Control(DiskFleet& fleet, std::uint64_t seed) : fleet_(fleet), random_(seed) {}
+  // `keeps_cuts`: each take-over leaves a named root, which holds what it names for ever.
+  Control(DiskFleet& fleet, std::uint64_t seed, bool keeps_cuts)
+      : fleet_(fleet), random_(seed), keeps_cuts_(keeps_cuts) {}
   Control(const Control&) = delete;
 
   void add(const DiskId& disk);
@@ -18,6 +20,11 @@ class Control final {
   void reconcile();
   // From here on nothing new is decided, and workers boot at once.
   void settle() { is_settling_ = true; }
+
+  // What the take-over in that epoch finds.
+  static WantedSnapshot cut_of(Epoch epoch) {
+    return {fmt::format("cut-{}", epoch), fmt::format("request-{}", epoch)};
+  }
 
   const std::vector<DiskId>& disks() const { return order_; }
   SimWorker& wanted_at(const DiskId& disk) { return fleet_.workers()[placed_.at(disk).worker]; }
@@ -55,6 +62,7 @@ class Control final {
 
   DiskFleet& fleet_;
   Random random_;
+  bool keeps_cuts_;
   std::map<DiskId, Placed> placed_;
   std::vector<DiskId> order_;
   std::map<std::string, Instant> boot_at_;

@@ -187,6 +187,7 @@ void DiskFleet::resume(SimWorker& worker) {
 
 Result<std::unique_ptr<disk::Published>> DiskFleet::publish(SimWorker& worker, const DiskId& disk,
                                                             Device device) {
+  if (disk.value.starts_with(rescue_prefix)) return std::make_unique<SimExport>(disk.value);
   auto status = status_of(worker, disk);
   if (!status) {
     world_.violation(fmt::format("{} serves {}, and its status does not name it", worker.name, disk));
@@ -399,6 +400,63 @@ void DiskFleet::check_logs(const DiskId& disk) {
                                      worker.name, log.chain.log_id, disk));
     }
   }
+}
+
+bool DiskFleet::rescue(SimWorker& worker, const OrphanLog& log, Random& random) {
+  auto page = admin<disk::RootsPage>([=](disk::PoolAdmin& pool) { return pool.read_roots(log.disk); });
+  if (!page) return false;
+  const auto bytes = oracle_.initial(log.disk).size() * disk::block_bytes;
+  const auto disk_class = oracle_.class_of(log.disk);
+  for (const auto& root : page->roots) {
+    if (!root.name.starts_with("cut-")) continue;
+    const DiskId into(fmt::format("{}{}", rescue_prefix, ++rescue_forks_));
+    auto forked = admin<bool>([=](disk::PoolAdmin& pool) -> Task<Result<bool>> {
+      EBB_CO_CHECKED(co_await pool.create_fork(log.disk, into, bytes, disk_class, root.name));
+      co_return true;
+    });
+    if (!forked) {
+      world_.violation(fmt::format("{}@{} cannot be forked: {}", log.disk, root.name, forked.error()));
+      return false;
+    }
+    bool was_power_cut = false;
+    if (auto done = rescue_into(worker, log, into, random, was_power_cut); done) {
+      auto kept = offline(into);
+      if (!kept)
+        world_.violation(fmt::format("{} cannot be read: {}", into, kept.error()));
+      else
+        oracle_.check_rescued(log.disk, worker.name, log.epoch, kept->content);
+      return true;
+    } else if (done.error().code == Code::not_found && was_power_cut) {
+      return false;  // it had not been synced
+    } else if (done.error().code != Code::conflict) {
+      world_.violation(fmt::format("{} cannot write its log of {} into {}: {}", worker.name, log.disk, into,
+                                   done.error()));
+      return false;
+    }
+  }
+  return false;
+}
+
+Status DiskFleet::rescue_into(SimWorker& worker, const OrphanLog& log, const DiskId& into, Random& random,
+                              bool& was_power_cut) {
+  const RescueLog wish{log.disk, pool_id, log.log_id, into, 1, oracle_.class_of(log.disk)};
+  for (int asked = 0, deaths = 0; asked < 200; ++asked) {
+    if (deaths < 3 && random.chance(0.3)) {
+      ++deaths;
+      worker.scope->spawn([](disk::DiskDaemon* daemon, RescueLog w) -> Task<void> {
+        (void)co_await daemon->rescue(std::move(w));
+      }(worker.daemon, wish));
+      (void)run_for(Duration(static_cast<std::int64_t>(random.below(60'000'000))));
+      kill(worker);
+      if (random.chance(0.3)) power_cut(worker, sim::PowerCut::lose_some), was_power_cut = true;
+      boot(worker);
+      (void)run_for(100ms);
+    }
+    auto done = sim::run_in(*worker.process, worker.daemon->rescue(wish));
+    if (done && *done) return {};
+    if (done && done->error().code != Code::unavailable) return fail(done->error());
+  }
+  return fail(Code::internal, "no end");
 }
 
 std::uint64_t DiskFleet::state_hash() const {

@@ -35,6 +35,7 @@ struct FleetOptions {
 disk::DiskTuning small_tuning();
 disk::DiskTuning tuning_of(const FleetOptions& options);
 inline const PoolId pool_id("main");
+inline constexpr std::string_view rescue_prefix = "rescue-";  // of disks that no guest has
 
 class DiskFleet final {
  public:
@@ -97,6 +98,10 @@ class DiskFleet final {
   // lacks.
   void check_logs(const DiskId& disk);
 
+  // Has the worker write that log into a fork of one of the disk's cuts; the worker dies on the way, now and then. What the
+  // fork is then is held against the oracle. False: none of the cuts is where the log was cut.
+  bool rescue(SimWorker& worker, const OrphanLog& log, Random& random);
+
   // Pieces that daemons found in the caches on their workers' disks, as far as they could be asked.
   std::uint64_t cache_disk_hits() const;
 
@@ -114,6 +119,8 @@ class DiskFleet final {
 
  private:
   Result<std::unique_ptr<disk::Published>> publish(SimWorker& worker, const DiskId& disk, Device device);
+  Status rescue_into(SimWorker& worker, const OrphanLog& log, const DiskId& into, Random& random,
+                     bool& was_power_cut);
   Task<void> check_in_background(DiskId disk);
   Task<void> reclaim_in_background(DiskId disk);
   void remember_segment(const std::string& key, const Bytes& body);
@@ -137,6 +144,7 @@ class DiskFleet final {
   ObjectRemover* remover_ = nullptr;
   Scope* reclaiming_ = nullptr;
   std::uint64_t reclaimed_ = 0, cleaned_ = 0;
+  std::size_t rescue_forks_ = 0;
   std::map<sim::SimProcess*, std::vector<DiskStatus>> paused_;  // and what they held then
   std::map<DiskSeen, std::size_t> zombies_;
   struct LogEnd {

@@ -251,6 +251,21 @@ void Oracle::check_left(const DiskId& id, DiskEpoch epoch, const Content& found)
               id, epoch.text(), least, last->acknowledged, last->epoch.text());
 }
 
+void Oracle::check_rescued(const DiskId& id, const std::string& worker, std::uint64_t placement,
+                           const Content& found) {
+  const Tenure* last = nullptr;
+  for (const auto& [epoch, tenure] : disks_.at(id).tenures) {
+    if (epoch.placement <= placement && tenure->worker == worker && tenure->has_begun &&
+        tenure->drive == drive_of(worker))
+      last = tenure.get();
+  }
+  if (!last) return violation("{} has a log of {}, and was never served there", worker, id);
+  const auto least = last->survives_power_cut.value_or(last->acknowledged);
+  if (!match(*last, found, least))
+    violation("the rest of the log of {} on {} does not make the disk that epoch {} left: {} of {} writes",
+              id, worker, last->epoch.text(), least, last->ops.size());
+}
+
 void Oracle::check_final(const DiskId& id, const Content& found) {
   auto& disk = disks_.at(id);
   const auto* last = newest(id);

@@ -80,6 +80,9 @@ class Oracle final {
   void expect_restore(const DiskId& disk, Content content);
   // What the restore in that epoch left: all that the disk was.
   void check_left(const DiskId& disk, DiskEpoch epoch, const Content& found);
+  // A disk that was made of a take-over's cut and of what the former owner's log held beyond it: all that it had acknowledged.
+  void check_rescued(const DiskId& disk, const std::string& worker, std::uint64_t placement,
+                     const Content& found);
   // Sealed cleanly, with nothing running: all that was acknowledged is in the store, and what was issued
   // beyond is a prefix.
   void check_final(const DiskId& disk, const Content& found);

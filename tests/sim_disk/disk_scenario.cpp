@@ -16,7 +16,7 @@ class Scenario final {
   explicit Scenario(const FleetOptions& options)
       : random_(sim::fnv1a("disk scenario", options.seed)),
         fleet_(with_workers(options, random_)),
-        control_(fleet_, random_.next()),
+        control_(fleet_, random_.next(), random_.chance(0.4)),
         snapshots_(fleet_, control_, random_.next()) {
     guests_.oracle = &fleet_.oracle(), guests_.world = &fleet_.world();
     guests_.status = [this](const Tenure& tenure) -> std::optional<DiskStatus> {
@@ -54,6 +54,7 @@ class Scenario final {
   void play_act_one();
   void play_act_two();
   void check_end();
+  void rescue_logs();
   void begin_fork();
   void end_forks();
   bool wait_for(std::string_view what, Duration limit, const std::function<bool()>& done);
@@ -79,6 +80,7 @@ class Scenario final {
   };
   std::vector<Fork> forks_;  // being made
   std::size_t forks_begun_ = 0, forks_made_ = 0;
+  std::size_t orphans_ = 0, rescues_ = 0;
   double snapshot_chance_ = 0.03;
 };
 
@@ -260,6 +262,20 @@ void Scenario::check_end() {
   }
   (void)fleet_.run_for(5s);  // for workers to look at the logs that lie there
   for (const auto& disk : control_.disks()) fleet_.check_logs(disk);
+  if (is_well()) rescue_logs();
+}
+
+void Scenario::rescue_logs() {
+  for (auto& worker : fleet_.workers()) {
+    for (const auto& log : worker.daemon->status().orphan_logs) {
+      (void)fleet_.run_for(500ms);  // it may have been started anew, and reads its logs
+      const auto now = worker.daemon->status().orphan_logs;
+      if (std::ranges::find(now, log.log_id, &OrphanLog::log_id) == now.end())
+        continue;  // a power cut took it
+      ++orphans_;
+      if (fleet_.rescue(worker, log, random_)) ++rescues_;
+    }
+  }
 }
 
 RunResult Scenario::result() {
@@ -272,6 +288,7 @@ RunResult Scenario::result() {
   c.tenures = oracle.tenures(), c.writes = oracle.writes(), c.lost_writes = oracle.lost_writes();
   c.snapshots = snapshots_.taken(), c.snapshots_removed = snapshots_.removed();
   c.restores = snapshots_.restores(), c.forks = forks_made_;
+  c.orphans = orphans_, c.rescues = rescues_;
   c.cleaned = fleet_.cleaned(), c.reclaimed = fleet_.reclaimed();
   c.offline_checks = fleet_.offline_checks(), c.cache_disk_hits = fleet_.cache_disk_hits();
   c.zombies = fleet_.zombies();
@@ -280,20 +297,21 @@ RunResult Scenario::result() {
     zombies += fmt::format(", {} zombies ({})", count, json::name_of(state));
   result.summary = fmt::format(
       "{}; {} disks, {} tenures, {} writes, {} lost with their worker, {} read offline, {} snapshots, {} "
-      "removed, {} restores, {} forks, {} objects cleaned, {} reclaimed, {} found in caches{}, {} virtual",
+      "removed, {} restores, {} forks, {} of {} logs rescued, {} objects cleaned, {} reclaimed, {} found in "
+      "caches{}, {} virtual",
       names_.empty() ? "no troubles" : names_, control_.disks().size(), c.tenures, c.writes, c.lost_writes,
-      c.offline_checks, c.snapshots, c.snapshots_removed, c.restores, c.forks, c.cleaned, c.reclaimed,
-      c.cache_disk_hits, zombies, format_duration(fleet_.now().time_since_epoch()));
+      c.offline_checks, c.snapshots, c.snapshots_removed, c.restores, c.forks, c.rescues, c.orphans,
+      c.cleaned, c.reclaimed, c.cache_disk_hits, zombies, format_duration(fleet_.now().time_since_epoch()));
   return result;
 }
 
 }  // namespace
 
 void RunCounts::add(const RunCounts& other) {
-  for (auto count :
-       {&RunCounts::tenures, &RunCounts::writes, &RunCounts::lost_writes, &RunCounts::snapshots,
-        &RunCounts::snapshots_removed, &RunCounts::restores, &RunCounts::forks, &RunCounts::cleaned,
-        &RunCounts::reclaimed, &RunCounts::offline_checks, &RunCounts::cache_disk_hits})
+  for (auto count : {&RunCounts::tenures, &RunCounts::writes, &RunCounts::lost_writes, &RunCounts::snapshots,
+                     &RunCounts::snapshots_removed, &RunCounts::restores, &RunCounts::forks,
+                     &RunCounts::orphans, &RunCounts::rescues, &RunCounts::cleaned, &RunCounts::reclaimed,
+                     &RunCounts::offline_checks, &RunCounts::cache_disk_hits})
     this->*count += other.*count;
   for (const auto& [state, count] : other.zombies) zombies[state] += count;
 }

@@ -9,6 +9,7 @@ namespace ebb::disk_sim {
 struct RunCounts {
   std::size_t tenures = 0, writes = 0, lost_writes = 0;
   std::size_t snapshots = 0, snapshots_removed = 0, restores = 0, forks = 0;
+  std::size_t orphans = 0, rescues = 0;  // logs that others went on without; and that became a disk
   std::size_t cleaned = 0, reclaimed = 0, offline_checks = 0, cache_disk_hits = 0;
   std::map<DiskSeen, std::size_t> zombies;  // by what the worker was at with the disk when it was paused
   void add(const RunCounts& other);

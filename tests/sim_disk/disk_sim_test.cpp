@@ -47,6 +47,7 @@ TEST(DiskSim, WhateverBreaksADiskHoldsAPrefixAndNothingPromisedIsLost) {
   EXPECT_GT(all.snapshots_removed, seeds / 2);
   EXPECT_GT(all.restores, seeds / 4);
   EXPECT_GT(all.forks, seeds / 2);
+  EXPECT_GT(all.rescues, seeds / 10) << "too few logs of returning hosts became disks";
   EXPECT_GT(all.zombies[DiskSeen::open], seeds / 10) << "too few pauses met a take-over";
   EXPECT_GT(all.zombies[DiskSeen::opening], 0u);
   EXPECT_GT(all.zombies[DiskSeen::sealing] + all.zombies[DiskSeen::sealed], 0u);

@@ -1,4 +1,6 @@
 #include "control/api/services.h"
+#include "control/loops/disk_loop.h"
+#include "control/loops/rescue_loop.h"
 
 namespace ebb::control {
 namespace {
@@ -22,23 +24,17 @@ std::vector<std::string> restore_blockers(const Fleet& fleet, const Disk& disk, 
   if (found && found->state != SnapshotState::ready)
     blockers.push_back(fmt::format("snapshot '{}' is {}", snapshot, json::name_of(found->state)));
   for (const auto& other : disk.snapshots) {
-    if (other.state == SnapshotState::wanted)
+    if (other.state == SnapshotState::wanted && !other.cut_of)
       blockers.push_back(fmt::format("snapshot '{}' is being taken: wait for it", other.name));
   }
   return blockers;
-}
-
-const Disk* fork_of(const Fleet& fleet, const DiskOrigin& origin) {
-  for (const auto& [id, disk] : fleet.disks()) {
-    if (disk.origin == origin) return &disk;
-  }
-  return nullptr;
 }
 
 }  // namespace
 
 void DisksService::add_routes(Router& r) {
   const auto op = Access::operator_token;
+  r.add("DELETE", "/v1/disks/{id}", op, [this](Call c) { return remove(std::move(c)); });
   r.add("POST", "/v1/disks/{id}/snapshots", op, [this](Call c) { return create_snapshot(std::move(c)); });
   r.add("DELETE", "/v1/disks/{id}/snapshots/{name}", op,
         [this](Call c) { return remove_snapshot(std::move(c)); });
@@ -47,6 +43,33 @@ void DisksService::add_routes(Router& r) {
   r.add("POST", "/v1/disks/{id}:restore", op, [this](Call c) { return restore(std::move(c)); });
   r.add("GET", "/v1/disks/{id}:log", op, [this](Call c) { return log(std::move(c)); });
   r.add("GET", "/v1/disks/{id}:why", op, [this](Call c) { return why(std::move(c)); });
+}
+
+Result<bool> DisksService::remove_disk_in(Batch& batch, const DiskId& id) const {
+  const auto* disk = c_.fleet().find(id);
+  if (!disk) return fail(no_such("disk", id.value));
+  if (disk->state == DiskState::deleting) return false;
+  if (disk->vm)
+    return fail(Code::conflict, "'{}' is the disk of VM '{}', and goes with it: ebb rm {}", id, *disk->vm,
+                *disk->vm);
+  if (disk->rescue && disk->rescue->state == RescueState::writing)
+    return fail(Code::conflict, "{} is writing what its log holds into '{}': wait for it",
+                disk->rescue->worker, id);
+  if (!disk->snapshots.empty())
+    return fail(Code::conflict,
+                "'{}' has {} snapshots that would be lost: remove them first: ebb snapshots rm {} {}", id,
+                disk->snapshots.size(), id, disk->snapshots.front().name);
+  begin_disk_removal(*disk, batch);
+  return true;
+}
+
+Task<HttpResponse> DisksService::remove(Call call) {
+  const DiskId id(call.param("id"));
+  auto removing = co_await c_.owner.change<bool>([&](Batch& batch) { return remove_disk_in(batch, id); });
+  if (!removing) co_return error_reply(removing.error());
+  HttpResponse reply;
+  reply.status = 204;
+  co_return reply;
 }
 
 Result<bool> DisksService::create_in(Batch& batch, const DiskId& id, const CreateSnapshot& wish) const {
@@ -64,6 +87,9 @@ Result<bool> DisksService::create_in(Batch& batch, const DiskId& id, const Creat
     return fail(Code::conflict, "disk '{}' is {}", id, json::name_of(disk->state));
   if (disk->restore)
     return fail(Code::conflict, "disk '{}' is being restored to '{}'", id, disk->restore->snapshot);
+  if (disk->rescue && disk->rescue->state == RescueState::writing)
+    return fail(Code::conflict, "{} is still writing what its log holds into '{}': wait for it",
+                disk->rescue->worker, id);
   if (disk->snapshots.size() >= snapshots_max)
     return fail(Code::conflict, "disk '{}' has {} snapshots, and takes no more: remove one first", id,
                 disk->snapshots.size());
@@ -103,21 +129,7 @@ Result<bool> DisksService::remove_in(Batch& batch, const DiskId& id, const std::
         fork->vm ? fmt::format(" of VM '{}'", *fork->vm) : "", id, name,
         fork->state == DiskState::deleting ? ", and is being removed: wait for it" : ": remove it first");
   }
-  auto next = *disk;
-  for (auto& s : next.snapshots)
-    if (s.name == name) s.state = SnapshotState::removing, s.error.clear();
-  batch.put(next);
-  batch.effect_done(snapshot_effect_key(id, snapshot->request));
-  Effect effect{"remove_snapshot/" + id.value + "/" + snapshot->request,
-                EffectKind::remove_snapshot,
-                id,
-                disk->pool,
-                std::nullopt,
-                disk->size_bytes,
-                disk->disk_class};
-  effect.snapshot = name, effect.request = snapshot->request;
-  batch.effect(std::move(effect));
-  batch.journal("snapshot.removing", "disks/" + id.value, name);
+  begin_removal(*disk, *snapshot, batch);
   return true;
 }
 

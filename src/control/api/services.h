@@ -51,12 +51,14 @@ class DisksService {
   void add_routes(Router& router);
 
  private:
+  Task<HttpResponse> remove(Call call);
   Task<HttpResponse> create_snapshot(Call call);
   Task<HttpResponse> remove_snapshot(Call call);
   Task<HttpResponse> plan_restore(Call call);
   Task<HttpResponse> restore(Call call);
   Task<HttpResponse> log(Call call);
   Task<HttpResponse> why(Call call);
+  Result<bool> remove_disk_in(Batch& batch, const DiskId& id) const;
   Result<bool> create_in(Batch& batch, const DiskId& id, const CreateSnapshot& wish) const;
   Result<bool> remove_in(Batch& batch, const DiskId& id, const std::string& name) const;
   Result<bool> restore_in(Batch& batch, const DiskId& id, const std::string& snapshot) const;

@@ -9,6 +9,23 @@ namespace {
 
 const Migration* open_migration(const Context& c, const Vm& vm) { return c.fleet().open_migration_of(vm.id); }
 
+Reason rescue_reason(const Context& c, const Disk& disk) {
+  const auto& rescue = *disk.rescue;
+  if (rescue.state == RescueState::failed)
+    return {fmt::format("what the log of {} holds could not be written into disk {}: {}", rescue.worker,
+                        disk.id, rescue.error),
+            disk.created_at, "operator: the log is kept there; see docs/lost-writes.md"};
+  auto text =
+      fmt::format("{} writes the {} records of its log into disk {}", rescue.worker, rescue.records, disk.id);
+  const auto* at = c.seen().find(rescue.worker);
+  if (!at || at->liveness != Liveness::ready)
+    return {text + "; it does not answer", disk.created_at,
+            fmt::format("operator: bring {} back", rescue.worker)};
+  auto said = std::ranges::find(at->report.rescues, disk.id, &SeenRescue::into);
+  if (said != at->report.rescues.end() && !said->waiting_for.empty()) text += ": " + said->waiting_for;
+  return {text, disk.created_at, "nobody: it goes on by itself"};
+}
+
 std::vector<Reason> waits_of(const Context& c, const Disk& disk) {
   constexpr auto by_itself = "nobody: it goes on by itself";
   auto trouble = c.effects.trouble(disk.id);
@@ -19,6 +36,7 @@ std::vector<Reason> waits_of(const Context& c, const Disk& disk) {
   if (disk.state == DiskState::deleting)
     return {{more(fmt::format("disk {} is being removed", disk.id)), std::nullopt, who}};
   std::vector<Reason> reasons;
+  if (disk.rescue && disk.rescue->state != RescueState::written) reasons.push_back(rescue_reason(c, disk));
   if (disk.restore) {
     reasons.push_back(
         {more(fmt::format("disk {} is being restored to '{}'", disk.id, disk.restore->snapshot)),
@@ -31,9 +49,11 @@ std::vector<Reason> waits_of(const Context& c, const Disk& disk) {
     if (s.state == SnapshotState::removing)
       reasons.push_back({more(what + " is being removed"), std::nullopt, who});
     if (s.state == SnapshotState::failed)
-      reasons.push_back(
-          {fmt::format("{} was not taken: {}", what, s.error), s.created_at, "operator: remove it"});
-    if (s.state != SnapshotState::wanted) continue;
+      reasons.push_back({fmt::format("{} was not taken: {}", what, s.error), s.created_at,
+                         s.cut_of
+                             ? fmt::format("operator: bring {} back: then its log tells", s.cut_of->worker)
+                             : "operator: remove it"});
+    if (s.state != SnapshotState::wanted || s.cut_of) continue;  // a cut keeps nobody waiting
     std::string waiting;
     if (said) {
       for (const auto& told : said->snapshots)

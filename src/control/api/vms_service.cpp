@@ -153,12 +153,15 @@ Status VmsService::check_may_remove(const Vm& vm) const {
     if (!other.origin || other.origin->disk != disk->id) continue;
     auto whose = other.vm
                      ? fmt::format("VM '{}' has a fork of it as its disk: remove that VM first", *other.vm)
-                     : fmt::format("'{}' is a fork of it and is being removed: wait for that", id);
+                 : other.state == DiskState::deleting
+                     ? fmt::format("'{}' is a fork of it and is being removed: wait for that", id)
+                     : fmt::format("'{}' is a fork of it: remove that first: ebb disks rm {}", id, id);
     return fail(Code::conflict, "its disk '{}' is in use: {}", disk->id, whose);
   }
-  if (disk->snapshots.empty()) return {};
   std::string names;
-  for (const auto& s : disk->snapshots) names += (names.empty() ? "" : ", ") + s.name;
+  for (const auto& s : disk->snapshots)
+    if (!s.cut_of) names += (names.empty() ? "" : ", ") + s.name;
+  if (names.empty()) return {};
   return fail(
       Code::conflict,
       "its disk '{}' has snapshots that would be lost: {}; remove them first: ebb snapshots rm {} NAME",

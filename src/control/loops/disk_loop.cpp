@@ -34,7 +34,7 @@ void step_snapshots(const Fleet& fleet, const Seen& seen, const Effects& effects
     }
     for (const auto& snapshot : disk.snapshots) {
       auto key = snapshot_effect_key(id, snapshot.request);
-      if (snapshot.state != SnapshotState::wanted || effects.contains(key)) continue;
+      if (snapshot.state != SnapshotState::wanted || snapshot.cut_of || effects.contains(key)) continue;
       Effect effect{
           key, EffectKind::snapshot_disk, id, disk.pool, std::nullopt, disk.size_bytes, disk.disk_class};
       effect.snapshot = snapshot.name, effect.request = snapshot.request;
@@ -65,6 +65,33 @@ void record_failed_snapshot(const Disk& disk, const std::string& request, const 
                   fmt::format("{}: {}", snapshot.name, snapshot.error));
     return;
   }
+}
+
+void begin_disk_removal(const Disk& disk, Batch& batch) {
+  auto next = disk;
+  next.state = DiskState::deleting, next.vm.reset();
+  batch.put(next);
+  batch.effect({"delete_disk/" + disk.id.value, EffectKind::delete_disk, disk.id, disk.pool, std::nullopt,
+                disk.size_bytes, disk.disk_class});
+  batch.effect_done("create_disk/" + disk.id.value);
+}
+
+void begin_removal(const Disk& disk, const DiskSnapshot& snapshot, Batch& batch) {
+  auto next = disk;
+  for (auto& s : next.snapshots)
+    if (s.request == snapshot.request) s.state = SnapshotState::removing, s.error.clear();
+  batch.put(next);
+  batch.effect_done(snapshot_effect_key(disk.id, snapshot.request));
+  Effect effect{"remove_snapshot/" + disk.id.value + "/" + snapshot.request,
+                EffectKind::remove_snapshot,
+                disk.id,
+                disk.pool,
+                std::nullopt,
+                disk.size_bytes,
+                disk.disk_class};
+  effect.snapshot = snapshot.name, effect.request = snapshot.request;
+  batch.effect(std::move(effect));
+  batch.journal("snapshot.removing", "disks/" + disk.id.value, snapshot.name);
 }
 
 }  // namespace ebb::control

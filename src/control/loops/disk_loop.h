@@ -14,4 +14,9 @@ void record_snapshot(const Disk& disk, const std::string& request, Batch& batch)
 void record_failed_snapshot(const Disk& disk, const std::string& request, const std::string& error,
                             Batch& batch);
 
+// Of one that no VM has, and no fork needs.
+void begin_disk_removal(const Disk& disk, Batch& batch);
+// Of one that no fork needs.
+void begin_removal(const Disk& disk, const DiskSnapshot& snapshot, Batch& batch);
+
 }  // namespace ebb::control

@@ -1,5 +1,6 @@
 #include "control/loops/migration_loop.h"
 
+#include "control/limits.h"
 #include "drain/drain_planner.h"
 
 namespace ebb::control {
@@ -41,6 +42,24 @@ std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migr
 
 }  // namespace
 
+// Whoever takes a disk from an owner that has not said that it stopped keeps what it found there: that owner's log may hold more.
+void want_cut(const Fleet& fleet, Batch& batch, const Migration& m) {
+  const auto* vm = fleet.find(m.vm);
+  const auto* disk = vm && vm->disk ? fleet.find(*vm->disk) : nullptr;
+  if (!disk || disk->snapshots.size() >= snapshots_max) return;
+  auto next = *disk;
+  const auto request = batch.mint_id("cut");
+  auto name = fmt::format("cut-{}", m.target_epoch);
+  next.snapshots.push_back({disk->find_snapshot(name) ? name + "-" + request : name,
+                            request,
+                            SnapshotState::wanted,
+                            batch.now(),
+                            {},
+                            {},
+                            EndedTurn{m.source, m.source_epoch}});
+  batch.put(next);
+}
+
 Status apply_event(const Fleet& fleet, Batch& batch, const Migration& m, Event event) {
   const bool publishes = event.kind == EventKind::source_sealed || event.kind == EventKind::source_dead;
   if (publishes) event.new_epoch = batch.mint_epoch();
@@ -57,6 +76,7 @@ Status apply_event(const Fleet& fleet, Batch& batch, const Migration& m, Event e
     vm.worker = next.target, vm.epoch = next.target_epoch;
     vm.start_failures = 0, vm.last_error.clear();
     batch.put(vm);
+    if (next.source_dead) want_cut(fleet, batch, next);
   }
   return {};
 }

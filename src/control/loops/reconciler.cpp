@@ -2,6 +2,7 @@
 
 #include "control/loops/disk_loop.h"
 #include "control/loops/migration_loop.h"
+#include "control/loops/rescue_loop.h"
 
 namespace ebb::control {
 
@@ -40,6 +41,7 @@ Task<bool> Reconciler::turn() {
   changed |= co_await decide([&](Batch& b) { retire_vms(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) { place_vms(fleet, seen, b, unplaced_); });
   changed |= co_await decide([&](Batch& b) { step_snapshots(fleet, seen, owner_.effects(), b); });
+  changed |= co_await decide([&](Batch& b) { step_rescues(fleet, seen, b); });
   changed |= co_await step_drains();
   changed |= co_await decide([&](Batch& b) { forget_old_migrations(fleet, b); });
   co_return changed;

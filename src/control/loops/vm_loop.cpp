@@ -1,6 +1,7 @@
 #include "control/loops/vm_loop.h"
 
 #include "control/loops/candidates.h"
+#include "control/loops/disk_loop.h"
 #include "drain/drain_planner.h"
 #include "migration/migration_step.h"
 
@@ -24,14 +25,7 @@ bool has_left(const Seen& seen, const WorkerId& worker, const VmId& vm) {
 void remove_vm(const Fleet& fleet, const Vm& vm, Batch& batch) {
   if (vm.disk) {
     const auto* disk = fleet.find(*vm.disk);
-    if (disk && disk->state != DiskState::deleting) {
-      auto next = *disk;
-      next.state = DiskState::deleting, next.vm.reset();
-      batch.put(next);
-      batch.effect({"delete_disk/" + disk->id.value, EffectKind::delete_disk, disk->id, disk->pool,
-                    std::nullopt, disk->size_bytes, disk->disk_class});
-      batch.effect_done("create_disk/" + disk->id.value);
-    }
+    if (disk && disk->state != DiskState::deleting) begin_disk_removal(*disk, batch);
   }
   batch.erase(vm);
   batch.journal("vm.removed", "vms/" + vm.id.value, "removed");

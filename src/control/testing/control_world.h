@@ -23,6 +23,9 @@ struct ObedientWorker {
   std::string trouble{};  // it takes nothing new
   std::vector<UnsentDisk> unsent{};
   std::vector<OrphanLog> orphan_logs{};
+  std::vector<DiskId> unread_logs{};
+  std::vector<RescueLog> rescues{};  // that are wanted of it
+  std::function<SeenRescue(const RescueLog&)> tell_rescue{};
 };
 
 class ControlWorld {
@@ -158,6 +161,10 @@ class ControlWorld {
     report.trouble = worker.trouble;
     report.unsent = worker.unsent, report.orphan_logs = worker.orphan_logs;
     report.unsent_logs = static_cast<std::uint32_t>(worker.orphan_logs.size());
+    report.unread_logs = worker.unread_logs;
+    worker.rescues = set->rescues;
+    for (const auto& wanted : set->rescues)
+      if (worker.tell_rescue) report.rescues.push_back(worker.tell_rescue(wanted));
     for (auto& [id, vm] : worker.vms) {
       report.vms.push_back(vm);
       report.machines += vm.machine, report.leases += vm.disk_open;
@@ -168,7 +175,9 @@ class ControlWorld {
   static void tell_snapshots(const ObedientWorker& worker, const WantedVm& wanted, SeenVm& seen) {
     seen.snapshots.clear();
     for (const auto& disk : wanted.disks) {
-      for (const auto& s : disk.snapshots) {
+      auto asked = disk.snapshots;
+      asked.insert(asked.end(), disk.cuts.begin(), disk.cuts.end());
+      for (const auto& s : asked) {
         SeenSnapshot told{disk.id, s.request, 0, {}, {}};
         if (worker.snapshot_error)
           told.error = *worker.snapshot_error;

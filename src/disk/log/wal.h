@@ -52,6 +52,8 @@ struct LogScan {
 
 // Reads what is there. A torn tail ends the log; corrupt: damage below what had been synced, or a gap.
 Task<Result<LogScan>> scan_log(Files* files, std::string folder, LogChain chain, std::uint64_t from);
+// What was found there is found again after a power cut. Nobody is writing it.
+Task<Status> sync_log(Files* files, std::string folder);
 
 class Wal {
  public:

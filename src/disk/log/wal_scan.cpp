@@ -143,4 +143,14 @@ Task<Result<LogScan>> scan_log(Files* files, std::string folder, LogChain chain,
   co_return scan;
 }
 
+Task<Status> sync_log(Files* files, std::string folder) {
+  EBB_CO_TRY(names, co_await files->list(folder));
+  for (const auto& name : names) {
+    if (!number_of(name)) continue;
+    EBB_CO_TRY(file, co_await files->open(fmt::format("{}/{}", folder, name), OpenMode::read_write));
+    EBB_CO_CHECKED(co_await file->sync());
+  }
+  co_return Status{};
+}
+
 }  // namespace ebb::disk
