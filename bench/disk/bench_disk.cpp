@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "disk/cleaning/reclaim.h"
 #include "disk/opening.h"
 #include "disk/pool_admin.h"
 #include "disk/testing/round_counter.h"
@@ -16,6 +17,7 @@ constexpr const char* usage = R"(usage: ebb-bench-disk COMMAND POOL_URL ...
   create URL DISK BYTES local|remote   an empty disk
   image  URL DISK BYTES DATA_BYTES     an image of that size with so much data at its beginning
   fork   URL IMAGE DISK BYTES N        N forks, DISK-1 ...; prints the milliseconds of each
+  reclaim URL DISK                     removes what the disk no longer needs, as the control plane does; prints how many objects
   rounds URL DISK FOLDER               opens a detached disk, and once more as after a crash; prints how many requests to the
                                        store depended on each other, and how many there were, each time. FOLDER is for its log
 )";
@@ -74,6 +76,13 @@ Task<Status> open_counted(RealEnv& env, ObjectStore& store, std::string disk, st
   co_return Status{};
 }
 
+Task<Status> reclaim_once(RealEnv& env, ReclaimableStore& store, std::string disk) {
+  disk::Trouble trouble(env.loop);
+  EBB_CO_TRY(done, co_await disk::reclaim({&env.loop, &store, &trouble}, &store, DiskId(disk)));
+  std::printf("%llu\n", static_cast<unsigned long long>(done.objects));
+  co_return Status{};
+}
+
 Task<Status> carry_out(RealEnv& env, std::vector<std::string> words) {
   EBB_CO_TRY(store, co_await open_pool_store(env.loop, words[1]));
   disk::PoolAdmin admin(env.loop, *store);
@@ -86,6 +95,7 @@ Task<Status> carry_out(RealEnv& env, std::vector<std::string> words) {
     co_return co_await make_image(env, *store, words[2], number(3), number(4));
   if (words[0] == "fork" && words.size() == 6)
     co_return co_await fork_many(env, admin, words[2], words[3], number(4), static_cast<int>(number(5)));
+  if (words[0] == "reclaim" && words.size() == 3) co_return co_await reclaim_once(env, *store, words[2]);
   if (words[0] == "rounds" && words.size() == 4) {
     for (int i = 0; i < 2; ++i) EBB_CO_CHECKED(co_await open_counted(env, *store, words[2], words[3]));
     co_return Status{};

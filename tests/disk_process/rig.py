@@ -205,6 +205,17 @@ class S3Server:
     def fault(self, *rules, seed=7):
         self.plan(seed=seed, rules=rules)
 
+    def faults_met(self):
+        """How many requests met a fault so far."""
+        with urllib.request.urlopen(f"{self.endpoint}/-/stats", timeout=10) as answer:
+            return sum(json.load(answer)["faults"].values())
+
+    def hold_up(self, method, prefix, ms):
+        """Requests for such keys take so long that whoever is stopped now is stopped in one. Returns what waits until one has come."""
+        self.fault({"fault": "latency", "method": method, "prefix": prefix, "ms": ms})
+        before = self.faults_met()
+        return lambda what: wait_until(lambda: self.faults_met() > before, 30, what)
+
     def stop(self):
         self.process.kill()
         self.process.wait()

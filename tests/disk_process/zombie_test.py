@@ -3,7 +3,10 @@ does reaches the disk, it acknowledges no FLUSH of anything the successor lacks,
 
 import functools
 import json
+import os
 import random
+import signal
+import subprocess
 import threading
 import time
 
@@ -106,6 +109,19 @@ def frozen_in_snapshot(first, disk, writer):
     frozen_while_a_snapshot_puts("r", first, disk, writer)
 
 
+def frozen_in_cleaning(first, disk, writer):
+    """What it has gathered from objects that are mostly dead is on its way, and no checkpoint names it yet."""
+    first.rig.s3.fault()
+    for _ in range(4):
+        writer.run(0.5)
+        writer.flush_now()
+    await_one = first.rig.s3.hold_up("PUT", f"cell-1/g/{disk.name}/", 3000)
+    wish = dict(name="s1", request="wish-1")  # its checkpoint makes the dead ones known
+    threading.Thread(target=lambda: ask_in_vain(first, disk, "snapshot", **wish), daemon=True).start()
+    await_one("cleaned data is on its way")
+    first.freeze()
+
+
 def knows(first, disk):
     """What a zombie says of a disk that is no longer its own."""
     status = first.status_of(disk.name)
@@ -183,6 +199,81 @@ def story(phase, disk_class, settle, seed, meanwhile=()):
               f"{history.kept_by_successor} found, {after.acknowledged} by the second and all there", flush=True)
 
 
+def standby_is_frozen(seed):
+    """Prepared to take the disk, stopped in the midst of reading its map, and asked to open it when that map is long gone."""
+    random.seed(seed)
+    with Rig(args.bin, "s3") as rig:
+        disk = rig.create("d-standby", 8 * MIB, "remote")
+        first, second = rig.diskd("worker-1"), rig.diskd("worker-2")
+        first.open(disk)
+        history = History(disk.name, disk.size // BLOCK)
+        writer = Writer(first.uri(disk), disk, history, seed, flush=0.02)
+        writer.run(0.6)
+        writer.flush_now()
+        await_one = rig.s3.hold_up("GET", f"cell-1/{random.choice('vms')}/", 600)
+        asking = dict(disk=disk.name, pool="main", epoch=disk.epoch + 1)
+        threading.Thread(target=lambda: second.request("POST", "/standby", asking), daemon=True).start()
+        await_one("it reads")
+        second.freeze()
+        rig.s3.fault()
+        gone = 0
+        for _ in range(3):  # checkpoints, and what they no longer need goes
+            writer.run(0.5)
+            writer.flush_now()
+            writer.close()
+            first.seal(disk)
+            gone += int(rig.tool("ebb-bench-disk", "reclaim", rig.pool, disk.name).stdout)
+            first.open(disk)
+            writer = Writer(first.uri(disk), disk, history, random.randrange(1 << 30), flush=0.02)
+        writer.close()
+        first.seal(disk)
+        check(gone > 0, "nothing had gone meanwhile")
+        second.thaw()
+        second.open(disk)
+        history.check(read_disk(second.uri(disk), disk.name), history.acknowledged, "opened by who had stood by")
+        print(f"a standby that was frozen: {history.acknowledged} writes, all found; {gone} objects had gone meanwhile", flush=True)
+
+
+def reclaim_is_frozen(seed):
+    """Stopped between two of its removals, while the disk goes on, is cleaned, and another one reclaims; then it removes what it had
+    decided long ago."""
+    random.seed(seed)
+    with Rig(args.bin, "s3") as rig:
+        disk = rig.create("d-reclaim", 8 * MIB, "remote")
+        first = rig.diskd("worker-1")
+        first.open(disk)
+        history = History(disk.name, disk.size // BLOCK)
+        def live_on(turns):
+            """Each ends with a checkpoint, which says what is no longer needed."""
+            for _ in range(turns):
+                writer = Writer(first.uri(disk), disk, history, random.randrange(1 << 30), flush=0.02)
+                writer.run(0.5)
+                writer.flush_now()
+                writer.close()
+                first.seal(disk)
+                first.open(disk)
+
+        live_on(4)
+        await_one = rig.s3.hold_up("DELETE", "cell-1/", 700)
+        zombie = rig.run([rig.bin / "ebb-bench-disk", "reclaim", rig.pool, disk.name], "reclaim.log", stdout=subprocess.PIPE)
+        await_one("it removes")
+        os.kill(zombie.pid, signal.SIGSTOP)
+        rig.s3.fault()
+        live_on(3)
+        again = int(rig.tool("ebb-bench-disk", "reclaim", rig.pool, disk.name).stdout)
+        live_on(2)
+        os.kill(zombie.pid, signal.SIGCONT)
+        zombie.wait(60)
+        first.kill()
+        first.start()
+        first.wait_served(disk)
+        history.check(read_disk(first.uri(disk), disk.name), history.acknowledged, "after a reclaim of long ago")
+        first.seal(disk)
+        scrubbed = rig.tool("ebb", "disks", "scrub", disk.name, "--pool", rig.pool)
+        check(scrubbed.returncode == 0, f"scrub: {scrubbed.stdout}{scrubbed.stderr}")
+        print(f"a reclaim that was frozen: {history.acknowledged} writes, all found; {again} objects removed by another meanwhile", flush=True)
+
+
 def promises_too_much():
     """Without the wait after a take-over, and where the store is too slow to say so, class `local` does acknowledge a FLUSH that the
     successor knows nothing of: so that the checker would see it."""
@@ -196,8 +287,8 @@ def promises_too_much():
 
 
 FREEZES = (frozen_idle, frozen_under_load, frozen_in_flush, frozen_in_recovery, frozen_in_claim, frozen_in_seal, frozen_in_checkpoint,
-           frozen_in_snapshot)
-stories = [promises_too_much]
+           frozen_in_snapshot, frozen_in_cleaning)
+stories = [promises_too_much, functools.partial(standby_is_frozen, args.seed), functools.partial(reclaim_is_frozen, args.seed)]
 for turn in range(args.rounds):
     # Class `local` acknowledges by its own log: the successor serves only when nobody can believe that any more.
     # That takes its time: one phase a turn.

@@ -169,6 +169,7 @@ Task<bool> S3Server::answer(Connection* connection, const Request* request) {
 
   auto mishap = faults_.draw(request->method, request->key);
   if (mishap.fault) ++stats_.faults[std::string(json::name_of(*mishap.fault))];
+  if (mishap.latency.count() > 0) ++stats_.faults["latency"];
   if (auto latency = options_.latency + mishap.latency; latency.count() > 0)
     co_await sleep_for(loop_, latency);
   if (mishap.is(Fault::close_before)) co_return false;
