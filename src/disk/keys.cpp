@@ -38,6 +38,10 @@ std::string checkpoint_root_key(const DiskId& disk, DiskEpoch epoch, std::uint64
   return fmt::format("m/{}/{}/{:012x}/root", disk, epoch_part(epoch), number);
 }
 
+std::string checkpoint_root_copy_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number) {
+  return checkpoint_root_key(disk, epoch, number) + "-copy";
+}
+
 std::string map_pack_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t pack) {
   return fmt::format("m/{}/{}/{:012x}/{:08x}", disk, epoch_part(epoch), checkpoint, pack);
 }

@@ -13,6 +13,8 @@ std::string data_object_key(const DataObject& object);
 // "segment DISK/EPOCH/SEQ", for people.
 std::string text_of(const DataObject& object);
 std::string checkpoint_root_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number);
+// The same bytes once more: all objects of a disk are found by its root, and nothing in a pool is ever listed.
+std::string checkpoint_root_copy_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number);
 std::string map_pack_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t pack);
 // One of a few lists of hot regions that an epoch leaves.
 std::string hints_key(const DiskId& disk, DiskEpoch epoch, std::uint32_t number);

@@ -64,6 +64,7 @@ const std::set<std::string>& Oracle::needed_by(const disk::CheckpointRef& checkp
     return it->second;
   }
   it->second.insert(key);
+  it->second.insert(disk::checkpoint_root_copy_key(checkpoint.disk, checkpoint.epoch, checkpoint.number));
   for (const auto& o : root->objects) it->second.insert(disk::data_object_key(o.object));
   for (const auto& p : root->packs)
     it->second.insert(disk::map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));

@@ -49,9 +49,7 @@ Task<Result<LogPoint>> roll_forward(StoreAccess access, DiskId disk, LogPoint la
 
 }  // namespace
 
-Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, CheckpointRef ref, LogCache* cache) {
-  if (const auto* known = cache ? cache->find_root(ref) : nullptr) co_return *known;
-  auto key = checkpoint_root_key(ref.disk, ref.epoch, ref.number);
+Task<Result<CheckpointRoot>> read_root_at(StoreAccess access, std::string key, CheckpointRef ref) {
   auto got = co_await access.get(key);
   if (!got) co_return fail(std::move(got).error().within(fmt::format("checkpoint {}", key)));
   if (got->body.size() != ref.bytes || crc32c(got->body) != ref.crc32c) {
@@ -60,7 +58,17 @@ Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, Checkpoint
   EBB_CO_TRY(root, decode_checkpoint_root(got->body));
   if (root.disk != ref.disk || root.position != ref.position)
     co_return fail(Code::corrupt, "checkpoint {} says that it is another", key);
-  if (cache) cache->add_root(ref, root);
+  co_return root;
+}
+
+Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, CheckpointRef ref, LogCache* cache) {
+  if (const auto* known = cache ? cache->find_root(ref) : nullptr) co_return *known;
+  auto root = co_await read_root_at(access, checkpoint_root_key(ref.disk, ref.epoch, ref.number), ref);
+  if (!root) {
+    auto copy = co_await read_root_at(access, checkpoint_root_copy_key(ref.disk, ref.epoch, ref.number), ref);
+    if (copy) root = std::move(copy);
+  }
+  if (root && cache) cache->add_root(ref, *root);
   co_return root;
 }
 

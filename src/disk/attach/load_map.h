@@ -13,7 +13,9 @@ struct LoadedMap {
   std::uint64_t segments_since_checkpoint = 0;
 };
 
-// Through `cache`, unless that is null.
+// That object alone. corrupt: it is not the one that `ref` names.
+Task<Result<CheckpointRoot>> read_root_at(StoreAccess access, std::string key, CheckpointRef ref);
+// Either of its two copies; the error is that of the first. Through `cache`, unless that is null.
 Task<Result<CheckpointRoot>> read_checkpoint_root(StoreAccess access, CheckpointRef ref, LogCache* cache);
 
 // The map at the end of `head`'s lineage. What is read goes through `cache`, which outlives the task; what

@@ -327,7 +327,8 @@ TEST_F(CleaningTest, WhatACrashLeftIsReclaimedUnderTheNextEpoch) {
   std::set<std::string> needed;
   auto last = root();
   for (const auto& p : last.packs) needed.insert(map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));
-  needed.insert(checkpoint_root_key(disk_id, last.epoch, last.number));
+  for (auto key_of : {checkpoint_root_key, checkpoint_root_copy_key})
+    needed.insert(key_of(disk_id, last.epoch, last.number));
   for (const auto& key : w_.store.keys("m/"))
     EXPECT_TRUE(needed.contains(key) || key.contains("/hints/")) << "left behind: " << key;
   auto content = w_.read_offline();

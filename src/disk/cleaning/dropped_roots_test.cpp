@@ -38,7 +38,8 @@ class DroppedRootsTest : public ::testing::Test {
   }
   // Everything that a checkpoint names, and its own root.
   std::set<std::string> keys_of(const CheckpointRef& c) {
-    std::set<std::string> keys{checkpoint_root_key(c.disk, c.epoch, c.number)};
+    std::set<std::string> keys{checkpoint_root_key(c.disk, c.epoch, c.number),
+                               checkpoint_root_copy_key(c.disk, c.epoch, c.number)};
     auto root = decode_checkpoint_root(w_.store.peek(*keys.begin())->body).value();
     for (const auto& o : root.objects) keys.insert(data_object_key(o.object));
     for (const auto& p : root.packs) keys.insert(map_pack_key(p.disk, p.epoch, p.checkpoint, p.number));

@@ -81,8 +81,12 @@ class Reclaim {
     for (const auto& pack : root.packs)
       if (pack.disk == disk())
         keys.push_back(map_pack_key(pack.disk, pack.epoch, pack.checkpoint, pack.number));
-    if (root.disk == disk()) keys.push_back(checkpoint_root_key(disk(), root.epoch, root.number));
+    if (root.disk == disk()) std::ranges::copy(root_keys(root.epoch, root.number), std::back_inserter(keys));
     return keys;
+  }
+
+  std::array<std::string, 2> root_keys(DiskEpoch epoch, std::uint64_t number) const {
+    return {checkpoint_root_key(disk(), epoch, number), checkpoint_root_copy_key(disk(), epoch, number)};
   }
 
   Task<void> condemn(CheckpointRoot root, std::optional<CheckpointId> reclaimed) {
@@ -104,10 +108,10 @@ class Reclaim {
         doom(map_pack_key(disk(), c.epoch, c.number, c.pack));
         break;
       case Condemned::Kind::root:
-        doom(checkpoint_root_key(disk(), c.epoch, c.number));
+        for (auto& key : root_keys(c.epoch, c.number)) doom(std::move(key));
         break;
       case Condemned::Kind::lost_checkpoint:
-        doom(checkpoint_root_key(disk(), c.epoch, c.number));
+        for (auto& key : root_keys(c.epoch, c.number)) doom(std::move(key));
         co_await doom_run(1, [this, c](std::uint64_t n) {
           return map_pack_key(disk(), c.epoch, c.number, static_cast<std::uint32_t>(n));
         });
@@ -141,8 +145,8 @@ class Reclaim {
       if (is_cut_off(end.epoch)) old_hints_.insert(end.epoch);
     if (is_cut_off(root->epoch)) old_hints_.insert(root->epoch);
     // By it all of that is found: it goes last.
-    auto own_key = checkpoint_root_key(disk(), root->epoch, root->number);
-    if (doomed_.contains(own_key)) doomed_last_.insert(std::move(own_key));
+    for (auto& own_key : root_keys(root->epoch, root->number))
+      if (doomed_.contains(own_key)) doomed_last_.insert(std::move(own_key));
     co_return Status{};
   }
 

@@ -106,7 +106,8 @@ class RootsWorld {
     return needed;
   }
   std::set<std::string> keys_of(const CheckpointRef& c) {
-    std::set<std::string> keys{checkpoint_root_key(c.disk, c.epoch, c.number)};
+    std::set<std::string> keys{checkpoint_root_key(c.disk, c.epoch, c.number),
+                               checkpoint_root_copy_key(c.disk, c.epoch, c.number)};
     const auto* object = w_.store.peek(*keys.begin());
     if (!object) return keys;
     auto root = decode_checkpoint_root(object->body).value();

@@ -244,8 +244,10 @@ Task<Result<CheckpointRef>> BlockMap::store_checkpoint(CheckpointPlan plan) {
   CheckpointWriter writer(*this, frozen_, plan);
   EBB_CO_TRY(root, co_await writer.run());
   auto body = std::make_shared<const Bytes>(encode(root));
-  EBB_CO_CHECKED(
-      co_await put_checkpoint_object(access_, checkpoint_root_key(plan.disk, plan.epoch, plan.number), body));
+  std::vector<Task<Status>> puts;
+  for (auto key_of : {checkpoint_root_key, checkpoint_root_copy_key})
+    puts.push_back(put_checkpoint_object(access_, key_of(plan.disk, plan.epoch, plan.number), body));
+  for (auto& put : co_await when_all(*access_.loop, std::move(puts))) EBB_CO_CHECKED(std::move(put));
   stored_ = std::move(root);
   co_return CheckpointRef{plan.disk, plan.epoch, plan.number, body->size(), crc32c(*body), plan.position};
 }

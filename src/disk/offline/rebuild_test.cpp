@@ -55,6 +55,12 @@ class RebuildTest : public ::testing::Test {
     auto done = w_.apart<bool>([&](StoreAccess, ObjectRemover* remover) { return removed(remover, key); });
     return done ? Status{} : Status(fail(std::move(done).error()));
   }
+  void put_object(const std::string& key, const Bytes& body) {
+    auto& vandal = w_.world.start_process("vandal", "vandal");
+    auto& client = vandal.make<sim::SimStoreClient>(vandal, w_.store);
+    ASSERT_TRUE(
+        *sim::run_in(vandal, client.put(key, std::make_shared<const Bytes>(body), PutCondition::always())));
+  }
   static Task<Result<bool>> removed(ObjectRemover* remover, std::string key) {
     EBB_CO_CHECKED(co_await remover->remove(std::move(key)));
     co_return true;
@@ -63,7 +69,7 @@ class RebuildTest : public ::testing::Test {
   std::size_t lose_pages() {
     std::size_t lost = 0;
     for (const auto& key : w_.store.keys(fmt::format("m/{}/", disk_id))) {
-      if (key.ends_with("/root") || key.contains("/hints/")) continue;
+      if (key.contains("/root") || key.contains("/hints/")) continue;
       EXPECT_TRUE(remove_object(key));
       ++lost;
     }
@@ -188,10 +194,7 @@ TEST_F(RebuildTest, NothingIsChangedWhenTheNewestDataOfABlockIsDamaged) {
   for (auto at = std::size_t{victim->object.data_offset} + 5; at < body.size(); at += block_bytes)
     body[at] ^= std::byte{1};
   ASSERT_TRUE(remove_object(key));
-  auto& vandal = w_.world.start_process("vandal", "vandal");
-  auto& client = vandal.make<sim::SimStoreClient>(vandal, w_.store);
-  ASSERT_TRUE(
-      *sim::run_in(vandal, client.put(key, std::make_shared<const Bytes>(body), PutCondition::always())));
+  put_object(key, body);
 
   auto before = w_.store.peek(head_key(disk_id))->body;
   auto puts = w_.store.puts_applied();
@@ -206,6 +209,52 @@ TEST_F(RebuildTest, NothingIsChangedWhenTheNewestDataOfABlockIsDamaged) {
   EXPECT_TRUE(lost->bad[0].what.contains("is not there")) << lost->bad[0].what;
   EXPECT_EQ(w_.store.puts_applied(), puts);
   EXPECT_EQ(w_.store.peek(head_key(disk_id))->body, before);
+}
+
+// All objects of a disk are found by its checkpoint's root.
+TEST_F(RebuildTest, ADiskIsReadOpenedAndRebuiltByEitherCopyOfItsRootAndNotByNone) {
+  start();
+  live_through(600);
+  ASSERT_TRUE(w_.seal(a_, 1));
+  const auto c = *head().checkpoint;
+  const auto key = checkpoint_root_key(c.disk, c.epoch, c.number),
+             copy = checkpoint_root_copy_key(c.disk, c.epoch, c.number);
+  const auto whole = w_.store.peek(key)->body;
+  EXPECT_EQ(w_.store.peek(copy)->body, whole);
+  auto damaged = whole;
+  damaged[damaged.size() / 2] ^= std::byte{1};
+  for (const auto& victim : {key, copy}) {
+    for (bool is_lost : {true, false}) {
+      SCOPED_TRACE(fmt::format("{} {}", victim, is_lost ? "lost" : "damaged"));
+      ASSERT_TRUE(remove_object(victim));
+      if (!is_lost) put_object(victim, damaged);
+      EXPECT_EQ(w_.read_offline().value(), model_);
+      auto scrubbed =
+          w_.apart<ScrubReport>([](StoreAccess access, ObjectRemover*) { return scrub(access, disk_id); });
+      ASSERT_TRUE(scrubbed) << scrubbed.error().message;
+      EXPECT_EQ(scrubbed->bad_extents, 1u);
+      EXPECT_TRUE(scrubbed->bad.at(0).what.contains(victim)) << scrubbed->bad.at(0).what;
+      ASSERT_TRUE(remove_object(victim));
+      put_object(victim, whole);
+    }
+  }
+  ASSERT_TRUE(remove_object(key));
+  auto rebuilt = rebuild_now();
+  ASSERT_TRUE(rebuilt) << rebuilt.error().message;
+  EXPECT_NE(rebuilt->checkpoint, c);
+  for (auto key_of : {checkpoint_root_key, checkpoint_root_copy_key}) {
+    const auto& made = rebuilt->checkpoint;
+    EXPECT_TRUE(w_.store.peek(key_of(made.disk, made.epoch, made.number))) << "both are there again";
+  }
+  expect_content(disk_id);
+
+  const auto& last = rebuilt->checkpoint;
+  for (auto key_of : {checkpoint_root_key, checkpoint_root_copy_key})
+    ASSERT_TRUE(remove_object(key_of(last.disk, last.epoch, last.number)));
+  auto none = rebuild_now();
+  ASSERT_FALSE(none);
+  EXPECT_TRUE(none.error().message.contains(checkpoint_root_key(last.disk, last.epoch, last.number)))
+      << none.error().message;
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ class Scrub {
     if (followed.checkpoint) {
       EBB_CO_TRY(read, co_await read_checkpoint_root(access_, *followed.checkpoint, &cache));
       root = std::move(read);
+      EBB_CO_CHECKED(co_await check_copies(*followed.checkpoint));
     }
     DiskMemory memory;
     EBB_CO_TRY(loaded, co_await load_map(access_, followed, &cache, memory.pages));
@@ -38,6 +39,17 @@ class Scrub {
   }
 
  private:
+  // One of them is enough to read the disk by, and nobody would notice that the other one is gone.
+  Task<Status> check_copies(CheckpointRef ref) {
+    for (auto key_of : {checkpoint_root_key, checkpoint_root_copy_key}) {
+      auto copy = co_await read_root_at(access_, key_of(ref.disk, ref.epoch, ref.number), ref);
+      if (!copy)
+        bad_.add(0, fmt::format("one of the two copies of the checkpoint's root: {}; the other one serves",
+                                copy.error().message));
+    }
+    co_return Status{};
+  }
+
   Task<Status> compare(BlockMap& map, std::uint64_t begin, std::uint64_t length) {
     auto newest = claims_.newest(begin, length);
     constexpr std::uint64_t step = 16 * blocks_per_page;
