@@ -341,7 +341,7 @@ Task<AgentReport> Agent::Impl::make_report() {
   }
   report.machines = machines_seen;
   report.trouble = folder_trouble;
-  report.disk_daemon_up = disks.is_up();
+  report.disk_daemon_up = disks.has_told();
   for (const auto& disk : disks.last().disks) {
     report.exports += serves(disk);
     report.leases += holds_lease(disk.state);

@@ -378,6 +378,16 @@ TEST_F(AgentTest, ADiskThatWasGivenUpIsNeverReportedAsLeavingNothingBeforeTheDae
   ASSERT_TRUE(run_until([&] { return without_disk > 3; }));
 }
 
+TEST_F(AgentTest, ADaemonThatHasNotToldWhatItHasCountsAsOneThatDoesNotAnswer) {
+  daemon_.is_silent_about_itself = true;
+  start_agent();
+  control_.want({vm("a", 5)});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5)) << "it carries out what is asked";
+  EXPECT_FALSE(control_.report.disk_daemon_up) << "and nobody knows what logs lie there";
+  daemon_.is_silent_about_itself = false;
+  ASSERT_TRUE(run_until([&] { return control_.report.disk_daemon_up; }));
+}
+
 TEST_F(AgentTest, AWantedRescueIsAskedForUntilItEndsAndToldOf) {
   start_agent();
   const RescueLog good{DiskId("d"), PoolId("main"), "log-1", DiskId("d-lost-1"), 7, DiskClass::local};

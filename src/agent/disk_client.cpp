@@ -72,6 +72,7 @@ Task<Result<HttpResponse>> DiskClient::request(HttpRequest request) {
   bool is_status = request.method == "GET";
   auto response = co_await http_.request(address_, std::move(request), is_status ? status_limit : verb_limit);
   is_up_ = response.has_value();
+  has_told_ = has_told_ && is_up_;
   if (!response)
     co_return fail(Code::unavailable, "the disk daemon does not answer: {}", response.error().message);
   co_return response;
@@ -121,7 +122,7 @@ Task<Status> DiskClient::refresh() {
   if (response.status != 200) co_return fail(error_of(response, "the disk daemon"));
   auto status = json::read_text<DaemonStatus>(response.body);
   if (!status) co_return fail(Code::unavailable, "the disk daemon's answer: {}", status.error().message);
-  if (verbs == verbs_) last_ = std::move(*status), heard_at_ = asked_at;
+  if (verbs == verbs_) last_ = std::move(*status), heard_at_ = asked_at, has_told_ = true;
   co_return Status{};
 }
 

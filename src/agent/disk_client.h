@@ -28,6 +28,8 @@ class DiskClient final {
   const DaemonStatus& last() const { return last_; }
   const DiskStatus* find(const DiskId& disk) const;
   bool is_up() const { return is_up_; }
+  // last() is of a daemon that has answered ever since: what is not in it is not there.
+  bool has_told() const { return is_up_ && has_told_; }
   // last() was true at this time or later; absent: never heard.
   std::optional<Instant> heard_at() const { return heard_at_; }
 
@@ -44,7 +46,7 @@ class DiskClient final {
   DaemonStatus last_;
   std::optional<Instant> heard_at_;
   std::uint64_t verbs_ = 0;  // answered: a status asked for before a verb's answer is older than that answer
-  bool is_up_ = false;
+  bool is_up_ = false, has_told_ = false;
 };
 
 // Whether the daemon owns or serves the disk in this state.

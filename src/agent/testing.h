@@ -137,6 +137,7 @@ class FakeDaemon final {
   std::vector<std::string> calls;  // "open disk-1", ...
   std::vector<OrphanLog> orphan_logs;
   std::vector<DiskId> unread_logs;
+  bool is_silent_about_itself = false;                   // it answers verbs, and no question for its status
   bool leaves_logs = false;                              // a disk that is closed without a seal leaves one
   std::function<HttpResponse(const RescueLog&)> rescue;  // what is answered
   std::optional<Error> refuse_open;
@@ -147,6 +148,8 @@ class FakeDaemon final {
   Instant store_heard() const { return store_silent_since.value_or(world_.loop().now()); }
   Task<HttpResponse> answer(HttpRequest request) {
     co_await sleep_for(process_->loop(), 5ms);
+    if (request.target == "/status" && is_silent_about_itself)
+      co_return error_reply(503, Code::unavailable, "not yet");
     if (request.target == "/status") {
       DaemonStatus status{"run", {}, unread_logs, unread_logs, orphan_logs};
       for (const auto& [id, disk] : disks) {

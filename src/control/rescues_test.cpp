@@ -138,6 +138,26 @@ TEST(RescuesApi, ARescueThatIsRefusedSaysWhyAndOneWhoseWorkerIsGoneEnds) {
   EXPECT_EQ(gone.kept()->rescue->state, RescueState::failed);
 }
 
+TEST(RescuesApi, AForkOfTheCutByAnOperatorKeepsNoLogFromBeingRescuedAndARemovedRescueIsBegunAnew) {
+  Rescues w;
+  CreateVm wish;
+  wish.id = VmId("look"), wish.spec.image = ImageId("guest"),
+  wish.spec.disk_from = DiskOrigin{w.disk_id, w.cut().name};
+  ASSERT_EQ(w.ask("POST", "/v1/vms", json::write_text(wish)).status, 201);
+  ASSERT_TRUE(w.all_run({"look"}));
+  w.worker().tell_rescue = [&](const RescueLog& asked) {
+    return SeenRescue{asked.into, asked.epoch, false, "it cannot be", {}};
+  };
+  w.returns_with({w.log(w.epoch)});
+  ASSERT_TRUE(w.tick_until([&] { return w.kept() && w.kept()->rescue->state == RescueState::failed; }));
+  const auto first = w.kept()->id;
+  w.worker().tell_rescue = {};
+  ASSERT_EQ(w.ask("DELETE", "/v1/disks/" + first.value).status, 204);
+  ASSERT_TRUE(w.tick_until([&] {
+    return !w.worker().rescues.empty() && w.worker().rescues[0].into != first;
+  })) << "ids are never used again";
+}
+
 TEST(RescuesApi, ACutIsNotLeftBehindForAWorkerThatIsForgotten) {
   Rescues w;
   ASSERT_EQ(w.ask("DELETE", "/v1/workers/" + w.lost).status, 204);

@@ -87,10 +87,12 @@ Task<Status> DiskDaemon::find_disk(std::string name) {
   if (!logs) co_return fail(std::move(logs).error());
   if (logs->empty()) co_return Status{};
   auto served = disk_of(DiskId(name), logs->front().chain.pool);
-  if (served)
+  if (served) {
     (*served)->expect_logs();
-  else
+  } else {
     log_.warning("{}: a log lies here, and its pool is not configured: {}", name, served.error());
+    out_of_reach_.emplace_back(name);
+  }
   co_return Status{};
 }
 
@@ -179,6 +181,8 @@ DaemonStatus DiskDaemon::status() const {
     if (disk->has_unread_log()) out.unread_logs.push_back(id);
     std::ranges::move(disk->orphan_logs(), std::back_inserter(out.orphan_logs));
   }
+  for (auto* logs : {&out.unsent_logs, &out.unread_logs})
+    std::ranges::copy(out_of_reach_, std::back_inserter(*logs));
   return out;
 }
 

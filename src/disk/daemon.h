@@ -49,6 +49,7 @@ class DiskDaemon {
   std::string run_;
   std::unique_ptr<FileLock> lock_;
   std::map<DiskId, std::unique_ptr<ServedDisk>> disks_;
+  std::vector<DiskId> out_of_reach_;  // logs of them lie here, and their pool is not configured
   Rescuer rescuer_;
   Scope scope_;
 };

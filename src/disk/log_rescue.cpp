@@ -8,7 +8,13 @@
 namespace ebb::disk {
 namespace {
 
-Task<Result<std::vector<LogPoint>>> whole_history(StoreAccess access, DiskId disk) {
+// What is read of a disk that somebody writes may be reclaimed under the reader: then it is read again.
+Error again_if_gone(Error error) {
+  if (error.code == Code::not_found) error.code = Code::unavailable;
+  return error;
+}
+
+Task<Result<std::vector<LogPoint>>> read_whole_history(StoreAccess access, DiskId disk) {
   EBB_CO_TRY(at, co_await read_head(access, disk));
   EBB_CO_TRY(history, co_await read_history(access, at.head, nullptr));
   EBB_CO_TRY(left, co_await read_left_history(access, at.head));
@@ -20,11 +26,21 @@ Task<Result<std::vector<LogPoint>>> whole_history(StoreAccess access, DiskId dis
 // not_found: the disk's history does not reach back to any.
 Result<LogPoint> end_of_log(const LogChain& chain, const std::vector<LogPoint>& history) {
   for (const auto& link : std::views::reverse(chain.openers)) {
-    for (const auto& point : history)
-      if (point.epoch == link.epoch && point.opener == link.opener) return point;
+    const LogPoint* end = nullptr;  // a checkpoint in the midst of the turn is in the history too
+    for (const auto& point : history) {
+      if (point.epoch != link.epoch || point.opener != link.opener) continue;
+      if (!end || point.seq > end->seq) end = &point;
+    }
+    if (end) return *end;
   }
   return fail(Code::not_found, "disk '{}' does not tell any more where its log {} ended", chain.disk,
               chain.log_id);
+}
+
+Task<Result<std::vector<LogPoint>>> whole_history(StoreAccess access, DiskId disk) {
+  auto history = co_await read_whole_history(access, std::move(disk));
+  if (!history) co_return fail(again_if_gone(history.error()));
+  co_return history;
 }
 
 // The root that `into` was forked from.
@@ -33,8 +49,9 @@ Task<Result<NamedRoot>> origin_of(StoreAccess access, DiskId into, DiskId disk) 
   if (!fork.head.parent || fork.head.parent->disk != disk)
     co_return fail(Code::conflict, "disk '{}' is no fork of '{}'", into, disk);
   EBB_CO_TRY(parent, co_await read_head(access, disk));
-  EBB_CO_TRY(page, co_await read_roots(access, parent.head));
-  const auto* root = page.find(fork.head.parent->root);
+  auto page = co_await read_roots(access, parent.head);
+  if (!page) co_return fail(again_if_gone(page.error()));
+  const auto* root = page->find(fork.head.parent->root);
   if (!root) co_return fail(Code::not_found, "disk '{}' has no snapshot '{}'", disk, fork.head.parent->root);
   co_return *root;
 }

@@ -156,6 +156,51 @@ TEST(Rescue, Rule02ALogIsWrittenOnlyWhereItGoesOn) {
   EXPECT_EQ(*s.w.read_offline(kept_id), s.after_b) << "not one byte of it is written";
 }
 
+// A restore leaves the history as another branch of it: a place in the midst of the dead worker's turn is now where the disk
+// goes on from, and not where its log was cut.
+TEST(Rescue, Rule02ALogIsFoundToGoOnAlsoAfterARestoreIntoTheMidstOfItsTurn) {
+  Story s(7, 0);  // nothing is written yet
+  ASSERT_TRUE(s.w.boot(s.a));
+  s.w.world.links().rejoin("worker-a");
+  ASSERT_TRUE(s.w.open(s.a, 1));
+  for (Stamp i = 1; i <= 10; ++i) ASSERT_TRUE(s.w.write(s.a, i, 100 + i));
+  auto made =
+      sim::run_in(*s.a.process, s.a.daemon->snapshot({disk_id, pool_id, 1, "early", "early-request"}));
+  ASSERT_TRUE(made && *made);
+  for (Stamp i = 1; i <= 10; ++i) ASSERT_TRUE(s.w.write(s.a, i, 200 + i));
+  s.w.run_for(3s);
+  auto found = s.w.read_all(s.a);
+  ASSERT_TRUE(found);
+  auto last = *found;
+  s.w.world.links().isolate("worker-a");
+  for (Stamp i = 1; i <= 5; ++i) {
+    ASSERT_TRUE(s.w.write(s.a, i, 300 + i));
+    last[i] = 300 + i;
+  }
+  s.a.process->kill();
+  s.take_over();
+  ASSERT_TRUE(s.w.seal(s.b, 2));
+  const RestoreRequest back{"early", "back", {}};
+  ASSERT_TRUE(s.w.admin<Result<RestoreRecord>>([=](PoolAdmin& p) { return p.restore(disk_id, back); }));
+  s.return_host();
+  s.log_id = s.orphan().log_id;
+  EXPECT_EQ(s.orphan().records, 5u);
+  ASSERT_TRUE(s.fork());
+  auto done = s.rescue();
+  ASSERT_TRUE(done) << done.error().message;
+  auto kept = s.w.read_offline(kept_id);
+  ASSERT_TRUE(kept) << kept.error().message;
+  EXPECT_EQ(*kept, last);
+}
+
+TEST(Rescue, ALogOfADiskThatWasDeletedGoesWithIt) {
+  Story s(7, 30);
+  s.take_over();
+  ASSERT_TRUE(s.w.admin<Status>([](PoolAdmin& p) { return p.delete_disk(disk_id); }));
+  s.return_host();
+  EXPECT_TRUE(s.a.daemon->status().unsent_logs.empty() && s.a.daemon->status().orphan_logs.empty());
+}
+
 TEST(Rescue, Rule02AForkOfAnotherDiskOrAnUnknownLogIsRefused) {
   Story s(7, 30);
   s.take_over();

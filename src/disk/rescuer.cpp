@@ -19,7 +19,7 @@ Task<Status> drive(Loop& loop, DiskSeen wanted, Ask ask) {
 }  // namespace
 
 Rescuer::Rescuer(Loop& loop, const DaemonOptions& options, Logger log)
-    : loop_(loop), options_(options), log_(std::move(log)), scope_(loop) {}
+    : loop_(loop), options_(options), log_(std::move(log)), turns_(loop), scope_(loop) {}
 
 Task<Result<DiskStatus>> Rescuer::rescue(ServedDisk* from, ServedDisk* into, RescueLog wish) {
   auto& slot = under_way_[wish.into];
@@ -35,11 +35,14 @@ Task<Result<DiskStatus>> Rescuer::rescue(ServedDisk* from, ServedDisk* into, Res
       under_way_.erase(told);
     co_return *self->result;
   }
-  co_return fail(Code::unavailable, "the log of '{}' is being written into '{}': {}", wish.disk, wish.into,
-                 self->stage);
+  const auto waits = into->is_known() ? into->status().waiting_for : std::string();
+  co_return fail(Code::unavailable, "the log of '{}' is being written into '{}': {}{}", wish.disk, wish.into,
+                 self->stage, waits.empty() ? "" : "; " + waits);
 }
 
 Task<void> Rescuer::run(ServedDisk* from, ServedDisk* into, RescueLog wish, std::shared_ptr<UnderWay> self) {
+  self->stage = "waits for another to end";
+  auto turn = co_await turns_.lock();
   auto done = co_await carry_out(from, into, wish, self.get());
   auto closed = co_await into->close();
   if (done)
@@ -56,21 +59,24 @@ Task<Status> Rescuer::carry_out(ServedDisk* from, ServedDisk* into, RescueLog wi
   if (!rest) co_return co_await check_is_written(into, wish);
   self->stage = "opening it";
   OpenDisk open{wish.into, wish.pool, wish.epoch, wish.disk_class, false, false, {}};
-  EBB_CO_CHECKED(co_await drive(loop_, DiskSeen::open, [&] { return into->open(open); }));
+  EBB_CO_CHECKED(
+      co_await drive(loop_, DiskSeen::open, [&] { return into->open(open, ServedDisk::Start::for_rescue); }));
   self->stage = fmt::format("{} records", rest->size());
   auto device = into->device();
   if (!device) co_return fail(Code::unavailable, "'{}' was closed", wish.into);
   EBB_CO_CHECKED(co_await write_records(loop_, std::move(device), std::move(*rest)));
   self->stage = "sealing it";
   EBB_CO_CHECKED(co_await drive(loop_, DiskSeen::sealed, [&] { return into->seal(wish.epoch); }));
+  EBB_CO_CHECKED(co_await check_is_written(into, wish));
   co_return co_await from->remove_orphan(wish.log_id);
 }
 
-// The log is gone. Only when all of it had been written is the disk ever left cleanly under that epoch.
+// Only when all of the log has been written is the disk ever left cleanly under that epoch.
 Task<Status> Rescuer::check_is_written(ServedDisk* into, RescueLog wish) {
   EBB_CO_TRY(head, co_await into->head_now());
   if (head.state == HeadState::detached_clean && head.epoch.placement == wish.epoch) co_return Status{};
-  co_return fail(Code::not_found, "there is no log '{}' of disk '{}' here", wish.log_id, wish.disk);
+  co_return fail(Code::not_found, "'{}' is {} in epoch {}, and there is no log '{}' of disk '{}' here",
+                 wish.into, json::name_of(head.state), head.epoch.text(), wish.log_id, wish.disk);
 }
 
 }  // namespace ebb::disk

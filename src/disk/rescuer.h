@@ -30,6 +30,7 @@ class Rescuer {
   const DaemonOptions& options_;
   Logger log_;
   std::map<DiskId, std::shared_ptr<UnderWay>> under_way_;
+  AsyncMutex turns_;  // one at a time: each has its log in memory
   Scope scope_;
 };
 

@@ -63,6 +63,8 @@ Task<Result<DiskStatus>> ServedDisk::open(OpenDisk request, Start start) {
     co_return co_await reply();
   }
   // What an older epoch of ours left is taken over as after a crash: its log is replayed.
+  has_unexamined_logs_ |=
+      state_ == DiskSeen::opening || state_ == DiskSeen::open || state_ == DiskSeen::sealing;
   scope_.cancel();
   stop_serving(Error{Code::fenced, "opened again under a newer epoch", {}});
   reset_life();
@@ -115,7 +117,7 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
       become(DiskSeen::sealed);
       co_return Status{};
     }
-  } else {
+  } else if (start == Start::asked) {
     EBB_CO_CHECKED(co_await write_record(record));
   }
 
@@ -146,22 +148,23 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
   cuts_ = std::move(record.cuts);
   // A take-over whose wait was cut short by a crash, a close or a newer epoch still has to wait.
   if (opened.replaces_unconfirmed || (opened.replaces_own && !was_settled)) {
+    const auto since = env_.loop->now();
     co_await take_cuts(request.cuts);
-    co_await settle();
+    co_await settle(since);
   } else {
     refuse_cuts(request.cuts, "nobody held the disk: nothing was cut");
   }
   record.is_settled = true, record.cuts = cuts_;
-  EBB_CO_CHECKED(co_await write_record(record));
+  if (start != Start::for_rescue) EBB_CO_CHECKED(co_await write_record(record));
   if (life_->disk->stopped()) co_return fail(*life_->disk->stopped());
   scope_.spawn(leave_hints_now_and_then());
   co_return serve();
 }
 
 // The old owner may still run its guest: it finds out from HEAD within this time.
-Task<void> ServedDisk::settle() {
+Task<void> ServedDisk::settle(Instant since) {
   stage_ = fmt::format("{} s after a take-over without a confirmed stop", to_ms(env_.options->settle) / 1000);
-  co_await sleep_for(*env_.loop, env_.options->settle);
+  co_await sleep_until(*env_.loop, since + env_.options->settle);
 }
 
 // Nothing has been written yet: the snapshot is exactly what the disk goes on from. What cannot be taken is missed only by

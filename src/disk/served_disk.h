@@ -53,7 +53,11 @@ struct DiskEnv {
 
 class ServedDisk {
  public:
-  enum class Start { asked, after_restart };
+  enum class Start {
+    asked,
+    after_restart,
+    for_rescue,  // a restart does not open it again: whoever wants it asks
+  };
 
   ServedDisk(DiskEnv env, DiskId disk, PoolId pool, ObjectStore& store);
   ServedDisk(const ServedDisk&) = delete;
@@ -104,7 +108,7 @@ class ServedDisk {
   Task<Status> open_steps(OpenDisk request, Start start);
   Task<Status> open_image();
   Task<bool> was_sealed_before_restart(Epoch epoch);
-  Task<void> settle();
+  Task<void> settle(Instant since);
   Task<void> take_cuts(std::vector<WantedSnapshot> wanted);
   void refuse_cuts(const std::vector<WantedSnapshot>& wanted, const std::string& why);
   Task<void> run_seal();

@@ -16,6 +16,13 @@ Task<void> ServedDisk::examine_logs() {
   }
   auto head = co_await read_head(store, disk_);
   if (!head) co_return;
+  if (head->head.state == HeadState::deleted && logs) {  // whoever deleted it let go of all that it held
+    for (const auto& log : *logs)
+      if (!co_await env_.files->remove_tree(log.folder)) co_return;
+    kept_logs_.clear();
+    has_unexamined_logs_ = false;
+    co_return;
+  }
   // Segments that stand in the store behind the last known one are part of the disk, whoever seals it.
   LogCache seen;
   auto followed = co_await follow_unsealed(store, head->head, &seen);

@@ -315,6 +315,12 @@ TEST(Loss, WhatALogHeldIsToldAlsoOnceItIsKeptElsewhere) {
             "d-v-lost-1");
   EXPECT_TRUE(explain(loss).who.ends_with("ebb disks rm d-v-lost-1")) << explain(loss).who;
   EXPECT_EQ(losses_of(w.fleet, w.seen, w.fleet.vms().at(VmId("v"))), std::vector{loss});
+
+  w.at_a().report.orphan_logs = {{DiskId("d-v"), 9, 36'864, "", "another log", 4}};
+  EXPECT_EQ(w.losses().at(0).records_lost, 9u) << "what is lost now comes before what was";
+  EXPECT_FALSE(w.losses().at(0).kept_in);
+  w.at_a().report.orphan_logs.clear(), w.at_a().report.unread_logs = {DiskId("d-v")};
+  EXPECT_TRUE(w.losses().at(0).bound) << "and what nobody has read yet";
 }
 
 }  // namespace

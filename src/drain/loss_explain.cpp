@@ -38,8 +38,8 @@ void tell_exactly(DiskLoss& loss, const AgentReport& report) {
   }
 }
 
-// The disk that this worker's log of `disk` went into, or is being written into; the newest, if it came back more than once.
-const Disk* rescue_of(const Fleet& fleet, const DiskId& disk, const WorkerId& worker) {
+// The last one that a log of this worker went into.
+const Disk* last_rescue_of(const Fleet& fleet, const DiskId& disk, const WorkerId& worker) {
   const Disk* newest = nullptr;
   for (const auto& [id, other] : fleet.disks()) {
     if (!other.origin || other.origin->disk != disk || !other.rescue || other.rescue->worker != worker)
@@ -51,7 +51,8 @@ const Disk* rescue_of(const Fleet& fleet, const DiskId& disk, const WorkerId& wo
 
 void tell_kept(DiskLoss& loss, const Disk& kept) {
   const auto& rescue = *kept.rescue;
-  loss.kept_in = kept.id, loss.records_lost = rescue.records, loss.bytes_lost = rescue.bytes;
+  loss.kept_in = kept.id, loss.is_kept = rescue.state == RescueState::written,
+  loss.records_lost = rescue.records, loss.bytes_lost = rescue.bytes;
   auto held = fmt::format("{} is back, and its log held what disk {} of {} lacks: {}", loss.worker, loss.disk,
                           loss.vm, amount(rescue.records, rescue.bytes));
   switch (rescue.state) {
@@ -99,11 +100,16 @@ std::optional<DiskLoss> loss_of(const Fleet& fleet, const Seen& seen, const Vm& 
   const auto* at = seen.find(worker);
   if (at && at->liveness == Liveness::ready && at->report.disk_daemon_up) {
     const auto& report = at->report;
-    if (const auto* kept = rescue_of(fleet, disk->id, worker)) return tell_kept(loss, *kept), loss;
-    if (is_in(report.orphan_logs, disk->id)) return tell_exactly(loss, report), loss;
+    for (const auto& log : report.orphan_logs) {
+      if (log.disk != disk->id) continue;
+      if (const auto* kept = rescue_of(fleet, worker, log)) return tell_kept(loss, *kept), loss;
+      return tell_exactly(loss, report), loss;
+    }
+    const bool is_read = std::ranges::find(report.unread_logs, disk->id) == report.unread_logs.end();
+    const auto* kept = is_read ? last_rescue_of(fleet, disk->id, worker) : nullptr;
+    if (kept) return tell_kept(loss, *kept), loss;
     if (vm.worker == worker) return std::nullopt;  // it has the disk again
-    const bool is_examined = std::ranges::find(report.unread_logs, disk->id) == report.unread_logs.end() &&
-                             !is_in(report.unsent, disk->id);
+    const bool is_examined = is_read && !is_in(report.unsent, disk->id);
     if (is_examined && disk->disk_class == DiskClass::local) return tell_exactly(loss, report), loss;
   }
   if (disk->disk_class != DiskClass::local) return std::nullopt;
@@ -150,12 +156,19 @@ Reason explain(const DiskLoss& loss) {
             fmt::format("operator: bring {} back: then its log tells exactly", loss.worker)};
   if (!loss.bound && *loss.records_lost == 0)
     return {loss.text, std::nullopt, "nobody: that is how it ended"};
-  if (loss.kept_in)
+  if (loss.kept_in && loss.is_kept)
     return {
         loss.text, std::nullopt,
         fmt::format("operator: snapshot {0} and fork a VM from it to look, or remove it: ebb disks rm {0}",
                     *loss.kept_in)};
   return {loss.text, std::nullopt, fmt::format("operator: the log is kept on {}", loss.worker)};
+}
+
+const Disk* rescue_of(const Fleet& fleet, const WorkerId& worker, const OrphanLog& log) {
+  for (const auto& [id, other] : fleet.disks()) {
+    if (other.rescue && other.rescue->worker == worker && other.rescue->log_id == log.log_id) return &other;
+  }
+  return nullptr;
 }
 
 std::vector<Reason> explain_orphans(const Fleet& fleet, const WorkerId& worker, const AgentReport& report) {
@@ -164,10 +177,10 @@ std::vector<Reason> explain_orphans(const Fleet& fleet, const WorkerId& worker, 
     Reason reason{fmt::format("its log of disk {} holds what others went on without: {}", log.disk,
                               amount(log.records, log.bytes)),
                   std::nullopt, "operator: the log is kept; see docs/lost-writes.md"};
-    const auto* kept = rescue_of(fleet, log.disk, worker);
+    const auto* kept = rescue_of(fleet, worker, log);
     if (!log.error.empty()) {
       reason.text += ", and more that cannot be read: " + log.error;
-    } else if (!kept || kept->rescue->log_id != log.log_id) {
+    } else if (!kept) {
       reason.text += "; no snapshot stands where it was cut";
     } else if (kept->rescue->state == RescueState::failed) {
       reason.text += fmt::format("; it could not be written into disk {}: {}", kept->id, kept->rescue->error);

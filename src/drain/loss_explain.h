@@ -12,6 +12,8 @@ std::vector<DiskLoss> losses_at(const Fleet& fleet, const Seen& seen, const Work
 std::vector<DiskLoss> losses_of(const Fleet& fleet, const Seen& seen, const Vm& vm);
 
 Reason explain(const DiskLoss& loss);
+// The disk that this log of the worker went into, or is being written into; null: there is none.
+const Disk* rescue_of(const Fleet& fleet, const WorkerId& worker, const OrphanLog& log);
 // Of each orphaned log that the worker reports: what it holds, and where that goes.
 std::vector<Reason> explain_orphans(const Fleet& fleet, const WorkerId& worker, const AgentReport& report);
 

@@ -91,12 +91,13 @@ struct DiskLoss {
       unsent_age_ms{};  // when the worker last spoke, not in the store
   std::optional<WallMs> said_at{};
   std::optional<std::uint64_t> records_lost{}, bytes_lost{};
-  std::optional<DiskId> kept_in{};  // a fork of the disk, with what the log held, or being written
+  std::optional<DiskId> kept_in{};  // a fork of the disk, for what the log held
+  bool is_kept = false;             // all of it is written there
   bool operator==(const DiskLoss&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(DiskLoss, (),
                       (disk, vm, worker, text, bound, unsent_bytes, unsent_age_ms, said_at, records_lost,
-                       bytes_lost, kept_in))
+                       bytes_lost, kept_in, is_kept))
 
 struct DrainPlan {
   WorkerId worker;

@@ -52,7 +52,7 @@ Result<bool> DisksService::remove_disk_in(Batch& batch, const DiskId& id) const 
   if (disk->vm)
     return fail(Code::conflict, "'{}' is the disk of VM '{}', and goes with it: ebb rm {}", id, *disk->vm,
                 *disk->vm);
-  if (disk->rescue && disk->rescue->state == RescueState::writing)
+  if (disk->rescue && disk->rescue->state == RescueState::writing && disk->state != DiskState::creating)
     return fail(Code::conflict, "{} is writing what its log holds into '{}': wait for it",
                 disk->rescue->worker, id);
   if (!disk->snapshots.empty())

@@ -2,6 +2,7 @@
 
 #include "control/limits.h"
 #include "control/loops/disk_loop.h"
+#include "drain/loss_explain.h"
 
 namespace ebb::control {
 namespace {
@@ -23,16 +24,18 @@ const DiskSnapshot* cut_of(const Disk& disk, const EndedTurn& turn) {
 // True if it did, for a log that is whole, and that nobody has begun to keep.
 bool begin_rescue(const Fleet& fleet, const WorkerId& worker, const OrphanLog& log, Batch& batch) {
   const auto* disk = fleet.find(log.disk);
-  const auto* cut = disk && disk->state == DiskState::ready ? cut_of(*disk, {worker, log.epoch}) : nullptr;
-  if (!log.error.empty() || !cut || fork_of(fleet, {log.disk, cut->name})) return false;
+  const auto* vm = disk && disk->vm ? fleet.find(*disk->vm) : nullptr;
+  const bool stays = disk && disk->state == DiskState::ready && !(vm && vm->desired == VmDesired::absent);
+  const auto* cut = stays ? cut_of(*disk, {worker, log.epoch}) : nullptr;
+  if (!log.error.empty() || !cut || drain::rescue_of(fleet, worker, log)) return false;
+  const auto epoch = batch.mint_epoch();
   Disk kept;
-  kept.id = DiskId(fmt::format("{}-lost-{}", disk->id, log.epoch));
+  kept.id = DiskId(fmt::format("{}-lost-{}", disk->id, epoch));
   if (!is_valid_name(kept.id.value)) kept.id = DiskId(batch.mint_id("lost"));
-  if (fleet.find(kept.id)) return false;
   kept.pool = disk->pool, kept.size_bytes = disk->size_bytes, kept.disk_class = disk->disk_class;
   kept.created_at = batch.now(), kept.origin = DiskOrigin{disk->id, cut->name};
-  kept.rescue = LogRescue{worker,    log.log_id,           log.epoch, batch.mint_epoch(), log.records,
-                          log.bytes, RescueState::writing, {}};
+  kept.rescue =
+      LogRescue{worker, log.log_id, log.epoch, epoch, log.records, log.bytes, RescueState::writing, {}};
   batch.put(kept);
   Effect effect{"create_disk/" + kept.id.value,
                 EffectKind::create_disk,
@@ -78,8 +81,9 @@ bool has_nothing_of(const Seen& seen, const EndedTurn& turn, const Disk& disk) {
   if (std::ranges::find(report.orphan_logs, disk.id, &OrphanLog::disk) != report.orphan_logs.end())
     return false;
   const auto* said = disk.vm ? seen.find(turn.worker, *disk.vm) : nullptr;
-  const bool goes_on = said && said->epoch <= turn.epoch && (said->disk_open || said->machine);
-  return !goes_on;
+  // Under a newer epoch it has read its logs only when the guest runs.
+  const bool is_newer = said && said->epoch > turn.epoch && said->state == VmSeen::running;
+  return !said || is_newer || !(said->disk_open || said->machine);
 }
 
 void drop_cuts(const Fleet& fleet, const Seen& seen, const Disk& disk, Batch& batch) {
@@ -112,7 +116,11 @@ void step_rescues(const Fleet& fleet, const Seen& seen, Batch& batch) {
   for (const auto& [id, disk] : fleet.disks()) {
     if (batch.is_full()) return;
     if (disk.rescue && disk.rescue->state == RescueState::writing && !fleet.find(disk.rescue->worker))
-      end_rescue(disk, fmt::format("{} was removed, and its log with it", disk.rescue->worker), batch);
+      end_rescue(
+          disk,
+          fmt::format("{} was removed from the fleet: what its log held may be here in whole, or in part",
+                      disk.rescue->worker),
+          batch);
     else if (!disk.snapshots.empty())
       drop_cuts(fleet, seen, disk, batch);
   }
