@@ -137,6 +137,7 @@ const std::map<std::string, std::vector<Arguments>> calls{
     {"disks", {{}}},
     {"disks show", {{"d-1"}}},
     {"disks log", {{"db-1"}}},
+    {"disks rm", {{"d-1"}}},
     {"images", {{}}},
     {"images show", {{"base"}}},
     {"images rm", {{"base"}}},
