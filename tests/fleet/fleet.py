@@ -348,6 +348,8 @@ class Fleet:
         raw.unlink()
         if not done.stdout.strip():
             raise RuntimeError(f"witness-check {name}: {done.stderr}")
+        if done.returncode != 0:
+            print(f"witness-check {name}: {done.stderr}", flush=True)
         return json.loads(done.stdout)
 
 
