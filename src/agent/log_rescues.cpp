@@ -1,5 +1,7 @@
 #include "agent/log_rescues.h"
 
+#include "agent/told.h"
+
 namespace ebb::agent {
 namespace {
 
@@ -30,19 +32,9 @@ Task<void> LogRescues::ask_all() {
     auto done = co_await disks_.rescue(wish);
     SeenRescue told{wish.into, wish.epoch, done.has_value(), {}, {}};
     if (!done) (passes(done.error().code) ? told.waiting_for : told.error) = done.error().message;
-    if (is_wanted(told)) tell(std::move(told));
+    if (is_wanted(told) && remember(seen_, std::move(told), &SeenRescue::into)) changed_();
   }
   is_asking_ = false;
-}
-
-void LogRescues::tell(SeenRescue told) {
-  auto known = std::ranges::find(seen_, told.into, &SeenRescue::into);
-  if (known != seen_.end() && *known == told) return;
-  if (known == seen_.end())
-    seen_.push_back(std::move(told));
-  else
-    *known = std::move(told);
-  changed_();
 }
 
 }  // namespace ebb::agent

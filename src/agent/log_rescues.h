@@ -20,7 +20,6 @@ class LogRescues final {
 
  private:
   Task<void> ask_all();
-  void tell(SeenRescue told);
   bool is_wanted(const SeenRescue& told) const;
 
   DiskClient& disks_;

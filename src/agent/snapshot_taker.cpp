@@ -1,5 +1,7 @@
 #include "agent/snapshot_taker.h"
 
+#include "agent/told.h"
+
 namespace ebb::agent {
 namespace {
 
@@ -44,20 +46,10 @@ Task<void> SnapshotTaker::take_all(WantedVm wish) {
         told.error = made.error().message;
       else
         told.waiting_for = made.error().message;
-      tell(std::move(told));
+      if (remember(seen_, std::move(told), &SeenSnapshot::request)) changed_();
     }
   }
   is_taking_ = false;
-}
-
-void SnapshotTaker::tell(SeenSnapshot told) {
-  auto known = std::ranges::find(seen_, told.request, &SeenSnapshot::request);
-  if (known != seen_.end() && *known == told) return;
-  if (known == seen_.end())
-    seen_.push_back(std::move(told));
-  else
-    *known = std::move(told);
-  changed_();
 }
 
 }  // namespace ebb::agent

@@ -26,7 +26,6 @@ class SnapshotTaker final {
 
  private:
   Task<void> take_all(WantedVm wish);
-  void tell(SeenSnapshot told);
 
   DiskClient& disks_;
   std::function<void()> changed_;

@@ -1,5 +1,7 @@
 #include "disk/rescuer.h"
 
+#include "disk/orphaned_log.h"
+
 namespace ebb::disk {
 namespace {
 constexpr Duration pause = 200ms;

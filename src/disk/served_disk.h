@@ -1,7 +1,6 @@
 // One disk on this worker: opened, served, sealed, closed, as the agent asks; fenced, as HEAD says.
 #pragma once
 #include "base/log.h"
-#include "disk/log_rescue.h"
 #include "disk/opening.h"
 #include "model/disk_daemon_types.h"
 

@@ -1,4 +1,5 @@
 // The logs that lie on this worker for a disk and are not written now: what they hold that its history lacks.
+#include "disk/orphaned_log.h"
 #include "disk/served_disk.h"
 
 namespace ebb::disk {

@@ -40,8 +40,6 @@ std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migr
   return vm ? migration::observe(m, *vm, seen) : std::nullopt;
 }
 
-}  // namespace
-
 // Whoever takes a disk from an owner that has not said that it stopped keeps what it found there: that owner's log may hold more.
 void want_cut(const Fleet& fleet, Batch& batch, const Migration& m) {
   const auto* vm = fleet.find(m.vm);
@@ -59,6 +57,8 @@ void want_cut(const Fleet& fleet, Batch& batch, const Migration& m) {
                             EndedTurn{m.source, m.source_epoch}});
   batch.put(next);
 }
+
+}  // namespace
 
 Status apply_event(const Fleet& fleet, Batch& batch, const Migration& m, Event event) {
   const bool publishes = event.kind == EventKind::source_sealed || event.kind == EventKind::source_dead;

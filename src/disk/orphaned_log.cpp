@@ -1,4 +1,4 @@
-#include "disk/log_rescue.h"
+#include "disk/orphaned_log.h"
 
 #include <ranges>
 
