@@ -5,6 +5,7 @@
 #include "disk/daemon.h"
 #include "disk/nbd/align_layer.h"
 #include "disk/nbd/nbd_server.h"
+#include "platform/asio_offload.h"
 #include "platform/daemon.h"
 #include "platform/real_env.h"
 #include "platform/toml_config.h"
@@ -117,6 +118,8 @@ Status run(std::string path) {
   options.memory = {config.memory.cache, config.memory.maps};
   options.room = config.memory.room;
   options.cache_disk_bytes = config.cache_disk;
+  AsioOffload threads(env.loop);
+  options.threads = &threads;
   options.state_dir = config.state_dir, options.worker = config.worker, options.settle = config.settle;
   for (auto& [id, store] : stores) options.pools[id] = store.get();
   // Machines run under a user of their own, which may use the disks served to it and nothing else of ours.

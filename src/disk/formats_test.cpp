@@ -1,12 +1,14 @@
 #include <gtest/gtest.h>
 
 #include "base/checksum.h"
+#include "base/random.h"
 #include "disk/block_device.h"
 #include "disk/format/blob_types.h"
 #include "disk/format/checkpoint_types.h"
 #include "disk/format/cleaned_types.h"
 #include "disk/format/hash.h"
 #include "disk/format/limits.h"
+#include "disk/format/packed_data.h"
 #include "disk/format/segment_types.h"
 #include "disk/format/wal_types.h"
 #include "disk/format/wire.h"
@@ -296,6 +298,67 @@ TEST(Formats, BlobChunksReadBackAndNoDamageIsAccepted) {
   EXPECT_FALSE(decode_blob_chunk(bytes, "kernel", 3));
   EXPECT_FALSE(decode_blob_chunk(bytes, "initrd", 2));
   expect_damage_is_refused(bytes, [](ByteView b) { return decode_blob_chunk(b, "kernel", 2).has_value(); });
+}
+
+// Blocks that compress well, badly and not at all, and how many there are: whole frames, a part of one, none.
+Bytes data_of_blocks(std::size_t blocks, Random& random) {
+  Bytes data(blocks * block_bytes);
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const auto kind = random.below(3);
+    for (std::size_t i = 0; i < block_bytes; ++i)
+      data[b * block_bytes + i] = static_cast<std::byte>(kind == 0   ? b
+                                                         : kind == 1 ? random.below(40)
+                                                                     : random.below(256));
+  }
+  return data;
+}
+
+TEST(Formats, PackedDataReadsBackByAnyOfItsFrames) {
+  Random random(1);
+  for (std::size_t blocks : {1, 3, 4, 5, 8, 63, 64, 65, 500, 4096}) {
+    SCOPED_TRACE(blocks);
+    const auto data = data_of_blocks(blocks, random);
+    const auto packed = pack(data);
+    EXPECT_LE(packed.size(), frame_table_bytes + data.size());
+    EXPECT_EQ(unpack_all(packed, data.size()), data);
+    auto table = decode_frame_table(packed);
+    ASSERT_TRUE(table) << table.error().message;
+    EXPECT_EQ(table->data_bytes, data.size());
+    for (int i = 0; i < 20; ++i) {
+      const auto first = random.below(table->count()), end = first + 1 + random.below(table->count() - first);
+      auto stored = ByteView(packed).subspan(frame_table_bytes + table->begins[first],
+                                             table->begins[end] - table->begins[first]);
+      auto expected = ByteView(data).subspan(first * frame_bytes);
+      expected = expected.first(std::min(expected.size(), (end - first) * frame_bytes));
+      EXPECT_TRUE(std::ranges::equal(unpack(*table, first, end, stored), expected)) << first << " to " << end;
+    }
+  }
+}
+
+TEST(Formats, OnlyDataThatGetsSmallerIsPacked) {
+  Random random(2);
+  Bytes noise(4 * MiB), text(4 * MiB);
+  for (auto& b : noise) b = static_cast<std::byte>(random.below(256));
+  for (auto& b : text) b = static_cast<std::byte>('a' + random.below(8));
+  EXPECT_FALSE(is_worth_packing(noise));
+  EXPECT_TRUE(is_worth_packing(text));
+  EXPECT_FALSE(is_worth_packing(ByteView(text).first(2 * block_bytes))) << "its table would cost more";
+  EXPECT_FALSE(is_worth_packing({}));
+}
+
+// The checksums of the blocks are elsewhere: damage may change what is read, and never how much, nor end in anything else.
+TEST(Formats, DamagedPackedDataKeepsItsLength) {
+  Random random(3);
+  const auto data = data_of_blocks(21, random);
+  const auto packed = pack(data);
+  for (std::size_t at = 0; at < packed.size(); at += 1 + random.below(7)) {
+    auto damaged = packed;
+    damaged[at] ^= static_cast<std::byte>(1 + random.below(255));
+    EXPECT_EQ(unpack_all(damaged, data.size()).size(), data.size()) << at;
+    EXPECT_EQ(unpack_all(ByteView(packed).first(at), data.size()).size(), data.size()) << at;
+  }
+  EXPECT_EQ(unpack_all(packed, data.size() + block_bytes), Bytes(data.size() + block_bytes))
+      << "of another length than its head says";
 }
 
 }  // namespace

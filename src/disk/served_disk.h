@@ -27,6 +27,7 @@ struct DaemonOptions {
   DiskTuning tuning;
   DiskMemory memory;                       // shared by all disks
   std::optional<SharedRoom::Limits> room;  // of all disks together; absent: each by its tuning
+  Offload* threads = nullptr;              // for what takes a processor long; null: it is done in place
   std::uint64_t cache_disk_bytes = 0;      // of the cache's file in the state folder; 0: none
   Duration hints_after =
       1min;  // served so long, a disk leaves its first hints; the next after four times as long
@@ -130,7 +131,7 @@ class ServedDisk {
   std::string folder() const { return fmt::format("{}/disks/{}", env_.options->state_dir, disk_); }
   Task<Status> write_record(OpenRecord record);
   Task<void> remove_record();
-  StoreAccess access() const { return {env_.loop, &store_, &life_->trouble}; }
+  StoreAccess access() const { return {env_.loop, &store_, &life_->trouble, env_.options->threads}; }
 
   DiskEnv env_;
   DiskId disk_;

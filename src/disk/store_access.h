@@ -5,6 +5,7 @@
 
 #include "env/loop.h"
 #include "env/object_store.h"
+#include "env/offload.h"
 
 namespace ebb::disk {
 
@@ -45,6 +46,7 @@ struct StoreAccess {
   Loop* loop = nullptr;
   ObjectStore* store = nullptr;
   Trouble* trouble = nullptr;
+  Offload* threads = nullptr;  // for what takes a processor long; null: it is done in place
 
   // Until there is an answer: bytes, or a definite error (not_found, invalid, corrupt).
   Task<Result<StoredObject>> get(std::string key) const;

@@ -189,7 +189,8 @@ Duration WritePipeline::until_cut() const {
 void WritePipeline::cut() {
   auto made = builder_.cut(start_.disk, cut_point_, start_.log_id, applied_log_end_);
   auto blocks = static_cast<std::uint32_t>(made.data_bytes / block_bytes);
-  map_.complete_object(*std::exchange(open_object_, std::nullopt), {made.data_offset, blocks, made.trims});
+  map_.complete_object(*std::exchange(open_object_, std::nullopt),
+                       {made.data_offset, blocks, made.trims, made.is_packed});
   cut_point_ = made.point;
   cut_batches_.emplace(made.point.seq, std::exchange(open_batch_, {}));
   cut_wanted_ = false;

@@ -7,6 +7,7 @@
 #include "disk/format/blob_types.h"
 #include "disk/format/cleaned_types.h"
 #include "disk/format/hash.h"
+#include "disk/format/packed_data.h"
 #include "disk/format/wal_types.h"
 #include "disk/format/wire.h"
 #include "disk/log/wal.h"
@@ -91,6 +92,22 @@ Verdict check_log_object(ByteView input) {
   // Whatever it says, a map of a smaller disk takes it, or says that it cannot be.
   BlockMap map({}, nullptr, 64 * MiB);
   (void)map.apply(segment);
+  return Verdict::accepted;
+}
+
+// Whatever a table says, as much is read as it says, and what can be read can be read by its parts.
+Verdict check_packed_data(ByteView input) {
+  auto table = metered(binary_limit(frame_table_bytes), [&] { return decode_frame_table(input); });
+  if (!table) return Verdict::refused;
+  auto rest = input.subspan(std::min(input.size(), frame_table_bytes));
+  auto all =
+      metered(packed_limit(2 * table->data_bytes), [&] { return unpack(*table, 0, table->count(), rest); });
+  CHECK(all.size() == table->data_bytes && unpack_all(input, table->data_bytes) == all);
+  if (table->count() < 2) return Verdict::accepted;
+  const auto half = table->count() / 2;
+  auto begin = rest.subspan(std::min<std::size_t>(rest.size(), table->begins[half]));
+  CHECK(std::ranges::equal(unpack(*table, half, table->count(), begin),
+                           ByteView(all).subspan(half * frame_bytes)));
   return Verdict::accepted;
 }
 
@@ -179,6 +196,7 @@ constexpr std::array all_formats{
     Format{"log-record", check_log_record, repair_record},
     Format{"log", check_log, repair_log},
     Format{"s3-answer", check_s3_answer, nullptr},
+    Format{"packed-data", check_packed_data, repair_object},
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "disk/format/checkpoint_types.h"
 #include "disk/format/cleaned_types.h"
 #include "disk/format/hash.h"
+#include "disk/format/packed_data.h"
 #include "disk/format/segment_types.h"
 #include "disk/log/wal.h"
 #include "disk/served_disk.h"
@@ -105,6 +106,12 @@ void add_log_objects(Seeds& seeds) {
       {{0, 2, ExtentKind::data, 8, 0}, {9, 1, ExtentKind::data, 3, 2}, {4, 100, ExtentKind::zeroes, 9, 0}},
       {1, 2, 3}};
   seeds.add("cleaned", "head", encode(cleaned));
+  Bytes compressible(3 * frame_bytes + block_bytes, std::byte{7});
+  for (std::size_t at = frame_bytes; at < 2 * frame_bytes; ++at)
+    compressible[at] = static_cast<std::byte>(at * at >> 3);
+  seeds.add("packed-data", "frames", pack(compressible));
+  cleaned.is_packed = true;
+  seeds.add("cleaned", "packed", encode(cleaned));
 }
 
 void add_map(Seeds& seeds) {

@@ -166,8 +166,8 @@ Task<Result<PieceCache::Pieces>> PieceCache::fetch(StoreAccess access, PieceRang
 
 Task<Result<PieceCache::Pieces>> PieceCache::fetch_from_store(StoreAccess access, PieceRange range) {
   ++stats_.fetches;
-  auto got = co_await access.get_range(data_object_key(range.object),
-                                       range.object.data_offset + range.first * piece_bytes, range.bytes());
+  auto got =
+      co_await read_object_data(access, range.object, range.first * piece_bytes, range.bytes(), &tables_);
   if (!got)  // gone is for the map to explain: it may lie elsewhere now
     co_return fail(got.error().code == Code::not_found ? Code::not_found : Code::corrupt, "{}: {}",
                    text_of(range.object), got.error().message);

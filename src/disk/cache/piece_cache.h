@@ -4,7 +4,7 @@
 #pragma once
 #include "disk/cache/disk_tier.h"
 #include "disk/cache/memory_tier.h"
-#include "disk/store_access.h"
+#include "disk/object_data.h"
 
 namespace ebb::disk {
 
@@ -74,6 +74,7 @@ class PieceCache final {
 
   MemoryTier memory_;
   NameTable names_;
+  FrameTables tables_;
   Flights flights_;
   std::uint64_t ahead_in_flight_ = 0;
   Stats stats_;

@@ -19,7 +19,7 @@ std::uint64_t from_hex(std::string_view digits) {
 
 ObjectName name_of(const DataObject& object) {
   // Another member of DataObject does not compile here: whatever tells objects apart belongs into the name.
-  const auto& [disk, epoch, seq, data_offset, kind] = object;
+  const auto& [disk, epoch, seq, data_offset, kind, is_packed] = object;
   Bytes text;
   append_text(text, disk.str());
   append_le<std::uint64_t>(text, epoch.placement);
@@ -27,6 +27,7 @@ ObjectName name_of(const DataObject& object) {
   append_le<std::uint64_t>(text, seq);
   append_le<std::uint32_t>(text, data_offset);
   append_le<std::uint32_t>(text, static_cast<std::uint32_t>(kind));
+  (void)is_packed;  // its data is the same bytes
   auto hex = sha256_hex(text);
   return {from_hex(std::string_view(hex).substr(0, 16)), from_hex(std::string_view(hex).substr(16, 16))};
 }

@@ -6,6 +6,7 @@
 #include "disk/format/limits.h"
 #include "disk/keys.h"
 #include "disk/log_objects.h"
+#include "disk/object_data.h"
 
 namespace ebb::disk {
 namespace {
@@ -142,9 +143,8 @@ Task<Status> Cleaner::read_fragments(MapObject victim, std::vector<Fragment>* fr
     begin = std::min<std::uint64_t>(begin, f.move.from_block);
     end = std::max<std::uint64_t>(end, std::uint64_t{f.move.from_block} + f.move.count);
   }
-  EBB_CO_TRY(data, co_await access_.get_range(data_object_key(victim.object),
-                                              victim.object.data_offset + begin * block_bytes,
-                                              (end - begin) * block_bytes));
+  EBB_CO_TRY(data, co_await read_object_data(access_, victim.object, begin * block_bytes,
+                                             (end - begin) * block_bytes, nullptr));
   if (data.size() != (end - begin) * block_bytes)
     co_return fail(Code::corrupt, "{} is shorter than its head says", text_of(victim.object));
   for (auto& f : *fragments) {
@@ -188,18 +188,20 @@ Task<Status> Cleaner::store(Gathered gathered) {
     co_return Status{};
   }
 
+  head.is_packed = is_worth_packing(data);
   auto body = encode(head);
   auto size = BlockMap::ObjectSize{static_cast<std::uint32_t>(body.size()),
                                    static_cast<std::uint32_t>(head.crcs.size()),
-                                   static_cast<std::uint32_t>(gathered.trims.size())};
+                                   static_cast<std::uint32_t>(gathered.trims.size()), head.is_packed};
   append(body, data);
   ++number_;
-  auto put = co_await access_.put_once(cleaned_key(disk_, epoch_, number_),
-                                       std::make_shared<const Bytes>(std::move(body)));
+  auto stored = std::make_shared<const Bytes>(std::move(body));
+  if (head.is_packed) stored = co_await pack_object(access_, std::move(stored), size.data_offset);
+  auto put = co_await access_.put_once(cleaned_key(disk_, epoch_, number_), std::move(stored));
   if (put != StoreAccess::Put::stored)
     co_return fail(Code::fenced, "{} holds what this process did not write",
                    cleaned_key(disk_, epoch_, number_));
-  DataObject object{disk_, epoch_, number_, size.data_offset, ObjectKind::cleaned};
+  DataObject object{disk_, epoch_, number_, size.data_offset, ObjectKind::cleaned, size.is_packed};
   EBB_CO_TRY(moved, co_await map_.repoint(object, size, std::move(moves), std::move(gathered.victims)));
   blocks_moved_ += moved;
   owes_checkpoint_ = true;

@@ -1,6 +1,7 @@
 #include "disk/cache/hints.h"
 #include "disk/cleaning/cleaner.h"
 #include "disk/cleaning/reclaim.h"
+#include "disk/format/packed_data.h"
 #include "disk/keys.h"
 #include "disk/offline/scrub.h"
 #include "disk/testing/disk_world.h"
@@ -50,13 +51,21 @@ class CleaningTest : public ::testing::Test {
     auto found = co_await find_hints(access, at.head);
     co_return found ? Result<Hints>(std::move(*found)) : fail(Code::not_found, "no hints");
   }
-  // Of data: with segments as small as here, heads would count for too much.
+  // Of data, as long as it is unpacked: with segments as small as here, heads would count for too much, and stamps pack too well.
+  static std::size_t data_bytes(ByteView object, std::size_t head) {
+    auto table = decode_frame_table(object.subspan(head));
+    return table ? table->data_bytes : object.size() - head;
+  }
   std::size_t stored_bytes() const {
     std::size_t bytes = 0;
-    for (const auto& key : w_.store.keys("s/"))
-      bytes += w_.store.peek(key)->body.size() - *log_object_head_bytes(w_.store.peek(key)->body);
-    for (const auto& key : w_.store.keys("g/"))
-      bytes += w_.store.peek(key)->body.size() - *cleaned_head_bytes(w_.store.peek(key)->body);
+    for (const auto& key : w_.store.keys("s/")) {
+      const auto& body = w_.store.peek(key)->body;
+      bytes += data_bytes(body, *log_object_head_bytes(body));
+    }
+    for (const auto& key : w_.store.keys("g/")) {
+      const auto& body = w_.store.peek(key)->body;
+      bytes += data_bytes(body, *cleaned_head_bytes(body));
+    }
     return bytes;
   }
   std::size_t live_bytes() const {
@@ -99,6 +108,7 @@ TEST_F(CleaningTest, SpaceIsAtMost135PercentOfLiveDataUnderRandomOverwrite) {
     if (round >= 100) worst = std::max(worst, stored_bytes());
   }
   EXPECT_GT(w_.store.keys("g/").size(), 0u);
+  EXPECT_GE(worst, live_bytes());
   EXPECT_LE(static_cast<double>(worst) / static_cast<double>(live_bytes()), 1.35);
   expect_content();
 }
@@ -402,20 +412,22 @@ TEST_F(CleaningTest, ScrubNamesEachBadExtent) {
   auto good = scrub_now();
   ASSERT_TRUE(good && good->bad.empty());
   EXPECT_EQ(good->live_bytes, blocks_ * block_bytes);
-  // One byte of one live block.
+  // One byte of the last frame: of four blocks at most.
   auto& process = w_.world.start_process("vandal", "vandal");
   auto& client = process.make<sim::SimStoreClient>(process, w_.store);
   auto victim = root().objects.back().object;
   auto key = data_object_key(victim);
   Bytes body = w_.store.peek(key)->body;
-  body[victim.data_offset + 10] ^= std::byte{1};
+  body.back() ^= std::byte{1};
   ASSERT_TRUE(*sim::run_in(process, client.remove(key)));
   ASSERT_TRUE(
       *sim::run_in(process, client.put(key, std::make_shared<const Bytes>(body), PutCondition::always())));
   auto damaged = scrub_now();
   ASSERT_TRUE(damaged) << damaged.error().message;
-  ASSERT_EQ(damaged->bad.size(), 1u);
-  EXPECT_EQ(damaged->bad[0].count, 1u);
+  std::uint64_t bad = 0;
+  for (const auto& extent : damaged->bad) bad += extent.count;
+  EXPECT_GE(bad, 1u);
+  EXPECT_LE(bad, victim.is_packed ? frame_bytes / block_bytes : 1u);
   EXPECT_TRUE(damaged->bad[0].what.contains(text_of(victim))) << damaged->bad[0].what;
   ASSERT_TRUE(*sim::run_in(process, client.remove(key)));
   auto lost = scrub_now();

@@ -7,6 +7,7 @@
 namespace ebb::disk {
 namespace {
 
+constexpr std::uint32_t packed_flag = 1u << 8;  // beside an object's kind
 constexpr auto root_magic = magic_of("EBBCKPT1"), page_magic = magic_of("EBBPAGE1");
 constexpr std::size_t point_bytes_min = 46, owner_bytes_min = 18, object_bytes = 36, pack_bytes = 20,
                       page_ref_bytes = 16, run_bytes = 16, group_bytes_min = 16, condemned_bytes = 20;
@@ -125,8 +126,8 @@ Bytes encode(const CheckpointRoot& r) {
     append_le(objects, o.id);
     append_le(objects, writers.index_of(o.object.disk, o.object.epoch));
     append_le(objects, o.object.seq);
-    for (auto number :
-         {o.object.data_offset, o.blocks, o.live, o.trims, static_cast<std::uint32_t>(o.object.kind)})
+    for (auto number : {o.object.data_offset, o.blocks, o.live, o.trims,
+                        static_cast<std::uint32_t>(o.object.kind) | (o.object.is_packed ? packed_flag : 0)})
       append_le(objects, number);
   }
   for (const auto& pack : r.packs) {
@@ -204,7 +205,9 @@ Result<CheckpointRoot> decode_checkpoint_root(ByteView object) {
     o.object.seq = in.number<std::uint64_t>();
     for (auto* number : {&o.object.data_offset, &o.blocks, &o.live, &o.trims})
       *number = in.number<std::uint32_t>();
-    o.object.kind = static_cast<ObjectKind>(in.number<std::uint32_t>());
+    auto kind = in.number<std::uint32_t>();
+    o.object.is_packed = (kind & packed_flag) != 0;
+    o.object.kind = static_cast<ObjectKind>(kind & ~packed_flag);
   }
   r.packs.resize(in.count(pack_bytes));
   for (auto& pack : r.packs) {

@@ -18,6 +18,7 @@ struct DataObject {
   std::uint64_t seq = 0;          // of a cleaned object: its number
   std::uint32_t data_offset = 0;  // 0: not known yet, its head is not made
   ObjectKind kind = ObjectKind::segment;
+  bool is_packed = false;  // how the data is stored: see packed_data.h
   auto operator<=>(const DataObject&) const = default;
 };
 

@@ -25,7 +25,7 @@ Bytes encode(const CleanedHead& h) {
   Bytes out = begin_object(cleaned_magic);
   append_text(out, h.disk.str());
   for (auto number : {h.epoch.placement, h.epoch.incarnation, h.number}) append_le(out, number);
-  append_index(out, h.extents, h.crcs);
+  append_index(out, h.extents, h.crcs, h.is_packed);
   finish_object(out);
   return out;
 }
@@ -49,8 +49,7 @@ Result<ReadCleaned> decode_cleaned(ByteView bytes, const DiskId& disk, DiskEpoch
   h.epoch.placement = in.number<std::uint64_t>();
   h.epoch.incarnation = in.number<std::uint64_t>();
   h.number = in.number<std::uint64_t>();
-  read_index(in, {h.extents, h.crcs});
-  EBB_CHECKED(check_rest(in, h.crcs.size(), what));
+  EBB_CHECKED(read_index(in, {h.extents, h.crcs, h.is_packed}, what));
   if (bytes.size() % block_bytes != 0) return fail(Code::corrupt, "{} is not padded", what);
   EBB_CHECKED(check_extents(h.extents, h.crcs.size(), what));
   EBB_CHECKED(check_order(h, what));

@@ -11,6 +11,7 @@ struct CleanedHead {
   std::uint64_t number = 0;            // from 1, without gaps
   std::vector<SegmentExtent> extents;  // data in the order of its blocks; zeroes wherever
   std::vector<std::uint32_t> crcs;     // of each data block
+  bool is_packed = false;
   bool operator==(const CleanedHead&) const = default;
 };
 

@@ -7,26 +7,32 @@
 namespace ebb::disk {
 namespace {
 
-constexpr std::size_t extent_bytes = 32, frame_bytes = 12;
-constexpr std::uint32_t codec_none = 0;
+constexpr std::size_t extent_bytes = 32, storage_bytes = 12;
+constexpr std::uint32_t codec_none = 0, codec_frames = 1;
 
-Status read_frames(WireReader& in, std::size_t blocks, std::string_view what) {
-  std::uint64_t framed = 0;
-  for (auto n = in.count(frame_bytes); n > 0; --n) {
+// Whether the data is packed.
+Result<bool> read_storage(WireReader& in, std::size_t blocks, std::string_view what) {
+  std::uint64_t stated = 0;
+  bool is_packed = false;
+  for (auto n = in.count(storage_bytes); n > 0; --n) {
     auto raw = in.number<std::uint32_t>(), stored = in.number<std::uint32_t>(),
          codec = in.number<std::uint32_t>();
-    if (codec != codec_none)
+    if (codec != codec_none && codec != codec_frames)
       return fail(Code::invalid, "{} is compressed in a way that this program does not know", what);
-    if (stored != raw * block_bytes) return fail(Code::corrupt, "{} has a frame of a wrong length", what);
-    framed += raw;
+    is_packed = codec == codec_frames;
+    if (stored != (is_packed ? 0 : raw * block_bytes))
+      return fail(Code::corrupt, "{} has data of a wrong length", what);
+    stated += raw;
+    if (is_packed && n > 1) return fail(Code::corrupt, "{} is packed in part", what);
   }
-  if (framed != blocks) return fail(Code::corrupt, "{} has frames for {} of {} blocks", what, framed, blocks);
-  return {};
+  if (stated != blocks) return fail(Code::corrupt, "{} stores {} of {} blocks", what, stated, blocks);
+  return is_packed;
 }
 
 }  // namespace
 
-void append_index(Bytes& out, std::span<const SegmentExtent> extents, std::span<const std::uint32_t> crcs) {
+void append_index(Bytes& out, std::span<const SegmentExtent> extents, std::span<const std::uint32_t> crcs,
+                  bool is_packed) {
   CHECK(extents.size() <= extents_per_segment_max && crcs.size() <= segment_data_blocks_max);
   append_le(out, static_cast<std::uint32_t>(extents.size()));
   for (const auto& e : extents) {
@@ -42,13 +48,13 @@ void append_index(Bytes& out, std::span<const SegmentExtent> extents, std::span<
   append_le(out, std::uint32_t{crcs.empty() ? 0u : 1u});
   if (!crcs.empty()) {
     append_le(out, static_cast<std::uint32_t>(crcs.size()));
-    append_le(out, static_cast<std::uint32_t>(crcs.size() * block_bytes));
-    append_le(out, codec_none);
+    append_le(out, static_cast<std::uint32_t>(is_packed ? 0 : crcs.size() * block_bytes));
+    append_le(out, is_packed ? codec_frames : codec_none);
   }
   out.resize((out.size() + block_bytes - 1) / block_bytes * block_bytes);
 }
 
-void read_index(WireReader& in, ExtentIndex index) {
+Status read_index(WireReader& in, ExtentIndex index, std::string_view what) {
   index.extents.resize(in.count(extent_bytes));
   for (auto& e : index.extents) {
     e.block = in.number<std::uint64_t>();
@@ -60,10 +66,8 @@ void read_index(WireReader& in, ExtentIndex index) {
   }
   index.crcs.resize(in.count(4));
   for (auto& crc : index.crcs) crc = in.number<std::uint32_t>();
-}
-
-Status check_rest(WireReader& in, std::size_t blocks, std::string_view what) {
-  EBB_CHECKED(read_frames(in, blocks, what));
+  EBB_TRY(is_packed, read_storage(in, index.crcs.size(), what));
+  index.is_packed = is_packed;
   if (in.left() >= block_bytes || !is_all_zero(in.bytes(in.left())))
     return fail(Code::corrupt, "{} has bytes too many", what);
   return in.finish(what);

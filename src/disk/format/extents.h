@@ -9,13 +9,14 @@ namespace ebb::disk {
 struct ExtentIndex {
   std::vector<SegmentExtent>& extents;
   std::vector<std::uint32_t>& crcs;
+  bool& is_packed;
 };
 
-// Padded: finish_object comes next.
-void append_index(Bytes& out, std::span<const SegmentExtent> extents, std::span<const std::uint32_t> crcs);
-void read_index(WireReader& in, ExtentIndex index);
-// What follows the index, to the end of the head: frames and padding.
-Status check_rest(WireReader& in, std::size_t blocks, std::string_view what);
+// Padded: finish_object comes next. `is_packed`: what follows is in frames (packed_data.h).
+void append_index(Bytes& out, std::span<const SegmentExtent> extents, std::span<const std::uint32_t> crcs,
+                  bool is_packed);
+// To the end of the head.
+Status read_index(WireReader& in, ExtentIndex index, std::string_view what);
 // Ranges, kinds, and data without gaps; not the order of write sequences.
 Status check_extents(std::span<const SegmentExtent> extents, std::size_t crcs, std::string_view what);
 

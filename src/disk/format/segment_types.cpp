@@ -19,7 +19,7 @@ Status check_order(const SegmentHead& h, std::string_view what) {
   return {};
 }
 
-void read_body(WireReader& in, SegmentHead& h) {
+Status read_body(WireReader& in, SegmentHead& h, std::string_view what) {
   h.disk = DiskId(in.text());
   h.epoch.placement = in.number<std::uint64_t>();
   h.epoch.incarnation = in.number<std::uint64_t>();
@@ -30,15 +30,14 @@ void read_body(WireReader& in, SegmentHead& h) {
   h.log_position = in.number<std::uint64_t>();
   h.first_write_seq = in.number<std::uint64_t>();
   h.last_write_seq = in.number<std::uint64_t>();
-  read_index(in, {h.extents, h.crcs});
+  return read_index(in, {h.extents, h.crcs, h.is_packed}, what);
 }
 
 Result<ReadSegment> decode_segment(ByteView bytes, std::string_view what) {
   EBB_TRY(body, open_object(bytes, segment_magic, what));
   WireReader in(body);
   ReadSegment out;
-  read_body(in, out.head);
-  EBB_CHECKED(check_rest(in, out.head.crcs.size(), what));
+  EBB_CHECKED(read_body(in, out.head, what));
   if (bytes.size() % block_bytes != 0) return fail(Code::corrupt, "{} is not padded", what);
   if (!out.head.previous.empty() && !is_sha256_hex(out.head.previous))
     return fail(Code::corrupt, "{} has no valid chain", what);
@@ -75,7 +74,7 @@ Bytes encode(const SegmentHead& h) {
   append_text(out, h.previous);
   append_text(out, h.log_id);
   for (auto number : {h.log_position, h.first_write_seq, h.last_write_seq}) append_le(out, number);
-  append_index(out, h.extents, h.crcs);
+  append_index(out, h.extents, h.crcs, h.is_packed);
   finish_object(out);
   return out;
 }

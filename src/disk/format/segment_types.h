@@ -30,6 +30,7 @@ struct SegmentHead {
   std::uint64_t first_write_seq = 0, last_write_seq = 0;
   std::vector<SegmentExtent> extents;
   std::vector<std::uint32_t> crcs;  // of each data block
+  bool is_packed = false;           // how the data is stored: see packed_data.h
   bool operator==(const SegmentHead&) const = default;
 };
 

@@ -4,6 +4,7 @@
 #include "disk/block_device.h"
 #include "disk/format/hash.h"
 #include "disk/format/limits.h"
+#include "disk/format/packed_data.h"
 
 namespace ebb::disk {
 
@@ -45,10 +46,11 @@ SegmentBuilder::Cut SegmentBuilder::cut(const DiskId& disk, const LogPoint& befo
   head_.previous = before.chain;
   head_.log_id = log_id;
   head_.log_position = log_position;
+  head_.is_packed = is_worth_packing(data());
   const auto head = encode(head_);
   Cut cut;
   cut.data_offset = static_cast<std::uint32_t>(head.size());
-  cut.data_bytes = data_bytes();
+  cut.data_bytes = data_bytes(), cut.is_packed = head_.is_packed;
   cut.trims =
       static_cast<std::uint32_t>(std::ranges::count(head_.extents, ExtentKind::zeroes, &SegmentExtent::kind));
   cut.point = {before.epoch,     before.opener,     head_.seq,   head_.last_write_seq,

@@ -25,6 +25,7 @@ class SegmentBuilder {
     std::uint32_t data_offset = 0;
     std::size_t data_bytes = 0;
     std::uint32_t trims = 0;  // extents of zeroes
+    bool is_packed = false;   // in the store; `body` has the data as it is
   };
   // The finished object. `before` is where the log ended until now; seq, chain and position of the result
   // follow from it.

@@ -2,6 +2,7 @@
 
 #include "disk/keys.h"
 #include "disk/log_objects.h"
+#include "disk/object_data.h"
 
 namespace ebb::disk {
 
@@ -16,8 +17,9 @@ void SegmentUploader::submit(SegmentBuilder::Cut cut) {
   auto seq = cut.point.seq;
   auto key = segment_key(disk_, cut.point.epoch, seq);
   auto body = cut.body;
+  auto packed_from = cut.is_packed ? cut.data_offset : 0;
   in_flight_.emplace(seq, InFlight{std::move(cut), false});
-  scope_.spawn(upload(seq, std::move(key), std::move(body)));
+  scope_.spawn(upload(seq, std::move(key), std::move(body), packed_from));
 }
 
 const SegmentBuilder::Cut* SegmentUploader::find(std::uint64_t seq) const {
@@ -25,7 +27,10 @@ const SegmentBuilder::Cut* SegmentUploader::find(std::uint64_t seq) const {
   return it == in_flight_.end() ? nullptr : &it->second.cut;
 }
 
-Task<void> SegmentUploader::upload(std::uint64_t seq, std::string key, SharedBytes body) {
+// `packed_from`: where data begins that is stored packed; 0: nothing is. The bytes are made once, before the first PUT.
+Task<void> SegmentUploader::upload(std::uint64_t seq, std::string key, SharedBytes body,
+                                   std::size_t packed_from) {
+  if (packed_from > 0) body = co_await pack_object(access_, std::move(body), packed_from);
   auto put = co_await access_.put_once(key, body);
   if (put == StoreAccess::Put::other) {
     auto error = co_await why_lost(key, in_flight_.at(seq).cut.point.epoch, seq);

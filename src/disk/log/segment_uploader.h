@@ -32,7 +32,7 @@ class SegmentUploader {
     SegmentBuilder::Cut cut;
     bool is_stored = false;
   };
-  Task<void> upload(std::uint64_t seq, std::string key, SharedBytes body);
+  Task<void> upload(std::uint64_t seq, std::string key, SharedBytes body, std::size_t packed_from);
   Task<Error> why_lost(std::string key, DiskEpoch epoch, std::uint64_t seq);
   void commit_run();
 

@@ -65,7 +65,7 @@ ObjectId BlockMap::add_object(const DataObject& object) {
 void BlockMap::complete_object(ObjectId id, ObjectSize size) {
   auto it = std::ranges::lower_bound(root_.objects, id, {}, &MapObject::id);
   CHECK(it != root_.objects.end() && it->id == id);
-  it->object.data_offset = size.data_offset;
+  it->object.data_offset = size.data_offset, it->object.is_packed = size.is_packed;
   it->blocks = size.blocks, it->trims = size.trims;
 }
 
@@ -93,7 +93,7 @@ Status BlockMap::apply(const ReadSegment& segment) {
   auto id = add_object({h.disk, h.epoch, h.seq, segment.data_offset});
   auto trims = std::ranges::count(h.extents, ExtentKind::zeroes, &SegmentExtent::kind);
   complete_object(id, {segment.data_offset, static_cast<std::uint32_t>(h.crcs.size()),
-                       static_cast<std::uint32_t>(trims)});
+                       static_cast<std::uint32_t>(trims), h.is_packed});
   for (const auto& e : h.extents) {
     if (e.kind == ExtentKind::zeroes)
       clear(e.block, e.count);

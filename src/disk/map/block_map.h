@@ -41,6 +41,7 @@ class BlockMap final {
   // What is known only once the object's head is made.
   struct ObjectSize {
     std::uint32_t data_offset = 0, blocks = 0, trims = 0;
+    bool is_packed = false;
   };
   void complete_object(ObjectId id, ObjectSize size);
   void set(std::uint64_t block, std::span<const std::uint32_t> crcs, ObjectId object,

@@ -5,6 +5,7 @@
 #include "disk/format/cleaned_types.h"
 #include "disk/keys.h"
 #include "disk/log_objects.h"
+#include "disk/object_data.h"
 
 namespace ebb::disk {
 namespace {
@@ -13,6 +14,7 @@ struct Decoded {
   std::vector<SegmentExtent> extents;
   std::vector<std::uint32_t> crcs;
   std::uint32_t data_offset = 0;
+  bool is_packed = false;
   std::string previous, chain;  // of a segment
 };
 
@@ -21,8 +23,12 @@ Result<Decoded> decode(const DataObject& object, ByteView body) {
     EBB_TRY(bytes, cleaned_head_bytes(body));
     if (bytes > body.size()) return fail(Code::corrupt, "ends within its head");
     EBB_TRY(cleaned, decode_cleaned(body.first(bytes), object.disk, object.epoch, object.seq));
-    return Decoded{
-        std::move(cleaned.head.extents), std::move(cleaned.head.crcs), cleaned.data_offset, {}, {}};
+    return Decoded{std::move(cleaned.head.extents),
+                   std::move(cleaned.head.crcs),
+                   cleaned.data_offset,
+                   cleaned.head.is_packed,
+                   {},
+                   {}};
   }
   EBB_TRY(bytes, log_object_head_bytes(body));
   if (bytes > body.size()) return fail(Code::corrupt, "ends within its head");
@@ -30,7 +36,7 @@ Result<Decoded> decode(const DataObject& object, ByteView body) {
   auto* segment = std::get_if<ReadSegment>(&found);
   if (!segment) return fail(Code::corrupt, "a fence stands in its place");
   return Decoded{std::move(segment->head.extents), std::move(segment->head.crcs), segment->data_offset,
-                 segment->head.previous, segment->chain};
+                 segment->head.is_packed,          segment->head.previous,        segment->chain};
 }
 
 }  // namespace
@@ -78,7 +84,7 @@ Task<Status> ObjectClaims::read_object(std::uint32_t index, std::uint64_t disk_b
     lost_[index] = read.error().message;
     co_return Status{};
   }
-  auto& [extents, crcs, data_offset, previous, own_chain] = *read;
+  auto& [extents, crcs, data_offset, is_packed, previous, own_chain] = *read;
   if (chain) {
     if (previous != *chain) {
       lost_[index] = "does not follow the one before it";
@@ -86,22 +92,23 @@ Task<Status> ObjectClaims::read_object(std::uint32_t index, std::uint64_t disk_b
     }
     *chain = own_chain;
   }
-  auto data = ByteView(whole.body).subspan(std::min<std::size_t>(whole.body.size(), data_offset));
+  const auto data = data_of_object(whole.body, data_offset, is_packed, crcs.size() * block_bytes);
   for (std::uint32_t i = 0; i < crcs.size(); ++i) {
     auto at = std::size_t{i} * block_bytes;
-    bool is_good = at + block_bytes <= data.size() && crc32c(data.subspan(at, block_bytes)) == crcs[i];
+    bool is_good =
+        at + block_bytes <= data.size() && crc32c(ByteView(data).subspan(at, block_bytes)) == crcs[i];
     if (!is_good) damaged_.insert((std::uint64_t{index} << 32) | i);
   }
   data_bytes_ += crcs.size() * block_bytes;
   auto& known = objects_[index];
-  known.size = {data_offset, static_cast<std::uint32_t>(crcs.size()), 0};
+  known.size = {data_offset, static_cast<std::uint32_t>(crcs.size()), 0, is_packed};
   for (const auto& e : extents) {
     if (e.block > disk_blocks || e.count > disk_blocks - e.block)
       co_return fail(Code::corrupt, "{} writes beyond the end of the disk", text_of(object));
     claims_.push_back({e.write_seq, e.block, e.count, index, e.data_block, e.kind});
     known.size.trims += e.kind == ExtentKind::zeroes;
   }
-  known.object.data_offset = data_offset;
+  known.object.data_offset = data_offset, known.object.is_packed = is_packed;
   known.crcs = std::move(crcs);
   co_return Status{};
 }

@@ -2,6 +2,7 @@
 
 #include "base/checksum.h"
 #include "disk/keys.h"
+#include "disk/object_data.h"
 
 namespace ebb::disk {
 
@@ -27,11 +28,12 @@ Task<Status> check_segment(StoreAccess access, DiskId disk, DiskEpoch epoch, std
     co_return fail(Code::corrupt, "a fence stands in the place of segment {}/{}/{}", disk, epoch.text(), seq);
   const auto& segment = std::get<ReadSegment>(object);
   EBB_CO_TRY(whole, co_await access.get(segment_key(disk, epoch, seq)));
-  auto data = ByteView(whole.body).subspan(std::min<std::size_t>(whole.body.size(), segment.data_offset));
+  const auto data = data_of_object(whole.body, segment.data_offset, segment.head.is_packed,
+                                   segment.head.crcs.size() * block_bytes);
   if (data.size() != segment.head.crcs.size() * block_bytes)
     co_return fail(Code::corrupt, "segment {}/{}/{} has a wrong length", disk, epoch.text(), seq);
   for (std::size_t i = 0; i < segment.head.crcs.size(); ++i) {
-    if (crc32c(data.subspan(i * block_bytes, block_bytes)) == segment.head.crcs[i]) continue;
+    if (crc32c(ByteView(data).subspan(i * block_bytes, block_bytes)) == segment.head.crcs[i]) continue;
     co_return fail(Code::corrupt, "segment {}/{}/{}: block {} of its data has a wrong checksum", disk,
                    epoch.text(), seq, i);
   }
