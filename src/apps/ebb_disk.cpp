@@ -57,8 +57,9 @@ void print_bad(const std::vector<disk::BadExtent>& extents) {
 Task<Status> scrub(Offline at, Arguments args) {
   EBB_CO_TRY(report, co_await disk::scrub(at.access, DiskId(args.disk)));
   print_bad(report.bad);
-  auto read = fmt::format("{} of data in {} objects, {} of them live", format_size(report.data_bytes),
-                          report.objects, format_size(report.live_bytes));
+  auto read = fmt::format("{} of data in {} objects, {} of them live, and {} snapshots",
+                          format_size(report.data_bytes), report.objects, format_size(report.live_bytes),
+                          report.roots);
   if (report.bad_extents > 0)
     co_return fail(Code::corrupt,
                    "{}: {} bad extents ({}): restore a snapshot, or copy what is good with 'ebb-disk cat'",

@@ -28,8 +28,9 @@ Task<Result<Exit>> scrub_disk(Context& c, DiskCheckOptions options) {
   auto report = co_await disk::scrub({&c.env.loop, store.get(), &trouble}, options.disk);
   if (!report) co_return said(c, report.error());
   c.show(*report, lines_of(report->bad));
-  auto read = fmt::format("{} of data in {} objects, {} of them live", format_size(report->data_bytes),
-                          report->objects, format_size(report->live_bytes));
+  auto read = fmt::format("{} of data in {} objects, {} of them live, and {} snapshots",
+                          format_size(report->data_bytes), report->objects, format_size(report->live_bytes),
+                          report->roots);
   if (report->bad_extents == 0) {
     c.screen().say(fmt::format("{}: all right: {}", options.disk, read));
     co_return Exit::ok;

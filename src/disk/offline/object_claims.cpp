@@ -53,16 +53,26 @@ void BadExtents::add(std::uint64_t block, std::string what) {
   if (bad_.size() < bad_extents_max) bad_.push_back({block, 1, std::move(what)});
 }
 
+void ObjectClaims::add(const DataObject& object) {
+  index_.emplace(data_object_key(object), static_cast<std::uint32_t>(objects_.size()));
+  objects_.push_back({object, {}, {}});
+}
+
+std::optional<std::uint32_t> ObjectClaims::index_of(const DataObject& object) const {
+  auto it = index_.find(data_object_key(object));
+  return it == index_.end() ? std::nullopt : std::optional(it->second);
+}
+
 Task<Status> ObjectClaims::gather(const CheckpointRoot* root, Head followed) {
   LogPoint from;
   if (root) {
-    for (const auto& o : root->objects) objects_.push_back({o.object, {}, {}});
+    for (const auto& o : root->objects) add(o.object);
     if (root->disk == followed.disk) from = root->position;
   }
   const auto of_root = objects_.size();
   for (const auto& end : followed.lineage)
     for (auto seq = end.epoch == from.epoch ? from.seq + 1 : 1; seq <= end.seq; ++seq)
-      objects_.push_back({{followed.disk, end.epoch, seq, 0}, {}, {}});
+      add({followed.disk, end.epoch, seq, 0});
   auto chain = root ? root->position.chain : std::string();
   for (std::uint32_t i = 0; i < objects_.size(); ++i)
     EBB_CO_CHECKED(
@@ -71,7 +81,20 @@ Task<Status> ObjectClaims::gather(const CheckpointRoot* root, Head followed) {
   co_return Status{};
 }
 
-Task<Status> ObjectClaims::read_object(std::uint32_t index, std::uint64_t disk_blocks, std::string* chain) {
+Task<Status> ObjectClaims::read_also(const CheckpointRoot& root) {
+  std::vector<DataObject> missing;
+  for (const auto& o : root.objects)
+    if (!index_of(o.object)) missing.push_back(o.object);
+  for (const auto& object : missing) {
+    add(object);
+    EBB_CO_CHECKED(co_await read_object(static_cast<std::uint32_t>(objects_.size()) - 1,
+                                        root.size_bytes / block_bytes, nullptr, Says::is_left_out));
+  }
+  co_return Status{};
+}
+
+Task<Status> ObjectClaims::read_object(std::uint32_t index, std::uint64_t disk_blocks, std::string* chain,
+                                       Says says) {
   const auto object = objects_[index].object;
   auto body = co_await access_.get(data_object_key(object));
   if (!body && body.error().code == Code::not_found) {
@@ -105,7 +128,7 @@ Task<Status> ObjectClaims::read_object(std::uint32_t index, std::uint64_t disk_b
   for (const auto& e : extents) {
     if (e.block > disk_blocks || e.count > disk_blocks - e.block)
       co_return fail(Code::corrupt, "{} writes beyond the end of the disk", text_of(object));
-    claims_.push_back({e.write_seq, e.block, e.count, index, e.data_block, e.kind});
+    if (says == Says::counts) claims_.push_back({e.write_seq, e.block, e.count, index, e.data_block, e.kind});
     known.size.trims += e.kind == ExtentKind::zeroes;
   }
   known.object.data_offset = data_offset, known.object.is_packed = is_packed;
@@ -122,15 +145,6 @@ std::vector<std::uint32_t> ObjectClaims::newest(std::uint64_t begin, std::uint64
     for (auto block = from; block < to; ++block) out[block - begin] = i + 1;
   }
   return out;
-}
-
-std::string ObjectClaims::lost_why(const DataObject& object) const {
-  for (const auto& [index, why] : lost_) {
-    const auto& o = objects_[index].object;
-    if (o.seq == object.seq && o.kind == object.kind && o.epoch == object.epoch && o.disk == object.disk)
-      return why;
-  }
-  return {};
 }
 
 }  // namespace ebb::disk

@@ -2,6 +2,7 @@
 // newest counts. Needs no map; about 40 bytes of memory for each extent ever written that is still stored.
 #pragma once
 #include <map>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "disk/attach/load_map.h"
@@ -51,14 +52,17 @@ class ObjectClaims {
   // Reads the objects that `root` names (null: none) and the segments that follow it on `followed`'s lineage.
   // What cannot be read is in lost() and damaged(). corrupt: an object names blocks beyond the disk's end.
   Task<Status> gather(const CheckpointRoot* root, Head followed);
+  // The objects that only a named root holds, read as well: for what they are, not for what they say about
+  // the disk of now.
+  Task<Status> read_also(const CheckpointRoot& root);
 
   // The root's objects first, in its order; then the segments, in theirs.
   const std::vector<ReadObject>& objects() const { return objects_; }
   std::uint64_t data_bytes() const { return data_bytes_; }
   // By index: cannot be read, and why.
   const std::map<std::uint32_t, std::string>& lost() const { return lost_; }
-  // Empty, or why that object cannot be read.
-  std::string lost_why(const DataObject& object) const;
+  // Its place in objects(), if it is one of them.
+  std::optional<std::uint32_t> index_of(const DataObject& object) const;
   bool is_damaged(std::uint32_t object, std::uint32_t data_block) const {
     return damaged_.contains((std::uint64_t{object} << 32) | data_block);
   }
@@ -68,11 +72,15 @@ class ObjectClaims {
   std::vector<std::uint32_t> newest(std::uint64_t begin, std::uint64_t length) const;
 
  private:
+  enum class Says { counts, is_left_out };  // what an object says about the disk's blocks
+  void add(const DataObject& object);
   // `chain`: of the segment before, which this one must follow; null: whatever it follows.
-  Task<Status> read_object(std::uint32_t index, std::uint64_t disk_blocks, std::string* chain);
+  Task<Status> read_object(std::uint32_t index, std::uint64_t disk_blocks, std::string* chain,
+                           Says says = Says::counts);
 
   StoreAccess access_;
   std::vector<ReadObject> objects_;
+  std::unordered_map<std::string, std::uint32_t> index_;  // by the object's key
   std::map<std::uint32_t, std::string> lost_;
   std::unordered_set<std::uint64_t> damaged_;  // object << 32 | block of its data
   std::vector<Claim> claims_;                  // oldest first

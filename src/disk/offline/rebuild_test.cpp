@@ -51,6 +51,25 @@ class RebuildTest : public ::testing::Test {
     return w_.apart<RebuildReport>(
         [&](StoreAccess access, ObjectRemover*) { return rebuild(access, id, w_.tuning); });
   }
+  Result<ScrubReport> scrub_now(DiskId id = disk_id) {
+    return w_.apart<ScrubReport>([&](StoreAccess access, ObjectRemover*) { return scrub(access, id); });
+  }
+  void snapshot(const std::string& name) {
+    ASSERT_TRUE(w_.admin<Result<NamedRoot>>(
+        [&](PoolAdmin& p) { return p.snapshot(disk_id, {name, "r-" + name}, w_.tuning); }));
+  }
+  // Every byte of an object's data, so that no frame of it can be read either.
+  void damage_data(const DataObject& object) {
+    auto key = data_object_key(object);
+    auto body = w_.store.peek(key)->body;
+    for (auto at = std::size_t{object.data_offset}; at < body.size(); ++at) body[at] ^= std::byte{1};
+    ASSERT_TRUE(remove_object(key));
+    put_object(key, body);
+  }
+  CheckpointRoot root_of(const CheckpointRef& c) {
+    return decode_checkpoint_root(w_.store.peek(checkpoint_root_key(c.disk, c.epoch, c.number))->body)
+        .value();
+  }
   Status remove_object(std::string key) {
     auto done = w_.apart<bool>([&](StoreAccess, ObjectRemover* remover) { return removed(remover, key); });
     return done ? Status{} : Status(fail(std::move(done).error()));
@@ -80,8 +99,7 @@ class RebuildTest : public ::testing::Test {
     auto content = w_.read_offline(id);
     ASSERT_TRUE(content) << content.error().message;
     EXPECT_EQ(*content, model_);
-    auto scrubbed =
-        w_.apart<ScrubReport>([&](StoreAccess access, ObjectRemover*) { return scrub(access, id); });
+    auto scrubbed = scrub_now(id);
     ASSERT_TRUE(scrubbed) << scrubbed.error().message;
     EXPECT_TRUE(scrubbed->bad.empty()) << scrubbed->bad[0].block << ": " << scrubbed->bad[0].what;
   }
@@ -164,8 +182,7 @@ TEST_F(RebuildTest, AForkIsRebuiltFromItsParentsObjectsAndItsOwn) {
   start(1, disk_blocks);
   live_through(100);
   ASSERT_TRUE(w_.seal(a_, 1));
-  ASSERT_TRUE(
-      w_.admin<Result<NamedRoot>>([&](PoolAdmin& p) { return p.snapshot(disk_id, {"s", "r"}, w_.tuning); }));
+  snapshot("s");
   DiskId fork("fork");
   ASSERT_TRUE(w_.admin<Status>([&](PoolAdmin& p) {
     return p.create_fork(disk_id, fork, blocks_ * block_bytes, DiskClass::remote, "s");
@@ -184,9 +201,7 @@ TEST_F(RebuildTest, NothingIsChangedWhenTheNewestDataOfABlockIsDamaged) {
   start();
   live_through(600);
   ASSERT_TRUE(w_.seal(a_, 1));
-  auto c = *head().checkpoint;
-  auto root =
-      decode_checkpoint_root(w_.store.peek(checkpoint_root_key(c.disk, c.epoch, c.number))->body).value();
+  auto root = root_of(*head().checkpoint);
   auto victim = std::ranges::find_if(root.objects, [](const MapObject& o) { return o.live > 0; });
   ASSERT_TRUE(victim != root.objects.end());
   auto key = data_object_key(victim->object);
@@ -229,8 +244,7 @@ TEST_F(RebuildTest, ADiskIsReadOpenedAndRebuiltByEitherCopyOfItsRootAndNotByNone
       ASSERT_TRUE(remove_object(victim));
       if (!is_lost) put_object(victim, damaged);
       EXPECT_EQ(w_.read_offline().value(), model_);
-      auto scrubbed =
-          w_.apart<ScrubReport>([](StoreAccess access, ObjectRemover*) { return scrub(access, disk_id); });
+      auto scrubbed = scrub_now();
       ASSERT_TRUE(scrubbed) << scrubbed.error().message;
       EXPECT_EQ(scrubbed->bad_extents, 1u);
       EXPECT_TRUE(scrubbed->bad.at(0).what.contains(victim)) << scrubbed->bad.at(0).what;
@@ -255,6 +269,80 @@ TEST_F(RebuildTest, ADiskIsReadOpenedAndRebuiltByEitherCopyOfItsRootAndNotByNone
   ASSERT_FALSE(none);
   EXPECT_TRUE(none.error().message.contains(checkpoint_root_key(last.disk, last.epoch, last.number)))
       << none.error().message;
+}
+
+// A lost page hides no damage: what the objects say is told all the same.
+TEST_F(RebuildTest, ScrubGoesOnWithoutThePagesOfTheMap) {
+  start();
+  live_through(600);
+  ASSERT_TRUE(w_.seal(a_, 1));
+  const auto live = scrub_now()->live_bytes;
+  ASSERT_GT(lose_pages(), 0u);
+  auto scrubbed = scrub_now();
+  ASSERT_TRUE(scrubbed) << scrubbed.error().message;
+  ASSERT_EQ(scrubbed->bad_extents, 1u);
+  EXPECT_EQ(scrubbed->bad[0].block, 0u);
+  EXPECT_EQ(scrubbed->bad[0].count, blocks_);
+  EXPECT_TRUE(scrubbed->bad[0].what.contains("its page of the map")) << scrubbed->bad[0].what;
+  EXPECT_EQ(scrubbed->live_bytes, live);
+
+  auto root = root_of(*head().checkpoint);
+  auto victim = std::ranges::find_if(root.objects, [](const MapObject& o) { return o.live > 0; })->object;
+  damage_data(victim);
+  auto damaged = scrub_now();
+  ASSERT_TRUE(damaged) << damaged.error().message;
+  EXPECT_TRUE(std::ranges::any_of(damaged->bad, [&](const BadExtent& bad) {
+    return bad.what.contains(text_of(victim)) && bad.what.contains("wrong checksum");
+  }));
+}
+
+TEST_F(RebuildTest, ScrubChecksWhatOnlyASnapshotHolds) {
+  start();
+  live_through(300);
+  ASSERT_TRUE(w_.seal(a_, 1));
+  snapshot("monday");
+  const auto monday = *head().checkpoint;
+  ASSERT_TRUE(w_.open(a_, 2));
+  for (std::uint64_t b = 0; b < blocks_; ++b) {
+    ASSERT_TRUE(w_.write(a_, b, 5));
+    model_[b] = 5;
+  }
+  ASSERT_TRUE(w_.flush(a_));
+  w_.run_for(20s);
+  ASSERT_TRUE(w_.seal(a_, 2));
+  expect_content();
+  ASSERT_EQ(scrub_now()->roots, 1u);
+  EXPECT_EQ(scrub_now()->live_bytes, blocks_ * block_bytes) << "of the disk alone";
+
+  auto expect_bad = [&](std::string_view what) {
+    auto scrubbed = scrub_now();
+    ASSERT_TRUE(scrubbed) << scrubbed.error().message;
+    ASSERT_GT(scrubbed->bad_extents, 0u) << what;
+    for (const auto& bad : scrubbed->bad) {
+      EXPECT_TRUE(bad.what.starts_with("snapshot 'monday': ")) << bad.what;
+      EXPECT_TRUE(bad.what.contains(what)) << bad.what;
+    }
+    EXPECT_EQ(w_.read_offline().value(), model_) << "the disk itself is well";
+  };
+  const auto root = root_of(monday);
+  const auto newer = root_of(*head().checkpoint).objects;
+  auto victim = std::ranges::find_if(root.objects, [&](const MapObject& o) {
+    return o.live > 0 && std::ranges::none_of(newer, [&](const MapObject& n) {
+             return text_of(n.object) == text_of(o.object);
+           });
+  });
+  ASSERT_TRUE(victim != root.objects.end());
+  const auto key = data_object_key(victim->object);
+  const auto whole = w_.store.peek(key)->body;
+  damage_data(victim->object);
+  expect_bad("wrong checksum");
+  ASSERT_TRUE(remove_object(key));
+  expect_bad("is not there");
+  put_object(key, whole);
+  ASSERT_TRUE(scrub_now()->bad.empty());
+  for (auto key_of : {checkpoint_root_key, checkpoint_root_copy_key})
+    ASSERT_TRUE(remove_object(key_of(monday.disk, monday.epoch, monday.number)));
+  expect_bad(checkpoint_root_key(monday.disk, monday.epoch, monday.number));
 }
 
 }  // namespace

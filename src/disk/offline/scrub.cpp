@@ -7,62 +7,103 @@ namespace ebb::disk {
 namespace {
 
 constexpr std::uint64_t window_blocks = 16 << 20;  // 64 GiB of disk at a time
+constexpr std::uint64_t step_blocks = 16 * blocks_per_page;
+
+bool is_damage(const Error& error) { return error.code == Code::corrupt || error.code == Code::not_found; }
+
+struct Seen {
+  std::vector<MapPiece> pieces;
+  std::vector<BadExtent> unreadable;  // where a page of the map is damaged or gone
+};
+
+Task<Result<Seen>> look_at(BlockMap& map, std::uint64_t block, std::uint64_t count) {
+  auto found = co_await map.find(block, count);
+  Seen seen;
+  if (found) {
+    seen.pieces = std::move(*found);
+    co_return seen;
+  }
+  if (!is_damage(found.error())) co_return fail(std::move(found).error());
+  if (count <= blocks_per_page) {
+    seen.unreadable = {{block, count, "its page of the map cannot be read: " + found.error().message}};
+    co_return seen;
+  }
+  for (const auto end = block + count; block < end; block += blocks_per_page) {
+    EBB_CO_TRY(page, co_await look_at(map, block, std::min<std::uint64_t>(end - block, blocks_per_page)));
+    std::ranges::move(page.pieces, std::back_inserter(seen.pieces));
+    std::ranges::move(page.unreadable, std::back_inserter(seen.unreadable));
+  }
+  co_return seen;
+}
 
 class Scrub {
  public:
   Scrub(StoreAccess access, HeadAt at) : access_(access), head_(std::move(at.head)), claims_(access) {}
 
   Task<Result<ScrubReport>> run() {
-    LogCache cache;
-    EBB_CO_TRY(followed, co_await follow_unsealed(access_, head_, &cache));
-    std::optional<CheckpointRoot> root;
-    if (followed.checkpoint) {
-      EBB_CO_TRY(read, co_await read_checkpoint_root(access_, *followed.checkpoint, &cache));
-      root = std::move(read);
-      EBB_CO_CHECKED(co_await check_copies(*followed.checkpoint));
-    }
-    DiskMemory memory;
-    EBB_CO_TRY(loaded, co_await load_map(access_, followed, &cache, memory.pages));
-    EBB_CO_CHECKED(co_await claims_.gather(root ? &*root : nullptr, followed));
-    if (!claims_.lost().empty()) {  // or cleaned away meanwhile?
+    EBB_CO_CHECKED(co_await check_disk());
+    EBB_CO_TRY(page, co_await read_roots(access_, head_));
+    for (const auto& named : page.roots)
+      if (head_.checkpoint != named.checkpoint) EBB_CO_CHECKED(co_await check_root(named));
+    if (bad_.count() > 0) {  // or cleaned away meanwhile?
       EBB_CO_TRY(now, co_await read_head(access_, head_.disk));
       if (now.head.nonce != head_.nonce)
         co_return fail(Code::not_found, "disk '{}' was cleaned meanwhile", head_.disk);
     }
     report_.objects = claims_.objects().size();
     report_.data_bytes = claims_.data_bytes();
-    for (std::uint64_t at = 0; at < loaded.map->size_blocks(); at += window_blocks)
-      EBB_CO_CHECKED(
-          co_await compare(*loaded.map, at, std::min(loaded.map->size_blocks() - at, window_blocks)));
     report_.bad = bad_.first(), report_.bad_extents = bad_.count();
     co_return std::move(report_);
   }
 
  private:
+  Task<Status> check_disk() {
+    LogCache cache;
+    EBB_CO_TRY(followed, co_await follow_unsealed(access_, head_, &cache));
+    std::optional<CheckpointRoot> root;
+    if (followed.checkpoint) {
+      EBB_CO_TRY(read, co_await read_checkpoint_root(access_, *followed.checkpoint, &cache));
+      root = std::move(read);
+      co_await check_copies(*followed.checkpoint, "");
+    }
+    DiskMemory memory;
+    EBB_CO_TRY(loaded, co_await load_map(access_, followed, &cache, memory.pages));
+    EBB_CO_CHECKED(co_await claims_.gather(root ? &*root : nullptr, followed));
+    const auto blocks = loaded.map->size_blocks();
+    for (std::uint64_t at = 0; at < blocks; at += window_blocks)
+      EBB_CO_CHECKED(co_await compare(*loaded.map, at, std::min(blocks - at, window_blocks)));
+    co_return Status{};
+  }
+
   // One of them is enough to read the disk by, and nobody would notice that the other one is gone.
-  Task<Status> check_copies(CheckpointRef ref) {
+  Task<void> check_copies(CheckpointRef ref, std::string whose) {
     for (auto key_of : {checkpoint_root_key, checkpoint_root_copy_key}) {
       auto copy = co_await read_root_at(access_, key_of(ref.disk, ref.epoch, ref.number), ref);
       if (!copy)
-        bad_.add(0, fmt::format("one of the two copies of the checkpoint's root: {}; the other one serves",
-                                copy.error().message));
+        bad_.add(0, fmt::format("{}one of the two copies of the checkpoint's root: {}; the other one serves",
+                                whose, copy.error().message));
     }
-    co_return Status{};
   }
 
+  // The map of now against what the objects say: of all that is said of a block the newest counts.
   Task<Status> compare(BlockMap& map, std::uint64_t begin, std::uint64_t length) {
-    auto newest = claims_.newest(begin, length);
-    constexpr std::uint64_t step = 16 * blocks_per_page;
-    for (auto at = begin; at < begin + length; at += step) {
-      EBB_CO_TRY(pieces, co_await map.find(at, std::min(step, begin + length - at)));
-      for (const auto& piece : pieces)
-        for (std::uint64_t i = 0; i < piece.count; ++i) judge(piece, i, newest[piece.block + i - begin]);
+    const auto newest = claims_.newest(begin, length);
+    auto newest_of = [&](std::uint64_t block) -> const ObjectClaims::Claim* {
+      auto number = newest[block - begin];
+      return number > 0 ? &claims_.claim(number) : nullptr;
+    };
+    for (auto at = begin; at < begin + length; at += step_blocks) {
+      EBB_CO_TRY(seen, co_await look_at(map, at, std::min(step_blocks, begin + length - at)));
+      for (const auto& piece : seen.pieces)
+        for (std::uint64_t i = 0; i < piece.count; ++i) judge(piece, i, newest_of(piece.block + i));
+      for (const auto& page : seen.unreadable)
+        for (auto block = page.block; block < page.block + page.count; ++block)
+          judge_without_map(block, newest_of(block), page.what);
     }
     co_return Status{};
   }
 
-  void judge(const MapPiece& piece, std::uint64_t i, std::uint32_t claim) {
-    const auto* c = claim > 0 ? &claims_.claim(claim) : nullptr;
+  void judge(const MapPiece& piece, std::uint64_t i, const ObjectClaims::Claim* c) {
     const bool is_data = c && c->kind == ExtentKind::data;
     auto block = piece.block + i;
     if (piece.object) report_.live_bytes += block_bytes;
@@ -71,8 +112,8 @@ class Scrub {
         bad_.add(block, fmt::format("the map says that it is empty, and {} holds data for it", name_of(*c)));
       return;
     }
-    if (auto lost = claims_.lost_why(*piece.object); !lost.empty())
-      return bad_.add(block, fmt::format("{}: {}", text_of(*piece.object), lost));
+    if (auto lost = lost_why(claims_.index_of(*piece.object)))
+      return bad_.add(block, fmt::format("{}: {}", text_of(*piece.object), *lost));
     if (!is_data)
       return bad_.add(block, fmt::format("the map names {}, and no object holds newer data for it",
                                          text_of(*piece.object)));
@@ -80,9 +121,68 @@ class Scrub {
     if (claims_.objects()[c->object].crcs[data_block] != piece.crcs[i])
       return bad_.add(block, fmt::format("the map names {}, and {} holds newer data", text_of(*piece.object),
                                          name_of(*c)));
-    if (claims_.is_damaged(c->object, data_block))
-      bad_.add(block,
-               fmt::format("block {} of the data of {} has a wrong checksum", data_block, name_of(*c)));
+    if (claims_.is_damaged(c->object, data_block)) bad_.add(block, damage_of(c->object, data_block));
+  }
+
+  void judge_without_map(std::uint64_t block, const ObjectClaims::Claim* c, const std::string& why) {
+    const bool is_data = c && c->kind == ExtentKind::data;
+    if (is_data) report_.live_bytes += block_bytes;
+    const bool is_damaged = is_data && claims_.is_damaged(c->object, c->data_block_of(block));
+    bad_.add(block, is_damaged ? damage_of(c->object, c->data_block_of(block)) : why);
+  }
+
+  // What a snapshot, or the branch that a restore left behind, holds: its map against the objects that it names.
+  Task<Status> check_root(const NamedRoot& named) {
+    const auto whose = fmt::format("snapshot '{}': ", named.name);
+    ++report_.roots;
+    co_await check_copies(named.checkpoint, whose);
+    auto root = co_await read_checkpoint_root(access_, named.checkpoint, nullptr);
+    if (!root && !is_damage(root.error())) co_return fail(std::move(root).error());
+    if (!root) {
+      bad_.add(0, whose + root.error().message);
+      co_return Status{};
+    }
+    EBB_CO_CHECKED(co_await claims_.read_also(*root));
+    BlockMap map(access_, DiskMemory().pages, named.size_bytes);
+    map.start_from(std::move(*root));
+    for (std::uint64_t at = 0; at < map.size_blocks(); at += step_blocks) {
+      EBB_CO_TRY(seen, co_await look_at(map, at, std::min(step_blocks, map.size_blocks() - at)));
+      for (const auto& piece : seen.pieces)
+        if (piece.object) judge_of_root(piece, whose);
+      for (const auto& page : seen.unreadable)
+        for (auto block = page.block; block < page.block + page.count; ++block)
+          bad_.add(block, whose + page.what);
+    }
+    co_return Status{};
+  }
+
+  void judge_of_root(const MapPiece& piece, const std::string& whose) {
+    const auto index = claims_.index_of(*piece.object);
+    const auto lost = lost_why(index);
+    for (std::uint64_t i = 0; i < piece.count; ++i) {
+      const auto data_block = piece.data_block + static_cast<std::uint32_t>(i);
+      if (lost) {
+        bad_.add(piece.block + i, fmt::format("{}{}: {}", whose, text_of(*piece.object), *lost));
+      } else if (const auto& crcs = claims_.objects()[*index].crcs;
+                 data_block >= crcs.size() || crcs[data_block] != piece.crcs[i]) {
+        bad_.add(piece.block + i, fmt::format("{}the map names {}, which holds something else", whose,
+                                              text_of(*piece.object)));
+      } else if (claims_.is_damaged(*index, data_block)) {
+        bad_.add(piece.block + i, whose + damage_of(*index, data_block));
+      }
+    }
+  }
+
+  // Why that object cannot be read; nothing if it was.
+  std::optional<std::string> lost_why(std::optional<std::uint32_t> index) const {
+    if (!index) return "is none of the objects that the checkpoint names";
+    auto it = claims_.lost().find(*index);
+    return it == claims_.lost().end() ? std::nullopt : std::optional(it->second);
+  }
+
+  std::string damage_of(std::uint32_t object, std::uint32_t data_block) const {
+    return fmt::format("block {} of the data of {} has a wrong checksum", data_block,
+                       text_of(claims_.objects()[object].object));
   }
 
   std::string name_of(const ObjectClaims::Claim& claim) const {
