@@ -131,7 +131,8 @@ Status run(std::string path) {
   raise_open_files_limit();
   RealEnv env;
   EBB_TRY(join_token, run_until_done(env.loop, read_token(env, config.join_token_file)));
-  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_known_pool)));
+  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools,
+                                                      probing_opener(env.files, config.agent.state_dir))));
   EBB_TRY(boot, boot_id());
 
   config.agent.boot_id = boot;

@@ -112,7 +112,8 @@ Status run(std::string path) {
   if (auto ring = env.files.use_ring(); !ring)
     log.warning("{}: the logs of disks are written by threads, which takes longer", ring.error().message);
   EBB_CHECKED(run_until_done(env.loop, env.files.make_dirs(config.run_dir)));
-  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_known_pool)));
+  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools,
+                                                      probing_opener(env.files, config.state_dir))));
 
   disk::DaemonOptions options;
   options.memory = {config.memory.cache, config.memory.maps};

@@ -130,7 +130,8 @@ Status run(std::string path, std::optional<std::string> listen) {
   AsioOffload threads(env.loop);
 
   EBB_TRY(state, run_until_done(env.loop, open_state(env, threads, config.state_dir)));
-  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools, open_probed_pool)));
+  EBB_TRY(stores, run_until_done(env.loop, open_pools(env.loop, config.pools,
+                                                      probing_opener(env.files, config.state_dir))));
   std::map<PoolId, control::Pool> pools;
   for (auto& [id, store] : stores) pools[id] = {store.get(), store.get(), config.default_classes.at(id)};
   control::ControlPlane control(

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "disk/format/hash.h"
 #include "disk/pool_probe.h"
 #include "env/scope.h"
 #include "platform/s3/pool_store.h"
@@ -9,30 +10,51 @@
 namespace ebb {
 namespace {
 
-constexpr Duration patience = 10s;  // a daemon that restarts during an outage has guests that wait for it
+using Opened = Result<std::unique_ptr<ReclaimableStore>>;
+constexpr Duration patience = 10s;
 
-Task<Result<std::unique_ptr<ReclaimableStore>>> open_pool(AsioLoop& loop, std::string url,
-                                                          disk::ProbeEffort effort) {
-  EBB_CO_TRY(store, co_await open_pool_store(loop, url));
-  auto probed = co_await with_timeout(loop, disk::require_good_pool(loop, *store, effort), patience);
-  if (probed && *probed) co_return std::move(store);
+Task<Status> probe_known(Loop& loop, ReclaimableStore& store, std::string url) {
+  auto probed = co_await with_timeout(
+      loop, disk::require_good_pool(loop, store, {.races = 2, .overwrites = 2}), patience);
+  if (probed && *probed) co_return Status{};
   auto why = probed
                  ? probed->error()
                  : Error{Code::unavailable, fmt::format("no answer within {} s", to_ms(patience) / 1000), {}};
   if (why.code != Code::unavailable) co_return fail(std::move(why));
-  std::fprintf(stderr, "warning: pool %s cannot be probed now, and is used as it is: %s\n", url.c_str(),
-               why.message.c_str());
+  std::fprintf(stderr,
+               "warning: pool %s cannot be probed now, and is used because it has passed before: %s\n",
+               url.c_str(), why.message.c_str());
+  co_return Status{};
+}
+
+Task<Status> probe_new(Loop& loop, ReclaimableStore& store) {
+  auto probed = co_await disk::require_good_pool(loop, store);
+  if (!probed && probed.error().code == Code::unavailable)
+    co_return fail(Code::unavailable,
+                   "it was never used from here and cannot be probed now ('ebb pool check' asks again): {}",
+                   probed.error().message);
+  co_return probed;
+}
+
+Task<Opened> open_pool(AsioLoop& loop, Files& files, std::string marks, std::string url) {
+  EBB_CO_TRY(store, co_await open_pool_store(loop, url));
+  const auto mark = fmt::format("{}/{}", marks, disk::sha256_hex(as_bytes(url)));
+  if (co_await files.read_all(mark)) {
+    EBB_CO_CHECKED(co_await probe_known(loop, *store, url));
+    co_return std::move(store);
+  }
+  EBB_CO_CHECKED(co_await probe_new(loop, *store));
+  EBB_CO_CHECKED(co_await files.make_dirs(marks));
+  EBB_CO_CHECKED(co_await files.write_atomic(mark, {}));
   co_return std::move(store);
 }
 
 }  // namespace
 
-Task<Result<std::unique_ptr<ReclaimableStore>>> open_probed_pool(AsioLoop& loop, std::string url) {
-  return open_pool(loop, std::move(url), {});
-}
-
-Task<Result<std::unique_ptr<ReclaimableStore>>> open_known_pool(AsioLoop& loop, std::string url) {
-  return open_pool(loop, std::move(url), {2, 2});
+PoolOpener probing_opener(Files& files, std::string state_dir) {
+  return [&files, marks = state_dir + "/good-pools"](AsioLoop& loop, std::string url) {
+    return open_pool(loop, files, marks, std::move(url));
+  };
 }
 
 }  // namespace ebb

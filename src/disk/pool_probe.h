@@ -34,7 +34,7 @@ struct ProbeEffort {
   int races = 20, overwrites = 20;
 };
 
-inline constexpr Duration probe_limit = 30s;
+inline constexpr Duration probe_limit = 2min;  // about a hundred requests, most of them one after the other
 
 // unavailable: the store did not answer, or not within `probe_limit`: nothing is known. invalid: it refuses
 // even a plain write or read, as with a wrong key.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Daemons ask their pools at the start: a store that ignores conditions is refused with what it does wrong, one that does
-not answer now is taken with a warning, and a good one is served from.
+not answer now is taken with a warning if it has passed before, and else refused, and a good one is served from.
 
 Usage: pool_start_test.py EBBD EBB_DISKD EBB_AGENT
 """
@@ -121,19 +121,37 @@ class PoolStart(unittest.TestCase):
             self.assertIn("creating an object that exists was carried out", said)
             self.assertNotIn("top-secret", said)
 
-    def test_a_store_that_does_not_answer_holds_no_start_up(self):
-        process = self.start(DISKD, "s3://pool?endpoint=http://127.0.0.1:1&credentials=env")
+    def stop(self, process):
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=60), 0)
+
+    def said_until_it_listens(self, process):
         said = ""
         for line in process.stderr:
             said += line
             if "listening on" in line:
-                break
-        else:
-            self.fail(f"the daemon has ended: {said}")
-        self.assertIn("cannot be probed now", said)
-        self.assertNotIn("promises", said)
-        process.send_signal(signal.SIGTERM)
-        self.assertEqual(process.wait(timeout=60), 0)
+                return said
+        self.fail(f"the daemon has ended: {said}")
+
+    def test_a_store_that_does_not_answer_is_taken_by_nobody_who_never_probed_it(self):
+        for program in (EBBD, DISKD, AGENT):
+            process = self.start(program, "s3://pool?endpoint=http://127.0.0.1:1&credentials=env")
+            said = process.communicate(timeout=60)[1]
+            self.assertEqual(process.returncode, 1, said)
+            self.assertIn("pool main: it was never used from here and cannot be probed now", said)
+
+    def test_a_known_store_that_does_not_answer_holds_no_start_up(self):
+        store = Store(keeps_conditions=True)
+        for program in (EBBD, DISKD):
+            process = self.start(program, store.url())
+            self.assertNotIn("warning: pool", self.said_until_it_listens(process))
+            self.stop(process)
+        url, _ = store.url(), store.shutdown()
+        store.server_close()
+        for program in (EBBD, DISKD):
+            process = self.start(program, url)
+            self.assertIn("cannot be probed now, and is used because it has passed before", self.said_until_it_listens(process))
+            self.stop(process)
 
     def test_the_class_of_new_disks_in_a_bucket_is_nobodys_silent_guess(self):
         store = Store(keeps_conditions=True)
@@ -148,29 +166,19 @@ class PoolStart(unittest.TestCase):
         self.assertFalse(store.objects, "nothing was begun")
         for url, default_class in ((store.url(), "local"), (f"dir:{self.at}/pool", None)):
             process = self.start(EBBD, url, default_class)
-            for line in process.stderr:
-                if "listening on" in line:
-                    break
-            else:
-                self.fail(f"{url} was not taken")
-            process.send_signal(signal.SIGTERM)
-            self.assertEqual(process.wait(timeout=60), 0)
+            self.said_until_it_listens(process)
+            self.stop(process)
 
     def test_a_good_store_is_taken_and_nothing_but_the_probe_is_written(self):
         store = Store(keeps_conditions=True)
         process = self.start(DISKD, store.url())
-        for line in process.stderr:
-            if "listening on" in line:
-                break
-        else:
-            self.fail("the daemon has ended")
+        self.said_until_it_listens(process)
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(60)
             client.connect(f"{self.at}/diskd.sock")
             client.sendall(b"GET / HTTP/1.1\r\nHost: diskd\r\n\r\n")
             self.assertTrue(client.recv(1024).startswith(b"HTTP/1.1 "))
-        process.send_signal(signal.SIGTERM)
-        self.assertEqual(process.wait(timeout=60), 0)
+        self.stop(process)
         self.assertTrue(store.objects)
         for path in store.objects:
             self.assertTrue(path.startswith("/pool/cell/probe/"), path)
