@@ -24,7 +24,7 @@ class IsolationTest : public AgentTest {
   std::uint64_t written() const { return ledger_.durable(VmId("a")); }
 };
 
-TEST_F(IsolationTest, ACutOffGuestIsPausedInTimeAndRunsOnWhenTheControlPlaneAnswers) {
+TEST_F(IsolationTest, Rule13ACutOffGuestIsPausedInTimeAndRunsOnWhenTheControlPlaneAnswers) {
   run_one(vm("a", 5));
   cut_off();
   run_for(9s);
@@ -67,7 +67,7 @@ TEST_F(IsolationTest, AControlPlaneThatAnswersIsEnough) {
   EXPECT_FALSE(is_held());
 }
 
-TEST_F(IsolationTest, ARestartedAgentLeavesAHeldGuestHeldUntilItKnowsMore) {
+TEST_F(IsolationTest, Rule13ARestartedAgentLeavesAHeldGuestHeldUntilItKnowsMore) {
   run_one(vm("a", 5));
   cut_off();
   ASSERT_TRUE(run_until([&] { return is_held(); }, 13s));

@@ -18,11 +18,15 @@ class GatedStore final : public ReclaimableStore {
 
   // From now on requests for such keys wait, and only they.
   void stop_only(std::function<bool(const std::string& key)> which) { which_ = std::move(which); }
+  // The same of writes only.
+  void stop_only_puts(std::function<bool(const std::string& key)> which) {
+    which_ = std::move(which), only_puts_ = true;
+  }
   bool has_stopped() const { return has_stopped_; }
-  void open() { has_stopped_ = false, stops_ = {}, which_ = {}, opened_.notify_all(); }
+  void open() { has_stopped_ = false, stops_ = {}, which_ = {}, only_puts_ = false, opened_.notify_all(); }
 
   Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override {
-    co_await pass(key);
+    co_await pass(key, Kind::put);
     co_return co_await store_.put(std::move(key), std::move(body), std::move(condition));
   }
   Task<Result<StoredObject>> get(std::string key) override {
@@ -39,8 +43,10 @@ class GatedStore final : public ReclaimableStore {
   }
 
  private:
-  Task<void> pass(std::string key) {
+  enum class Kind { put, other };
+  Task<void> pass(std::string key, Kind kind = Kind::other) {
     if (which_) {
+      if (only_puts_ && kind != Kind::put) co_return;
       while (which_ && which_(key)) has_stopped_ = true, co_await opened_.wait();
       co_return;
     }
@@ -53,7 +59,7 @@ class GatedStore final : public ReclaimableStore {
   std::function<bool(const std::string& key)> which_;
   Notify opened_;
   std::uint64_t requests_ = 0;
-  bool has_stopped_ = false;
+  bool has_stopped_ = false, only_puts_ = false;
 };
 
 }  // namespace ebb::disk::testing
