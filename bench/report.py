@@ -19,7 +19,8 @@ class Report:
         self.bench, self.metrics, self.raw, self.skipped, self.rows, self.notes = bench, {}, {}, {}, [], []
 
     def ratio(self, key, ours, peers, unit, goal, higher_is_better=True, limit=None):
-        """`peers`: name -> values; the better of them counts."""
+        """`peers`: name -> values; the better of them counts. `limit`: values of what the machine can do at best."""
+        limit = statistics.median(limit) if limit else None
         best = (max if higher_is_better else min)(peers, key=lambda name: statistics.median(peers[name]))
         mine, theirs = statistics.median(ours), statistics.median(peers[best])
         self.metrics[key] = round(mine / theirs, 3)

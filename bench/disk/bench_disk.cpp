@@ -7,6 +7,7 @@
 #include "disk/opening.h"
 #include "disk/pool_admin.h"
 #include "disk/testing/round_counter.h"
+#include "env/scope.h"
 #include "platform/real_env.h"
 #include "platform/s3/pool_store.h"
 
@@ -18,6 +19,8 @@ constexpr const char* usage = R"(usage: ebb-bench-disk COMMAND POOL_URL ...
   image  URL DISK BYTES DATA_BYTES     an image of that size with so much data at its beginning
   fork   URL IMAGE DISK BYTES N        N forks, DISK-1 ...; prints the milliseconds of each
   reclaim URL DISK                     removes what the disk no longer needs, as the control plane does; prints how many objects
+  objects URL BYTES N PARALLEL         puts N objects of that size, so many at a time, and reads them back; prints the seconds of
+                                       either: what the store itself can do
   rounds URL DISK FOLDER               opens a detached disk, and once more as after a crash; prints how many requests to the
                                        store depended on each other, and how many there were, each time. FOLDER is for its log
 )";
@@ -43,6 +46,40 @@ Task<Status> fork_many(RealEnv& env, disk::PoolAdmin& admin, std::string image, 
     EBB_CO_CHECKED(co_await admin.create_fork(DiskId(image), DiskId(fmt::format("{}-{}", disk, i)), bytes,
                                               DiskClass::remote));
     std::printf("%.3f\n", to_seconds(env.loop.now() - began) * 1000);
+  }
+  co_return Status{};
+}
+
+template <class T>
+Task<Status> checked(Task<Result<T>> request) {
+  auto answer = co_await std::move(request);
+  if (!answer) co_return fail(std::move(answer).error());
+  co_return Status{};
+}
+
+// Every `step`-th object from `first` on.
+Task<Status> move_objects(ObjectStore& store, SharedBytes body, std::uint64_t first, std::uint64_t count,
+                          std::uint64_t step, bool is_put) {
+  for (auto i = first; i < count; i += step) {
+    auto key = fmt::format("raw/{}", i);
+    EBB_CO_CHECKED(
+        co_await (is_put ? checked(store.put(key, body, PutCondition::always())) : checked(store.get(key))));
+  }
+  co_return Status{};
+}
+
+Task<Status> time_objects(RealEnv& env, ObjectStore& store, std::uint64_t bytes, std::uint64_t count,
+                          std::uint64_t parallel) {
+  Bytes body(bytes);
+  for (std::size_t i = 0; i + 8 <= body.size(); i += 8) store_le(body, i, env.loop.random().next());
+  const auto shared = std::make_shared<const Bytes>(std::move(body));
+  for (bool is_put : {true, false}) {
+    const auto began = env.loop.now();
+    std::vector<Task<Status>> tasks;
+    for (std::uint64_t i = 0; i < parallel; ++i)
+      tasks.push_back(move_objects(store, shared, i, count, parallel, is_put));
+    for (auto& done : co_await when_all(env.loop, std::move(tasks))) EBB_CO_CHECKED(std::move(done));
+    std::printf("%.4f\n", to_seconds(env.loop.now() - began));
   }
   co_return Status{};
 }
@@ -96,6 +133,8 @@ Task<Status> carry_out(RealEnv& env, std::vector<std::string> words) {
   if (words[0] == "fork" && words.size() == 6)
     co_return co_await fork_many(env, admin, words[2], words[3], number(4), static_cast<int>(number(5)));
   if (words[0] == "reclaim" && words.size() == 3) co_return co_await reclaim_once(env, *store, words[2]);
+  if (words[0] == "objects" && words.size() == 5)
+    co_return co_await time_objects(env, *store, number(2), number(3), number(4));
   if (words[0] == "rounds" && words.size() == 4) {
     for (int i = 0; i < 2; ++i) EBB_CO_CHECKED(co_await open_counted(env, *store, words[2], words[3]));
     co_return Status{};

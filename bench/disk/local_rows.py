@@ -9,9 +9,9 @@ from servers import GIB, MIB, Ours, Server, fio, raw_limit
 
 def side_by_side(report, rounds, key, servers, ours, size, goal, unit, raw, **options):
     """`raw`: a file on which the same is done past all of them."""
-    limit = raw_limit(raw, size, unit, **options)
-    values = {server.name: [] for server in servers}
+    limit, values = [], {server.name: [] for server in servers}
     for _ in range(rounds):
+        limit.append(raw_limit(raw, size, unit, **options))
         for server in servers:
             values[server.name].append(fio(server.uri, size, unit, **options))
     mine = values.pop(ours.name)

@@ -41,6 +41,19 @@ class Server:
         self.process.wait(20)
 
 
+def tool(bins, command, pool, *words):
+    """What ebb-bench-disk prints."""
+    done = subprocess.run([bins / "ebb-bench-disk", command, pool, *map(str, words)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    return done.stdout
+
+
+def objects_a_second(bins, pool, size, count, parallel):
+    """How many objects of that size the store itself takes, and gives back, through the same client: as a distance to compare with."""
+    return [count / float(seconds) for seconds in tool(bins, "objects", pool, size, count, parallel).split()]
+
+
 class Ours:
     """ebb-diskd on a pool; its disks are opened by asking it."""
 
@@ -57,10 +70,7 @@ class Ours:
             raise RuntimeError(self.process.stderr.read().decode())
 
     def tool(self, *words):
-        done = subprocess.run([self.bins / "ebb-bench-disk", words[0], self.pool, *map(str, words[1:])], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise RuntimeError(done.stderr)
-        return done.stdout
+        return tool(self.bins, words[0], self.pool, *words[1:])
 
     def ask(self, verb, **body):
         while True:
