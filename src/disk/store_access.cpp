@@ -20,11 +20,15 @@ Task<void> Backoff::wait() {
   co_await sleep_for(loop_, wait);
 }
 
+bool StoreAccess::is_waited_out(Code code) const {
+  return is_transient(code) || (code == Code::invalid && on_refusal == OnRefusal::wait);
+}
+
 Task<Result<StoredObject>> StoreAccess::get(std::string key) const {
   auto self = *this;
   for (Backoff backoff(*self.loop);;) {
     auto got = co_await self.store->get(key);
-    if (got || !is_transient(got.error().code)) {
+    if (got || !self.is_waited_out(got.error().code)) {
       self.trouble->ended();
       co_return got;
     }
@@ -37,7 +41,7 @@ Task<Result<Bytes>> StoreAccess::get_range(std::string key, std::uint64_t offset
   auto self = *this;
   for (Backoff backoff(*self.loop);;) {
     auto got = co_await self.store->get_range(key, offset, length);
-    if (got || !is_transient(got.error().code)) {
+    if (got || !self.is_waited_out(got.error().code)) {
       self.trouble->ended();
       co_return got;
     }

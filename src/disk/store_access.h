@@ -40,13 +40,18 @@ class Backoff {
   Duration next_ = 20ms;
 };
 
+// What the store refuses (Code::invalid: a wrong key, no such bucket) is an answer for whoever can tell it to an operator. A guest
+// can tell nobody, and would take it for a broken disk: it waits until the operator has mended it.
+enum class OnRefusal { fail, wait };
+
 // A store with the loop and the trouble that belong to one disk. Cheap to copy; what it refers to outlives
 // it.
 struct StoreAccess {
   Loop* loop = nullptr;
   ObjectStore* store = nullptr;
   Trouble* trouble = nullptr;
-  Offload* threads = nullptr;  // for what takes a processor long; null: it is done in place
+  Offload* threads = nullptr;              // for what takes a processor long; null: it is done in place
+  OnRefusal on_refusal = OnRefusal::fail;  // of reads
 
   // Until there is an answer: bytes, or a definite error (not_found, invalid, corrupt).
   Task<Result<StoredObject>> get(std::string key) const;
@@ -58,6 +63,9 @@ struct StoreAccess {
   };  // ours is there (from this try or an earlier one), or the place holds other bytes
   // Create-if-absent until decided, always with the same bytes.
   Task<Put> put_once(std::string key, SharedBytes body) const;
+
+ private:
+  bool is_waited_out(Code code) const;
 };
 
 }  // namespace ebb::disk
