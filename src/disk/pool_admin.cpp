@@ -2,18 +2,13 @@
 
 #include "disk/format/blob_types.h"
 #include "disk/format/limits.h"
+#include "disk/format/pool_format.h"
 #include "disk/keys.h"
 
 namespace ebb::disk {
 namespace {
 
 constexpr std::string_view deleter = "deletion";  // in HEAD while a disk is being deleted
-
-struct PoolFormat {
-  std::uint32_t shards = 256;
-  WallMs created_at = 0;
-};
-BOOST_DESCRIBE_STRUCT(PoolFormat, (), (shards, created_at))
 
 Status check_new_disk(const DiskId& disk, std::uint64_t size_bytes) {
   if (!is_valid_name(disk.str())) return fail_field("disk", "'{}' is no valid name for a disk", disk);
@@ -40,16 +35,14 @@ Task<Status> PoolAdmin::prepare() {
   auto got = co_await access_.get(pool_format_key());
   if (!got && got.error().code != Code::not_found) co_return fail(std::move(got).error());
   if (!got) {
-    auto body = write_text_object("ebb-format", PoolFormat{256, access_.loop->wall_now()});
+    auto body = encode(PoolFormat{pool_shards, access_.loop->wall_now()});
     if (co_await access_.put_once(pool_format_key(), std::make_shared<const Bytes>(std::move(body))) ==
         StoreAccess::Put::stored)
       co_return Status{};
     got = co_await access_.get(pool_format_key());
     if (!got) co_return fail(std::move(got).error());
   }
-  EBB_CO_TRY(format, read_text_object<PoolFormat>(got->body, "ebb-format", "the pool's format"));
-  if (format.shards != 256)
-    co_return fail(Code::invalid, "the pool has {} shards; this program knows 256", format.shards);
+  EBB_CO_CHECKED(decode_pool_format(got->body));
   co_return Status{};
 }
 

@@ -4,10 +4,12 @@
 #include <array>
 
 #include "disk/block_device.h"
+#include "disk/cache/hints.h"
 #include "disk/format/blob_types.h"
 #include "disk/format/cleaned_types.h"
 #include "disk/format/hash.h"
 #include "disk/format/packed_data.h"
+#include "disk/format/pool_format.h"
 #include "disk/format/wal_types.h"
 #include "disk/format/wire.h"
 #include "disk/log/wal.h"
@@ -72,6 +74,8 @@ Verdict check_chain(ByteView input) {
   auto read = [](ByteView bytes) { return read_text_object<LogChain>(bytes, "ebb-chain", "a chain"); };
   return check_text(input, read, [](const LogChain& chain) { return write_text_object("ebb-chain", chain); });
 }
+
+Verdict check_pool_format(ByteView input) { return check_text(input, decode_pool_format, encode); }
 
 // A segment or a fence, with what follows its head in the object.
 Verdict check_log_object(ByteView input) {
@@ -182,6 +186,20 @@ Verdict check_log_record(ByteView input) {
   return Verdict::accepted;
 }
 
+// As much as a worker fetches by them is bounded, and lies in a disk.
+Verdict check_hints(ByteView input) {
+  auto hints = metered(binary_limit(input.size()), [&] { return decode_hints(input); });
+  if (!hints) return Verdict::refused;
+  std::uint64_t regions = 0;
+  for (const auto& run : hints->runs) {
+    regions += run.count;
+    CHECK((std::uint64_t{run.first} + run.count) * HotRegions::region_bytes <= disk_bytes_max);
+  }
+  CHECK(regions <= HotRegions::regions_max);
+  CHECK(std::ranges::equal(encode(*hints), input));
+  return Verdict::accepted;
+}
+
 constexpr std::array all_formats{
     Format{"head", check_head, repair_text},
     Format{"roots", check_roots, repair_text},
@@ -197,6 +215,9 @@ constexpr std::array all_formats{
     Format{"log", check_log, repair_log},
     Format{"s3-answer", check_s3_answer, nullptr},
     Format{"packed-data", check_packed_data, repair_object},
+    Format{"pool-format", check_pool_format, repair_text},
+    Format{"hints", check_hints, repair_object},
+    Format{"cache-file", check_cache_file, repair_cache_file},
 };
 
 }  // namespace

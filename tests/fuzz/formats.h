@@ -23,8 +23,9 @@ std::span<const Format> formats();
 inline constexpr std::uint8_t repaired = 0x80;  // in the first byte
 Verdict check_input(ByteView input);
 
-// log_recovery.cpp, s3_answers.cpp
+// log_recovery.cpp, cache_file.cpp, s3_answers.cpp
 Verdict check_log(ByteView input);
+Verdict check_cache_file(ByteView input);
 Verdict check_s3_answer(ByteView input);
 
 // repair.cpp
@@ -32,6 +33,7 @@ void repair_object(Bytes& object);
 void repair_text(Bytes& object);
 void repair_record(Bytes& record);
 void repair_log(Bytes& log);
+void repair_cache_file(Bytes& file);
 
 // The files of a log, as an input has them: where the log is needed from, then each file's length (4) and
 // bytes.
@@ -40,5 +42,15 @@ struct LogInput {
   std::vector<MutableBytes> files;
 };
 LogInput split_log(Bytes& input);
+
+// The cache's file, as an input has it: the header, the index, and what lies in the slots, which begin there and not at
+// the next 64 KiB.
+struct CacheInput {
+  std::uint32_t slots = 0;
+  MutableBytes header, index, data;
+};
+// Parts that are missing are added, as zeroes.
+CacheInput split_cache_file(Bytes& input);
+std::uint32_t cache_slots_of_inputs();
 
 }  // namespace ebb::fuzz

@@ -3,12 +3,16 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/checksum.h"
 #include "disk/block_device.h"
+#include "disk/cache/disk_tier_format.h"
+#include "disk/cache/hints.h"
 #include "disk/format/blob_types.h"
 #include "disk/format/checkpoint_types.h"
 #include "disk/format/cleaned_types.h"
 #include "disk/format/hash.h"
 #include "disk/format/packed_data.h"
+#include "disk/format/pool_format.h"
 #include "disk/format/segment_types.h"
 #include "disk/log/wal.h"
 #include "disk/served_disk.h"
@@ -82,6 +86,7 @@ void add_texts(Seeds& seeds) {
   OpenRecord record{{disk_id, PoolId("main"), 7, DiskClass::local, false, true}, true};
   seeds.add("open-record", "settled", write_text_object("ebb-open", record));
   seeds.add("chain", "two", write_text_object("ebb-chain", log_chain));
+  seeds.add("pool-format", "new", encode(PoolFormat{pool_shards, 1'700'000'000'000}));
 }
 
 void add_log_objects(Seeds& seeds) {
@@ -206,6 +211,21 @@ void add_logs(Seeds& seeds) {
   seeds.add("log", "none", log_input(0, {}));
 }
 
+void add_cache(Seeds& seeds) {
+  seeds.add("hints", "none", encode(Hints{disk_id, epoch, 1, {}}));
+  seeds.add("hints", "three", encode(Hints{disk_id, epoch, 9, {{40, 3}, {0, 1}, {7, 100}}}));
+  // Two pieces behind the index, of which the first is short, and a slot that is free.
+  const CacheLayout layout{fuzz::cache_slots_of_inputs(), "token"};
+  auto file = encode(layout);
+  const Bytes piece(300, std::byte{9}), zeroes(piece_bytes);
+  append_entry(file, layout, 0, {{{1, 2}, 3}, 300, crc32c(piece)});
+  append_entry(file, layout, 1, {{{1, 2}, 4}, static_cast<std::uint32_t>(piece_bytes), crc32c(zeroes)});
+  file.resize(layout.entry_offset(layout.slots));
+  append(file, piece);
+  seeds.add("cache-file", "two", file);
+  seeds.add("cache-file", "empty", encode(layout));
+}
+
 void add_s3_answers(Seeds& seeds) {
   auto add = [&](std::string_view name, std::uint16_t status, std::uint8_t verb, std::uint8_t condition,
                  std::string_view text) {
@@ -235,6 +255,7 @@ int main(int argc, char** argv) {
   add_map(seeds);
   add_records(seeds);
   add_logs(seeds);
+  add_cache(seeds);
   add_s3_answers(seeds);
   return 0;
 }

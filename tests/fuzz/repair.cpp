@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/checksum.h"
+#include "disk/cache/disk_tier_format.h"
 #include "disk/format/text_object.h"
 #include "disk/format/wal_types.h"
 #include "disk/format/wire.h"
@@ -78,6 +79,39 @@ void repair_log(Bytes& input) {
       seed = repair_record_crc(rest);
       rest = rest.subspan(wal_record_bytes + load_le<std::uint32_t>(rest, record_bytes_at));
     }
+  }
+}
+
+CacheInput split_cache_file(Bytes& input) {
+  const auto slots = cache_slots_of_inputs();
+  const auto index_bytes = slots * cache_entry_bytes;
+  if (input.size() < cache_header_bytes + index_bytes) input.resize(cache_header_bytes + index_bytes);
+  MutableBytes all(input);
+  auto data = all.subspan(cache_header_bytes + index_bytes);
+  return {slots, all.first(cache_header_bytes), all.subspan(cache_header_bytes, index_bytes),
+          data.first(std::min<std::size_t>(data.size(), slots * piece_bytes))};
+}
+
+// The header, and each entry: as one of this cache and this slot, of the bytes that lie there.
+void repair_cache_file(Bytes& input) {
+  constexpr std::size_t slots_at = envelope_bytes, entry_length_at = 20, entry_data_crc_at = 24,
+                        entry_crc_at = 28;
+  auto file = split_cache_file(input);
+  store_le(file.header, slots_at, file.slots);
+  repair_envelope(file.header);
+  auto layout = decode_cache_layout(file.header);
+  if (!layout) return;
+  for (std::uint32_t slot = 0; slot < file.slots; ++slot) {
+    auto entry = file.index.subspan(slot * cache_entry_bytes, cache_entry_bytes);
+    auto length = std::min<std::size_t>(load_le<std::uint32_t>(entry, entry_length_at), piece_bytes);
+    Bytes piece(length);
+    auto there = ByteView(file.data).subspan(std::min<std::size_t>(file.data.size(), slot * piece_bytes));
+    std::ranges::copy(there.first(std::min(there.size(), length)), piece.begin());
+    store_le(entry, entry_data_crc_at, crc32c(piece));
+    Bytes place;
+    append_le(place, slot);
+    auto seed = crc32c(place, crc32c(as_bytes(layout->token)));
+    store_le(entry, entry_crc_at, crc32c(ByteView(entry).first(entry_crc_at), seed));
   }
 }
 

@@ -11,10 +11,23 @@
 namespace ebb::s3test {
 namespace {
 
-enum class Kind { folder, own_memory, own_folder, own_host_style, own_unquoted, radosgw, simulated };
-BOOST_DESCRIBE_ENUM(Kind, folder, own_memory, own_folder, own_host_style, own_unquoted, radosgw, simulated)
+enum class Kind {
+  folder,
+  own_memory,
+  own_folder,
+  own_host_style,
+  own_unquoted,
+  own_tls,
+  radosgw,
+  radosgw_host_style,
+  simulated
+};
+BOOST_DESCRIBE_ENUM(Kind, folder, own_memory, own_folder, own_host_style, own_unquoted, own_tls, radosgw,
+                    radosgw_host_style, simulated)
 
-// One for all tests of a kind. Each test has a prefix of its own.
+bool is_radosgw(Kind kind) { return kind == Kind::radosgw || kind == Kind::radosgw_host_style; }
+
+// One for all tests of a kind, and one gateway for both of its styles. Each test has a prefix of its own.
 struct Servers {
   TestFolder folder;
   std::unique_ptr<OwnServer> own;
@@ -73,7 +86,7 @@ class ConformanceTest : public testing::TestWithParam<Kind> {
 
  private:
   static std::string make_url() {
-    auto& all = (*servers_)[GetParam()];
+    auto& all = (*servers_)[is_radosgw(GetParam()) ? Kind::radosgw : GetParam()];
     auto prefix = fmt::format("test-{}", ++all.tests);
     switch (GetParam()) {
       case Kind::folder:
@@ -86,17 +99,25 @@ class ConformanceTest : public testing::TestWithParam<Kind> {
         return own(all, {"--if-match", "quoted"}).host_style_url(prefix);
       case Kind::own_unquoted:
         return own(all, {"--if-match", "unquoted"}).url(prefix);
+      case Kind::own_tls:
+        return own(all, {"--if-match", "quoted"}, Transport::tls).url(prefix);
       case Kind::radosgw:
-        if (!all.radosgw) all.radosgw = std::make_unique<Radosgw>();
-        return all.radosgw->url(prefix);
+        return radosgw(all).url(prefix);
+      case Kind::radosgw_host_style:
+        return radosgw(all).host_style_url(prefix);
       case Kind::simulated:
         return "";
     }
     return "";
   }
-  static OwnServer& own(Servers& all, std::vector<std::string> more) {
-    if (!all.own) all.own = std::make_unique<OwnServer>(std::move(more));
+  static OwnServer& own(Servers& all, std::vector<std::string> more, Transport transport = Transport::plain) {
+    if (!all.own) all.own = std::make_unique<OwnServer>(std::move(more), transport);
     return *all.own;
+  }
+
+  static Radosgw& radosgw(Servers& all) {
+    if (!all.radosgw) all.radosgw = std::make_unique<Radosgw>();
+    return *all.radosgw;
   }
 
   static inline std::unique_ptr<std::map<Kind, Servers>> servers_;
@@ -332,7 +353,7 @@ TEST_P(ConformanceTest, NoUpdateByCompareAndSetIsLost) {
   auto total = std::stoi(std::string(as_text(run(stores[0]->get("counter")).value().body)));
   // A writer in doubt whose value was there, and was replaced before it looked, counts once more.
   EXPECT_GE(total, writers * times);
-  if (GetParam() != Kind::radosgw) EXPECT_EQ(total, writers * times);
+  if (!is_radosgw(GetParam())) EXPECT_EQ(total, writers * times);
 }
 
 TEST_P(ConformanceTest, ManyRequestsAtATimeKeepTheirBodiesApart) {
@@ -380,8 +401,8 @@ TEST_P(ConformanceTest, AnAbandonedPutIsWholeOrNotThere) {
 
 INSTANTIATE_TEST_SUITE_P(Stores, ConformanceTest,
                          testing::Values(Kind::folder, Kind::own_memory, Kind::own_folder,
-                                         Kind::own_host_style, Kind::own_unquoted, Kind::radosgw,
-                                         Kind::simulated),
+                                         Kind::own_host_style, Kind::own_unquoted, Kind::own_tls,
+                                         Kind::radosgw, Kind::radosgw_host_style, Kind::simulated),
                          [](const auto& info) { return std::string(json::name_of(info.param)); });
 
 }  // namespace

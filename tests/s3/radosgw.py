@@ -101,7 +101,7 @@ rgw_enable_quota_threads = false
 rgw_dynamic_resharding = false
 rgw_thread_pool_size = 64
 rgw_relaxed_s3_bucket_names = true
-rgw_dns_name =
+rgw_dns_name = localhost
 """
 
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # npm's s3rver answers as S3 does and ignores If-Match and If-None-Match without a word: a store that the pool probe must
-# refuse. It is installed from npm's registry: 77, where that cannot be done. Usage: s3rver_check.sh PATH/TO/ebb
+# refuse. `./dev setup` has put it below build/; otherwise it is installed there now: 77, where that cannot be done.
+# Usage: s3rver_check.sh PATH/TO/ebb
 set -euo pipefail
 ebb=$(realpath "$1")
-command -v npm >/dev/null || { echo "skipped: npm is not installed: apt-get install npm" >&2; exit 77; }
+here=$(dirname "$(realpath "$0")")
+s3rver=$(realpath "$here/../..")/build/s3rver
+"$here/install_s3rver.sh" "$s3rver" || { echo "skipped: there is no s3rver: ./dev setup" >&2; exit 77; }
 work=$(mktemp -d)
 pid=
 cleanup() {
@@ -12,10 +15,8 @@ cleanup() {
 }
 trap cleanup EXIT
 cd "$work"
-timeout 90 npm install --silent --no-audit --no-fund --cache "$work/cache" s3rver@3.7.1 ||
-  { echo "skipped: npm's registry does not give s3rver" >&2; exit 77; }
 mkdir objects
-node node_modules/s3rver/bin/s3rver.js --directory objects --address 127.0.0.1 --port 0 --configure-bucket ebb-test >server.log 2>&1 &
+node "$s3rver/node_modules/s3rver/bin/s3rver.js" --directory objects --address 127.0.0.1 --port 0 --configure-bucket ebb-test >server.log 2>&1 &
 pid=$!
 port=
 for _ in $(seq 200); do

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "platform/s3/test_certificate.h"
 
 namespace ebb::s3test {
 namespace {
@@ -82,11 +83,18 @@ void ChildProgram::end(int signal) {
   pid_ = -1;
 }
 
-OwnServer::OwnServer(std::vector<std::string> more) : more_(std::move(more)) {
+OwnServer::OwnServer(std::vector<std::string> more, Transport transport)
+    : more_(std::move(more)), transport_(transport) {
   std::ofstream file(credentials());
   file << "[default]\naws_access_key_id = " << test_access_key
        << "\naws_secret_access_key = " << test_secret_key << "\n";
   file.close();
+  if (transport_ == Transport::tls) {
+    TestCertificate certificate;
+    certificate.write_certificate(ca_file());
+    certificate.write_key(folder_ / "key.pem");
+    more_.insert(more_.end(), {"--certificate", ca_file(), "--key", folder_ / "key.pem"});
+  }
   address_ = "127.0.0.1:0";
   start_again();
 }
@@ -109,8 +117,13 @@ void OwnServer::start_again() {
 }
 
 std::string OwnServer::url(std::string_view prefix) const {
-  return fmt::format("s3://{}/{}?endpoint=http://{}&region=us-east-1&style=path&credentials={}", test_bucket,
-                     prefix, address_, credentials());
+  return url_without_ca(prefix) + (transport_ == Transport::tls ? "&ca=" + ca_file() : "");
+}
+
+std::string OwnServer::url_without_ca(std::string_view prefix, std::string_view host) const {
+  return fmt::format("s3://{}/{}?endpoint={}://{}{}&region=us-east-1&style=path&credentials={}", test_bucket,
+                     prefix, transport_ == Transport::tls ? "https" : "http", host,
+                     address_.substr(address_.find(':')), credentials());
 }
 
 std::string OwnServer::host_style_url(std::string_view prefix) const {
@@ -163,6 +176,11 @@ Radosgw::Radosgw() {
 std::string Radosgw::url(std::string_view prefix) const {
   return fmt::format("s3://{}/{}?endpoint={}&region=us-east-1&style=path&credentials={}", bucket_, prefix,
                      endpoint_, credentials_);
+}
+
+std::string Radosgw::host_style_url(std::string_view prefix) const {
+  return fmt::format("s3://{}/{}?endpoint=http://localhost{}&region=us-east-1&style=host&credentials={}",
+                     bucket_, prefix, endpoint_.substr(endpoint_.rfind(':')), credentials_);
 }
 
 }  // namespace ebb::s3test

@@ -34,13 +34,18 @@ class ChildProgram final {
 inline constexpr std::string_view test_bucket = "ebb-test", test_access_key = "AKIATESTTESTTEST",
                                   test_secret_key = "a/secret+with=signs";
 
+enum class Transport { plain, tls };
+
 // ebb-test-s3 as a process, and its control.
 class OwnServer final {
  public:
-  // `more` options of the program; `port` 0: any.
-  explicit OwnServer(std::vector<std::string> more = {});
+  // `more` options of the program. With TLS it has a certificate of its own, and its control cannot be reached.
+  explicit OwnServer(std::vector<std::string> more = {}, Transport transport = Transport::plain);
   const std::string& address() const { return address_; }
   std::string url(std::string_view prefix) const;
+  // Without a word about the certificate.
+  std::string url_without_ca(std::string_view prefix, std::string_view host = "127.0.0.1") const;
+  std::string ca_file() const { return folder_ / "certificate.pem"; }
   std::string host_style_url(std::string_view prefix) const;
 
   void set_faults(FaultPlan plan);
@@ -58,6 +63,7 @@ class OwnServer final {
   HttpResponse control(HttpRequest request);
   TestFolder folder_;
   std::vector<std::string> more_;
+  const Transport transport_;
   std::unique_ptr<ChildProgram> program_;
   std::string address_;
 };
@@ -67,6 +73,7 @@ class Radosgw final {
  public:
   Radosgw();
   std::string url(std::string_view prefix) const;
+  std::string host_style_url(std::string_view prefix) const;
 
  private:
   std::unique_ptr<ChildProgram> program_;

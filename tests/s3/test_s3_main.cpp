@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "platform/socket_network.h"
 #include "s3_server.h"
+#include "tls_network.h"
 
 using namespace ebb;
 using namespace ebb::s3test;
@@ -17,11 +18,13 @@ constexpr auto usage =
     "[--folder FOLDER]\n"
     "         [--region us-east-1] [--domain localhost] [--latency-ms N] [--if-match "
     "either|quoted|unquoted]\n"
-    "         [--faults FILE] [--no-delete-key KEY:SECRET] [--bucket-rules told|forbidden|not-implemented]\n";
+    "         [--faults FILE] [--no-delete-key KEY:SECRET] [--bucket-rules told|forbidden|not-implemented]\n"
+    "         [--certificate FILE --key FILE]\n";
 
 struct Arguments {
   ServerOptions options;
   FaultPlan faults;
+  std::string certificate, key;  // PEM files; empty: without TLS
 };
 
 Result<IfMatchTags> parse_if_match(const std::string& text) {
@@ -63,7 +66,9 @@ Result<Arguments> parse(const std::vector<std::string>& words) {
                                             {"--secret-key", &out.options.key.secret_key},
                                             {"--region", &out.options.key.region},
                                             {"--domain", &out.options.domain},
-                                            {"--folder", &out.options.folder}};
+                                            {"--folder", &out.options.folder},
+                                            {"--certificate", &out.certificate},
+                                            {"--key", &out.key}};
   for (std::size_t i = 0; i < words.size(); i += 2) {
     const auto& name = words[i];
     if (i + 1 == words.size()) return fail(Code::invalid, "{} needs a value", name);
@@ -92,6 +97,8 @@ Result<Arguments> parse(const std::vector<std::string>& words) {
   for (auto& key : out.options.more_keys) key.region = out.options.key.region;
   if (out.options.bucket.empty() || out.options.key.access_key.empty() || out.options.key.secret_key.empty())
     return fail(Code::invalid, "--bucket, --access-key and --secret-key are needed");
+  if (out.certificate.empty() != out.key.empty())
+    return fail(Code::invalid, "--certificate and --key go together");
   return out;
 }
 
@@ -102,7 +109,14 @@ int main(int argc, char** argv) {
   if (!arguments) return fmt::print(stderr, "ebb-test-s3: {}\n{}", arguments.error().message, usage), 2;
   AsioLoop loop;
   SocketNetwork network(loop);
-  auto server = S3Server::start(loop, network, std::move(arguments->options));
+  std::unique_ptr<TlsNetwork> tls;
+  if (!arguments->certificate.empty()) {
+    auto made = TlsNetwork::make(network, arguments->certificate, arguments->key);
+    if (!made) return fmt::print(stderr, "ebb-test-s3: {}\n", made.error()), 1;
+    tls = std::move(*made);
+  }
+  auto server =
+      S3Server::start(loop, tls ? static_cast<Network&>(*tls) : network, std::move(arguments->options));
   if (!server) return fmt::print(stderr, "ebb-test-s3: {}\n", server.error()), 1;
   (*server)->set_faults(std::move(arguments->faults));
   loop.on_signal([&](int) { loop.stop(); });

@@ -69,7 +69,10 @@ Bytes pack(ByteView data) {
 
 Result<FrameTable> decode_frame_table(ByteView block) {
   constexpr std::string_view what = "a table of frames";
-  EBB_TRY(body, open_object(block.first(std::min(block.size(), frame_table_bytes)), table_magic, what));
+  // What says that it is shorter has no frames behind it: they begin where a whole table ends.
+  if (block.size() < frame_table_bytes)
+    return fail(Code::corrupt, "{} has only {} bytes", what, block.size());
+  EBB_TRY(body, open_object(block.first(frame_table_bytes), table_magic, what));
   WireReader in(body);
   FrameTable table;
   table.data_bytes = in.number<std::uint32_t>();

@@ -176,6 +176,39 @@ TEST_F(S3ManyTest, ConnectionsAreKeptAndOnlySoManyRequestsAreInFlight) {
   EXPECT_EQ(transport.connections_made(), 1u);
 }
 
+// Many who are refused together do not come back together: each pause is drawn anew, from nothing up to its limit.
+TEST_F(S3ManyTest, PausesBetweenTriesAreSpreadOverAllOfTheirLimit) {
+  constexpr int clients = 32;
+  constexpr Duration late = 1s;  // of a machine that is busy with others
+  limits.retries_max = 5, limits.retry_first = 200ms, limits.retry_max = 400ms;
+  std::map<std::string, std::vector<Instant>> tries;
+  server.script = [&](const HttpRequest& request) {
+    tries[request.target].push_back(loop.now());
+    return s3_error(503, "SlowDown");
+  };
+  std::vector<std::unique_ptr<S3Store>> stores;
+  std::vector<Task<Result<StoredObject>>> gets;
+  for (int i = 0; i < clients; ++i) {
+    stores.push_back(open(server.url()));
+    gets.push_back(stores.back()->get(fmt::format("k{}", i)));
+  }
+  for (const auto& got : run(when_all(loop, std::move(gets)))) EXPECT_FALSE(got);
+  ASSERT_EQ(tries.size(), std::size_t{clients});
+  Duration limit = limits.retry_first;
+  for (std::size_t n = 1; n <= 5; ++n, limit = std::min<Duration>(2 * limit, limits.retry_max)) {
+    Duration least = 1h, most{}, sum{};
+    for (const auto& [target, at] : tries) {
+      ASSERT_EQ(at.size(), 6u);
+      auto pause = at[n] - at[n - 1];
+      least = std::min(least, pause), most = std::max(most, pause), sum += pause;
+    }
+    EXPECT_GT(most - least, limit / 2) << "pause " << n;
+    EXPECT_LT(most, limit + late) << "pause " << n;
+    EXPECT_GT(sum / clients, limit / 4) << "pause " << n << ": some time for the store to recover";
+  }
+  EXPECT_NE(AsioLoop().random().next(), AsioLoop().random().next()) << "nor do other processes draw the same";
+}
+
 TEST_F(S3ManyTest, AGetThatIsGivenUpFreesItsTurn) {
   limits.transfer.in_flight_max = 1;
   server.objects["/pool/cell/k"] = "x";

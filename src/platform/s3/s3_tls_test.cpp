@@ -3,60 +3,26 @@
 #include <arpa/inet.h>
 #include <atomic>
 #include <csignal>
-#include <cstdio>
 #include <mutex>
 #include <netinet/in.h>
-#include <openssl/pem.h>
-#include <openssl/rsa.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
 
+#include "platform/s3/test_certificate.h"
 #include "platform/s3/test_s3_server.h"
 
 namespace ebb {
 namespace {
 
-template <auto Free>
-struct Freed {
-  void operator()(auto* object) const { Free(object); }
-};
-using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
-
-// Vouches for itself, as 127.0.0.1.
-Certificate self_signed(EVP_PKEY* key) {
-  Certificate certificate(X509_new());
-  X509_set_version(certificate.get(), 2);
-  ASN1_INTEGER_set(X509_get_serialNumber(certificate.get()), 1);
-  X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -3600);
-  X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 3600);
-  X509_set_pubkey(certificate.get(), key);
-  auto* name = X509_get_subject_name(certificate.get());
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>("ebb test"), -1,
-                             -1, 0);
-  X509_set_issuer_name(certificate.get(), name);
-  for (auto [kind, value] :
-       {std::pair(NID_subject_alt_name, "IP:127.0.0.1"), {NID_basic_constraints, "CA:TRUE"}}) {
-    auto* extension = X509V3_EXT_conf_nid(nullptr, nullptr, kind, value);
-    X509_add_ext(certificate.get(), extension, -1);
-    X509_EXTENSION_free(extension);
-  }
-  EXPECT_GT(X509_sign(certificate.get(), key, EVP_sha256()), 0);
-  return certificate;
-}
-
 // Answers every request with the same object, one connection at a time, on a thread of its own.
 class TlsServer {
  public:
-  explicit TlsServer(const std::string& certificate_path)
-      : key_(EVP_RSA_gen(2048)), certificate_(self_signed(key_.get())) {
-    std::unique_ptr<FILE, Freed<fclose>> file(fopen(certificate_path.c_str(), "w"));
-    EXPECT_EQ(PEM_write_X509(file.get(), certificate_.get()), 1);
-    EXPECT_EQ(SSL_CTX_use_certificate(context_.get(), certificate_.get()), 1);
-    EXPECT_EQ(SSL_CTX_use_PrivateKey(context_.get(), key_.get()), 1);
+  explicit TlsServer(const std::string& certificate_path) {
+    certificate_.write_certificate(certificate_path);
+    EXPECT_EQ(SSL_CTX_use_certificate(context_.get(), certificate_.certificate()), 1);
+    EXPECT_EQ(SSL_CTX_use_PrivateKey(context_.get(), certificate_.key()), 1);
     sockaddr_in address{};
     address.sin_family = AF_INET, address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t length = sizeof address;
@@ -107,8 +73,7 @@ class TlsServer {
     }
   }
 
-  Key key_;
-  Certificate certificate_;
+  TestCertificate certificate_;
   std::unique_ptr<SSL_CTX, Freed<SSL_CTX_free>> context_{SSL_CTX_new(TLS_server_method())};
   int listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   int port_ = 0;
