@@ -50,7 +50,10 @@ Task<Result<DiskLogView>> read_disk_log(StoreAccess access, DiskId disk) {
   const auto& head = now.head;
   EBB_CO_TRY(page, co_await read_roots(access, head));
   EBB_CO_TRY(line, co_await read_line(access, now.followed));
-  EBB_CO_TRY(owners, co_await read_owners(access, disk, line));
+  auto ends = line;  // and of turns that a restore left, or cut short
+  for (const auto& root : page.roots)
+    if (root.checkpoint.disk == disk) ends.push_back(root.checkpoint.position);
+  EBB_CO_TRY(owners, co_await read_owners(access, disk, std::move(ends)));
   if (!head.opener.empty()) owners[head.opener] = head.owner;
 
   DiskLogView log;

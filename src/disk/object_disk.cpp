@@ -147,9 +147,13 @@ Task<Status> ObjectDisk::grow(std::uint64_t size_bytes) {
 
 // ---- checkpoints
 
+bool ObjectDisk::is_map_half_full() const {
+  return map_->changed_bytes() > pipeline_.map_changes_bytes_max() / 2;
+}
+
 // A checkpoint rewrites the pages that changed: the larger the map, the more changes it waits for.
 bool ObjectDisk::checkpoint_is_due() const {
-  if (map_->changed_bytes() > pipeline_.map_changes_bytes_max() / 2) return true;
+  if (is_map_half_full()) return true;
   // What is overwritten until then takes room in the store: with little data, a little.
   auto bytes_min = std::max<std::uint64_t>(map_->live_blocks() * block_bytes / 64, 8 * tuning_.segment_bytes);
   if (segments_since_checkpoint_ < tuning_.checkpoint_segments && bytes_since_checkpoint_ < bytes_min)
@@ -227,7 +231,8 @@ void ObjectDisk::begin_cleaning() {
 
 Task<void> ObjectDisk::clean() {
   is_cleaning_ = true;
-  for (bool goes_on = true; goes_on && !is_closing_ && !stopped();) {
+  // What is moved changes the map as writes do, and like them it waits for the checkpoint.
+  for (bool goes_on = true; goes_on && !is_map_half_full() && !is_closing_ && !stopped();) {
     auto ran = co_await cleaner_.run();
     if (!ran && ran.error().code == Code::fenced) {
       is_cleaning_ = false;
@@ -237,16 +242,19 @@ Task<void> ObjectDisk::clean() {
     goes_on = !ran || *ran;  // a damaged object is left alone, and found again by whoever reads it
   }
   is_cleaning_ = false;
-  if (cleaner_.owes_checkpoint()) co_await checkpoint_when_quiet();
+  co_await checkpoint_when_quiet();
 }
 
 // A disk that is written on makes checkpoints anyway; one that is not gives back what cleaning gained.
 Task<void> ObjectDisk::checkpoint_when_quiet() {
   constexpr Duration look_period = 5s;
-  while (cleaner_.owes_checkpoint() && !is_closing_ && !stopped()) {
-    co_await sleep_for(*access_.loop, look_period);
+  auto is_wanted = [this] {
+    return (cleaner_.owes_checkpoint() || is_map_half_full()) && !is_closing_ && !stopped();
+  };
+  for (auto wait = is_map_half_full() ? Duration{0} : look_period; is_wanted(); wait = look_period) {
+    co_await sleep_for(*access_.loop, wait);
     auto point = pipeline_.quiet_point();
-    if (!point || is_checkpointing_ || is_closing_ || stopped()) continue;
+    if (!point || is_checkpointing_ || !is_wanted()) continue;
     is_checkpointing_ = true;
     co_await write_checkpoint(begin_checkpoint(*point));
   }

@@ -81,6 +81,7 @@ class ObjectDisk final : public BlockDevice {
 
  private:
   void after_cut(const LogPoint& point, std::size_t data_bytes);
+  bool is_map_half_full() const;
   bool checkpoint_is_due() const;
   BlockMap::CheckpointPlan begin_checkpoint(const LogPoint& point);
   Task<void> write_checkpoint(BlockMap::CheckpointPlan plan);

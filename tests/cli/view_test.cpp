@@ -1,3 +1,4 @@
+#include "cli/disk_view.h"
 #include "cli/drain_view.h"
 #include "cli/fleet_view.h"
 #include "golden.h"
@@ -29,6 +30,21 @@ TEST(Tables, AreAlignedAndHaveOneLineARecord) {
   expect_golden("drains.txt", drains_table({sample::drain(), sample::blocked_drain(), sample::ended_drain()},
                                            now + 10'000));
   expect_golden("migrations.txt", migrations_table(sample::ended_drain().migrations, now));
+}
+
+TEST(Tables, OfADisksLogSayWhoWroteUnderWhichEpochAndWhereItWasCut) {
+  DiskLogView log;
+  log.disk = DiskId("d-7");
+  log.entries = {
+      {"origin", "", "", 0, 0, 0, "forked from witness@image"},
+      {"epoch", "1.1", "worker-1", 12, 3400, 0, "ends with segment 12"},
+      {"epoch", "3.1", "", 0, 3400, 0, "wrote nothing"},
+      {"snapshot", "1.1", "worker-1", 7, 2100, now - 3'600'000, "'monday', taken by worker-1"},
+      {"fork", "", "", 0, 0, 0, "d-9 begins as 'monday'"},
+      {"restore", "4.1", "ebb:restore", 0, 2100, now - 90'000, "went back to 'monday'"},
+      {"now", "5.1", "worker-2", 0, 2107, 0, "attached"},
+  };
+  expect_golden("disk_log.txt", disk_log_table(log, now));
 }
 
 TEST(Tables, OfNothingAreTheirHeader) {

@@ -55,7 +55,7 @@ TEST(DiskSim, WhateverBreaksADiskHoldsAPrefixAndNothingPromisedIsLost) {
 }
 
 TEST(DiskSim, EveryStoryOfUpToThreeStepsKeepsItsPromisesWithACrashAtEveryPoint) {
-  StoriesPlan plan{.length_max = 3, .slices = 97};
+  StoriesPlan plan{.length_max = 3, .slices = 149};
   plan.slice = slice_of_commit() % plan.slices;
   SCOPED_TRACE(fmt::format("again: EBB_SLICE={}", plan.slice));
   auto all = play_all_stories(plan);

@@ -6,7 +6,14 @@ namespace ebb::disk_sim {
 namespace {
 
 const DiskId disk_id("d1");
-constexpr std::uint64_t blocks = 8;
+constexpr std::uint64_t blocks = 8, blocks_more = 3;
+// To the oracle a disk is always as large as it may become: what is not there yet counts as zeroes.
+constexpr std::uint64_t blocks_max = blocks + 3 * blocks_more;
+
+Content padded(Content content) {
+  content.resize(std::max<std::size_t>(content.size(), blocks_max));
+  return content;
+}
 
 class Stage final {
  public:
@@ -23,6 +30,7 @@ class Stage final {
   StoryResult play(const Story& story) {
     StoryResult result;
     expect(fleet_.create_disk(disk_id, disk_class_, blocks).has_value(), "the disk is made");
+    fleet_.oracle().add_disk(disk_id, disk_class_, Content(blocks_max));
     for (auto& worker : fleet_.workers()) boot(worker);
     open(owner_, false);
     if (start_ == Start::aged) age();
@@ -67,9 +75,13 @@ class Stage final {
     auto& process = *worker(owner_).process;
     auto found = sim::run_in(process, disk::testing::read_all_stamps(device_), 30s);
     if (found && *found)
-      fleet_.oracle().begin(*tenure_, **found);
+      fleet_.oracle().begin(*tenure_, padded(std::move(**found)));
     else
       expect(false, "the disk can be read");
+    const auto size = device_->size_bytes() / disk::block_bytes;
+    if (size < blocks_promised_ || size > blocks_asked_)
+      fleet_.world().violation(fmt::format("the disk has {} blocks; {} were promised, {} asked for", size,
+                                           blocks_promised_, blocks_asked_));
   }
   void open(std::size_t where, bool take_over) {
     owner_ = where;
@@ -103,6 +115,10 @@ class Stage final {
         return restore();
       case Step::reclaim:
         return reclaim();
+      case Step::grow:
+        return grow();
+      case Step::fork:
+        return fork();
     }
   }
   // Objects of which half is overwritten, checkpoints, and a snapshot that holds some of that.
@@ -118,7 +134,10 @@ class Stage final {
     Bytes data;
     for (auto b = block; stamp != 0 && b < block + count; ++b) append(data, disk::testing::stamped(stamp, b));
     auto offset = block * disk::block_bytes, length = count * disk::block_bytes;
-    auto sent = stamp == 0 ? device_->trim(offset, length) : device_->write(offset, std::move(data));
+    const bool is_trim = stamp == 0 && ++zeroes_ % 2 == 1;
+    auto sent = is_trim      ? device_->trim(offset, length)
+                : stamp == 0 ? device_->write_zeroes(offset, length, disk::ZeroMode::may_unmap)
+                             : device_->write(offset, std::move(data));
     auto done = sim::run_in(*worker(owner_).process, std::move(sent), 30s);
     expect(done && *done, "a write is acknowledged");
     if (done && *done) fleet_.oracle().acknowledge(*tenure_, op);
@@ -180,13 +199,13 @@ class Stage final {
   void remember(const std::string& name, DiskEpoch of, std::size_t least) {
     auto root = fleet_.read_root(disk_id, name);
     if (!root) return fleet_.world().violation(fmt::format("snapshot {}: {}", name, root.error()));
-    fleet_.oracle().check_root(disk_id, name, root->position, root->content, of, least);
+    fleet_.oracle().check_root(disk_id, name, root->position, padded(root->content), of, least);
     snapshots_.emplace_back(name, std::move(root->content));
   }
   void restore() {
     if (!seal_here()) return;
     const auto [name, content] = snapshots_.back();
-    fleet_.oracle().expect_restore(disk_id, content);
+    fleet_.oracle().expect_restore(disk_id, padded(content));
     auto request = fmt::format("r{}", ++asked_);
     auto tuning = fleet_.tuning();
     auto done = fleet_.admin<disk::RestoreRecord>(
@@ -194,13 +213,45 @@ class Stage final {
     if (!done) return fleet_.world().violation(fmt::format("no restore: {}", done.error()));
     auto left = fleet_.read_root(disk_id, done->kept_as);
     if (!left) return fleet_.world().violation(fmt::format("what was left: {}", left.error()));
-    fleet_.oracle().check_left(disk_id, done->epoch, left->content);
+    fleet_.oracle().check_left(disk_id, done->epoch, padded(left->content));
     snapshots_.emplace_back(done->kept_as, std::move(left->content));
     open(owner_, false);
   }
   void reclaim() {
     fleet_.begin_reclaim(disk_id);
     expect(wait_for([&] { return !fleet_.is_reclaiming(); }), "a reclaim ends");
+  }
+
+  // Asked for until the owner says so, as for a snapshot; it may be larger already when its owner dies.
+  void grow() {
+    blocks_asked_ = device_->size_bytes() / disk::block_bytes + blocks_more;
+    bool has_grown = false;
+    for (int tries = 0; tries < 50 && !has_grown && worker(owner_).is_up(); ++tries) {
+      auto grown = sim::run_in(
+          *worker(owner_).process,
+          worker(owner_).daemon->resize({disk_id, pool_id, epoch_, blocks_asked_ * disk::block_bytes}), 30s);
+      has_grown = grown && *grown;
+      if (!has_grown) (void)fleet_.run_for(50ms);
+    }
+    expect(has_grown, "the disk grows");
+    if (!has_grown) return;
+    blocks_promised_ = blocks_asked_;
+    write(blocks_asked_ - 2, 2, ++last_stamp_);
+  }
+  void fork() {
+    const auto [name, content] = snapshots_.back();
+    const DiskId id(fmt::format("fork-{}", ++asked_));
+    const auto size_bytes = content.size() * disk::block_bytes;
+    fleet_.oracle().add_disk(id, disk_class_, content);
+    auto made = fleet_.admin<bool>(
+        [=, c = disk_class_](disk::PoolAdmin& admin) { return make_fork(&admin, id, size_bytes, c, name); });
+    if (!made) return fleet_.world().violation(fmt::format("no fork: {}", made.error()));
+    forks_.emplace_back(id, content);
+  }
+  static Task<Result<bool>> make_fork(disk::PoolAdmin* admin, DiskId id, std::uint64_t size_bytes,
+                                      DiskClass disk_class, std::string root) {
+    EBB_CO_CHECKED(co_await admin->create_fork(disk_id, id, size_bytes, disk_class, root));
+    co_return true;
   }
 
   void recover(Recovery recovery) {
@@ -229,7 +280,7 @@ class Stage final {
     if (!is_well()) return;
     if (!tenure_ || !worker(owner_).is_up())
       return fleet_.world().violation("nobody serves the disk in the end");
-    write(0, 8, ++last_stamp_);
+    write(0, device_->size_bytes() / disk::block_bytes, ++last_stamp_);
     flush();
     for (auto& each : fleet_.workers()) boot(each);
     fleet_.ask_seal(worker(owner_), disk_id, tenure_->epoch.placement);
@@ -240,11 +291,15 @@ class Stage final {
            "the disk is sealed in the end");
     auto stored = fleet_.offline(disk_id);
     expect(stored.has_value(), "the scrub finds no error");
-    if (stored) fleet_.oracle().check_final(disk_id, stored->content);
+    if (stored) fleet_.oracle().check_final(disk_id, padded(stored->content));
     reclaim();
     for (const auto& [name, content] : snapshots_) {
       auto root = fleet_.read_root(disk_id, name);
       expect(root && root->content == content, "a snapshot is what it was");
+    }
+    for (const auto& [id, content] : forks_) {
+      auto found = fleet_.offline(id);
+      expect(found && found->content == content, "a fork is what it was made from");
     }
     (void)fleet_.run_for(700ms);
     fleet_.check_logs(disk_id);
@@ -254,7 +309,10 @@ class Stage final {
   DiskClass disk_class_;
   Start start_;
   std::vector<std::pair<std::string, Content>> snapshots_;
-  int asked_ = 0;  // for snapshots and restores
+  std::vector<std::pair<DiskId, Content>> forks_;
+  int asked_ = 0;  // for snapshots, restores and forks
+  int zeroes_ = 0;
+  std::uint64_t blocks_promised_ = blocks, blocks_asked_ = blocks;
   std::size_t owner_ = 0, dead_ = 0;
   Epoch epoch_ = 0;
   Tenure* tenure_ = nullptr;
@@ -265,7 +323,7 @@ class Stage final {
 
 bool may_follow(const std::vector<Step>& steps, Step next, Start start) {
   const bool has_snapshot = start == Start::aged || std::ranges::count(steps, Step::snapshot) > 0;
-  return next != Step::restore || has_snapshot;
+  return (next != Step::restore && next != Step::fork) || has_snapshot;
 }
 
 std::vector<std::vector<Step>> all_sequences(std::size_t length_max, Start start) {
@@ -286,8 +344,9 @@ std::vector<std::vector<Step>> all_sequences(std::size_t length_max, Start start
 }  // namespace
 
 std::string Story::text() const {
-  constexpr std::array names{"write a",   "write b", "trim",     "flush",   "restart",
-                             "elsewhere", "move",    "snapshot", "restore", "reclaim"};
+  constexpr std::array names{"write a", "write b",  "trim",    "flush",   "restart", "elsewhere",
+                             "move",    "snapshot", "restore", "reclaim", "grow",    "fork"};
+  static_assert(names.size() == step_kinds);
   constexpr std::array recoveries{"the same worker", "the other worker", "power cut"};
   std::string out =
       fmt::format("{}, {}:", json::name_of(disk_class), start == Start::aged ? "aged" : "fresh");

@@ -8,7 +8,7 @@ namespace ebb::disk_sim {
 enum class Step {
   write_a,
   write_b,  // overlaps a
-  trim,     // overlaps both
+  trim,     // overlaps both; every other one is zeroes that are written
   flush,
   restart,    // kill -9, and the same worker again
   elsewhere,  // its worker is gone, and another one takes over; then it comes back
@@ -16,8 +16,10 @@ enum class Step {
   snapshot,   // by its owner
   restore,    // to the newest snapshot, or the first: sealed, restored, and opened again
   reclaim,
+  grow,  // by a few blocks, of which the last two are written
+  fork,  // of the newest snapshot, or the first; what it is stays, whatever becomes of the disk
 };
-inline constexpr std::size_t step_kinds = 10;
+inline constexpr std::size_t step_kinds = 12;
 
 // What a story begins with.
 enum class Start {

@@ -113,26 +113,49 @@ Task<bool> prefetch_place(StoreAccess access, DiskId disk, DiskEpoch epoch, std:
   co_return true;
 }
 
-// Places (`from`, `to`], and on from there while all of them are taken, if the epoch has no known end.
+// How many of the places there is something in, up to the first that is empty.
+Task<std::size_t> prefetch_all(StoreAccess access, DiskId disk, DiskEpoch epoch,
+                               std::vector<std::uint64_t> places, LogCache* cache) {
+  std::vector<Task<bool>> reads;
+  for (auto seq : places) reads.push_back(prefetch_place(access, disk, epoch, seq, cache));
+  auto found = co_await when_all(*access.loop, std::move(reads));
+  co_return static_cast<std::size_t>(std::ranges::find(found, false) - found.begin());
+}
+
+constexpr std::uint64_t places_at_once = 4096;  // the store's client lets only some of them go at a time
+
+// Places (`from`, `to`].
 Task<void> prefetch_places(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t from,
-                           std::uint64_t to, std::uint64_t more, LogCache* cache) {
-  constexpr std::uint64_t at_once = 256;
-  for (to += more; from < to;) {
-    auto end = std::min(to, from + at_once);
-    std::vector<Task<bool>> reads;
-    for (auto seq = from + 1; seq <= end; ++seq)
-      reads.push_back(prefetch_place(access, disk, epoch, seq, cache));
-    auto found = co_await when_all(*access.loop, std::move(reads));
-    if (std::find(found.begin(), found.end(), false) != found.end()) co_return;
-    from = end;
-    if (from == to && more > 1) to += more;
+                           std::uint64_t to, LogCache* cache) {
+  while (from < to) {
+    std::vector<std::uint64_t> places;
+    while (from < to && places.size() < places_at_once) places.push_back(++from);
+    (void)co_await prefetch_all(access, disk, epoch, std::move(places), cache);
+  }
+}
+
+// On from `from`, where nobody says how far: what stands at doubling distances tells it, so that a log of any length that there
+// should be takes two rounds.
+Task<void> prefetch_crashed(StoreAccess access, DiskId disk, DiskEpoch epoch, std::uint64_t from,
+                            LogCache* cache) {
+  constexpr std::uint64_t near = 64;  // a checkpoint is about so old; that of a large map many times as old
+  for (;;) {
+    std::vector<std::uint64_t> places;
+    for (std::uint64_t i = 1; i <= near; ++i) places.push_back(from + i);
+    for (auto i = 2 * near; i <= places_at_once; i *= 2) places.push_back(from + i);
+    const auto asked = places.size();
+    const auto found = co_await prefetch_all(access, disk, epoch, std::move(places), cache);
+    if (found < near) co_return;
+    const auto end = std::min(2 * near << (found - near), places_at_once);
+    co_await prefetch_places(access, disk, epoch, from + near, from + end, cache);
+    if (found < asked) co_return;
+    from += end;
   }
 }
 
 }  // namespace
 
 Task<void> prefetch_log(StoreAccess access, Head head, LogCache* cache) {
-  constexpr std::uint64_t crash_window = 64;  // a checkpoint is about so old
   Scope scope(*access.loop);
   DiskEpoch checkpoint_epoch;
   std::uint64_t checkpoint_seq = 0;
@@ -143,11 +166,13 @@ Task<void> prefetch_log(StoreAccess access, Head head, LogCache* cache) {
   }
   auto begin_of = [&](const LogPoint& point) { return point.epoch == checkpoint_epoch ? checkpoint_seq : 0; };
   for (const auto& sealed : head.lineage)
-    scope.spawn(prefetch_places(access, head.disk, sealed.epoch, begin_of(sealed), sealed.seq, 0, cache));
-  const bool was_detached = head.state == HeadState::detached_clean;
-  for (const auto& unsealed : head.unsealed)
-    scope.spawn(prefetch_places(access, head.disk, unsealed.epoch, begin_of(unsealed), unsealed.seq,
-                                was_detached ? 1 : crash_window, cache));
+    scope.spawn(prefetch_places(access, head.disk, sealed.epoch, begin_of(sealed), sealed.seq, cache));
+  for (const auto& end : head.unsealed) {
+    const bool was_detached = head.state == HeadState::detached_clean;  // then its fence is the next
+    scope.spawn(prefetch_places(access, head.disk, end.epoch, begin_of(end), end.seq + (was_detached ? 1 : 0),
+                                cache));
+    if (!was_detached) scope.spawn(prefetch_crashed(access, head.disk, end.epoch, end.seq, cache));
+  }
   co_await scope.join();
 }
 

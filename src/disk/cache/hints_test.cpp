@@ -116,6 +116,68 @@ TEST_F(HintsTest, AStandbyFetchesWhatTheGuestUsesSoThatTheMovedGuestIsWarm) {
   EXPECT_LT(warm, cold / 10);
 }
 
+// A guest that boots, and then works on something else; all the while it writes where nobody reads.
+struct Guest {
+  std::uint64_t first = 0, end = 0;  // of the boot's reads
+  std::uint64_t reads = 0, writes = 0;
+  bool is_well = true;
+};
+Task<void> run_guest(Loop* loop, std::shared_ptr<BlockDevice> device,
+                     std::uint64_t (*block_of)(std::uint64_t), std::uint64_t written, Guest* guest) {
+  for (;;) {
+    for (auto i = guest->first; i < guest->end; ++i) {
+      auto got = co_await device->read(block_of(i) * block_bytes, block_bytes);
+      guest->is_well &= got.has_value(), ++guest->reads;
+      if (i % 10 == 0) {
+        auto stamp = guest->writes + 1;
+        guest->is_well &=
+            (co_await device->write(written * block_bytes, stamped(stamp, written))).has_value();
+        guest->is_well &= (co_await device->flush()).has_value();
+        guest->writes = stamp;
+      }
+      co_await sleep_for(*loop, 5ms);
+    }
+  }
+}
+
+// The move of a guest that is never still: the target fetches what it uses now, not what it used when it booted.
+TEST_F(HintsTest, AStandbyIsWarmBeforeTheSourceIsSealedWhileItsGuestWorksOn) {
+  start();
+  const auto written = boot_block(blocks / 16 - 1);
+  Guest guest{0, boot_reads / 2};
+  Scope running(a_.process->loop());
+  running.spawn(run_guest(&a_.process->loop(), a_.daemon->device(disk_id), boot_block, written, &guest));
+  w_.run_for(70s);
+  ASSERT_EQ(hints_in_the_store(), 1u);
+  guest.first = boot_reads / 2, guest.end = boot_reads;
+  w_.run_for(180s);
+  ASSERT_EQ(hints_in_the_store(), 2u) << "fresh ones";
+
+  ASSERT_TRUE(w_.call(b_, b_.daemon->standby({disk_id, pool_id, 2})));
+  const auto& cache = *b_.daemon->memory().pieces;
+  const auto reads = guest.reads, writes = guest.writes;
+  w_.run_for(10s);
+  EXPECT_EQ(DiskWorld::state_of(a_), DiskSeen::open) << "and it serves";
+  EXPECT_GT(guest.reads, reads + 500);
+  EXPECT_GT(guest.writes, writes + 50);
+  EXPECT_TRUE(guest.is_well);
+  EXPECT_GE(cache.stats().warmed_bytes, boot_reads * HotRegions::region_bytes);
+  running.cancel();
+
+  ASSERT_TRUE(w_.seal(a_, 1) && w_.open(b_, 2));
+  const auto before = cache.stats();
+  EXPECT_LT(boot_guest(b_), 0.5);
+  EXPECT_EQ(cache.stats().fetches, before.fetches) << "all of it was in the cache";
+  EXPECT_GE(cache.stats().memory_hits, before.memory_hits + boot_reads);
+  Bytes last;
+  ASSERT_TRUE(w_.io(b_, [&](BlockDevice& d) -> Task<Status> {
+    EBB_CO_TRY(bytes, co_await d.read(written * block_bytes, block_bytes));
+    last = std::move(bytes);
+    co_return Status{};
+  }));
+  EXPECT_EQ(last, stamped(guest.writes, written)) << "what was written after the list is as new as ever";
+}
+
 // A guest that read its whole disk from end to end leaves one long run.
 TEST_F(HintsTest, HoweverLongARunIsFewRequestsAreUnderWayAtATime) {
   struct Counting final : ObjectStore {

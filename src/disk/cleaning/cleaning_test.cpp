@@ -404,36 +404,84 @@ TEST_F(CleaningTest, AReaderOfALogThatIsReclaimedMeanwhileReadsNoOlderState) {
   }
 }
 
+// Of a segment of epoch 1: one byte of what is stored for that block of its data; the first of its frame, if it is packed.
+class Damage {
+ public:
+  explicit Damage(const sim::SimStore& store) : store_(store) {}
+  void damage(std::uint64_t seq, std::size_t data_block, bool is_packed) {
+    auto& body = body_of(seq);
+    const auto head = *log_object_head_bytes(body);
+    auto at = head + data_block * block_bytes + 100;
+    auto table = decode_frame_table(ByteView(body).subspan(head));
+    ASSERT_EQ(table.has_value(), is_packed) << seq;
+    if (table) at = head + frame_table_bytes + table->begins[data_block * block_bytes / frame_bytes];
+    body.at(at) ^= std::byte{1};
+  }
+  // Of its table of frames.
+  void damage_table(std::uint64_t seq) {
+    auto& body = body_of(seq);
+    body.at(*log_object_head_bytes(body) + 20) ^= std::byte{1};
+  }
+
+ private:
+  Bytes& body_of(std::uint64_t seq) {
+    return const_cast<StoredObject*>(store_.peek(segment_key(disk_id, {1, 1}, seq)))->body;
+  }
+  const sim::SimStore& store_;
+};
+
 TEST_F(CleaningTest, ScrubNamesEachBadExtent) {
   start();
-  write_all();
-  overwrite(300);
+  write_all();  // segment n holds twelve blocks, packed in three frames, from block 12 * (n - 1) on
+  ASSERT_TRUE(w_.flush(a_));
+  const auto packed = blocks_ / 12;
+  auto write_plain = [&](std::uint64_t block, std::uint64_t count) {  // too little to be packed
+    write(block, count, ++stamp_);
+    ASSERT_TRUE(w_.flush(a_));
+  };
+  write_plain(97, 1), write_plain(600, 3), write_plain(700, 3), write_plain(701, 1), write_plain(1200, 3);
   ASSERT_TRUE(w_.seal(a_, 1));
   auto good = scrub_now();
   ASSERT_TRUE(good && good->bad.empty());
   EXPECT_EQ(good->live_bytes, blocks_ * block_bytes);
-  // One byte of the last frame: of four blocks at most.
-  auto& process = w_.world.start_process("vandal", "vandal");
-  auto& client = process.make<sim::SimStoreClient>(process, w_.store);
-  auto victim = root().objects.back().object;
-  auto key = data_object_key(victim);
-  Bytes body = w_.store.peek(key)->body;
-  body.back() ^= std::byte{1};
-  ASSERT_TRUE(*sim::run_in(process, client.remove(key)));
-  ASSERT_TRUE(
-      *sim::run_in(process, client.put(key, std::make_shared<const Bytes>(body), PutCondition::always())));
+
+  std::map<std::uint64_t, std::uint64_t>
+      expected;  // block -> number of the segment that must be named for it
+  auto expect = [&](std::uint64_t seq, std::initializer_list<std::uint64_t> blocks) {
+    for (auto block : blocks) expected[block] = seq;
+  };
+  Damage store(w_.store);
+  store.damage(5, 6, true), expect(5, {52, 53, 54, 55});
+  // 97 lives in a plain segment by now.
+  store.damage(9, 0, true), store.damage(9, 11, true), expect(9, {96, 98, 99, 104, 105, 106, 107});
+  store.damage_table(20), expect(20, {228, 229, 230, 231, 232, 233, 234, 235, 236, 237, 238, 239});
+  store.damage(packed + 2, 1, false), expect(packed + 2, {601});
+  store.damage(packed + 3, 1, false);  // 701, which was overwritten
+  store.damage(packed + 5, 0, false), store.damage(packed + 5, 2, false), expect(packed + 5, {1200, 1202});
+
   auto damaged = scrub_now();
   ASSERT_TRUE(damaged) << damaged.error().message;
-  std::uint64_t bad = 0;
-  for (const auto& extent : damaged->bad) bad += extent.count;
-  EXPECT_GE(bad, 1u);
-  EXPECT_LE(bad, victim.is_packed ? frame_bytes / block_bytes : 1u);
-  EXPECT_TRUE(damaged->bad[0].what.contains(text_of(victim))) << damaged->bad[0].what;
-  ASSERT_TRUE(*sim::run_in(process, client.remove(key)));
+  std::map<std::uint64_t, std::uint64_t> found;
+  for (const auto& extent : damaged->bad) {
+    for (auto block = extent.block; block < extent.block + extent.count; ++block) {
+      ASSERT_TRUE(expected.contains(block)) << block << " is sound: " << extent.what;
+      found[block] = expected[block];
+      auto segment = text_of(DataObject{disk_id, {1, 1}, expected[block], 0});
+      EXPECT_TRUE(extent.what.ends_with(segment + " has a wrong checksum")) << block << ": " << extent.what;
+    }
+  }
+  EXPECT_EQ(found, expected);
+
+  auto& process = w_.world.start_process("vandal", "vandal");
+  auto& client = process.make<sim::SimStoreClient>(process, w_.store);
+  ASSERT_TRUE(*sim::run_in(process, client.remove(segment_key(disk_id, {1, 1}, packed + 2))));
   auto lost = scrub_now();
   ASSERT_TRUE(lost) << lost.error().message;
-  ASSERT_GE(lost->bad_extents, 1u);
-  EXPECT_TRUE(lost->bad[0].what.contains("is not there")) << lost->bad[0].what;
+  std::vector<std::uint64_t> gone;
+  for (const auto& extent : lost->bad)
+    for (std::uint64_t i = 0; i < extent.count && extent.what.contains("is not there"); ++i)
+      gone.push_back(extent.block + i);
+  EXPECT_EQ(gone, (std::vector<std::uint64_t>{600, 601, 602}));
 }
 
 }  // namespace
