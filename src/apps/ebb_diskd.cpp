@@ -1,4 +1,5 @@
 // ebb-diskd: the disk daemon of one worker. Reads its configuration, opens pools, serves disks over NBD.
+#include <malloc.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -104,7 +105,12 @@ class NbdExport final : public disk::Published {
   std::unique_ptr<Listener> listener_;
 };
 
+// Buffers go from thread to thread, and what one arena has given back no other one uses: with eight of them 64 of 168 MB were in
+// use. The threads compress, compute checksums and wait for devices; they seldom allocate.
+void share_one_heap() { mallopt(M_ARENA_MAX, 1); }
+
 Status run(std::string path) {
+  share_one_heap();
   EBB_TRY(config, read_config(path));
   Logger log(make_stderr_sink(config.log_level), "ebb-diskd");
   raise_open_files_limit();

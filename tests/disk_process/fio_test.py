@@ -7,7 +7,7 @@ import time
 
 import nbd
 
-from rig import MIB, Rig, arguments, check
+from rig import MIB, Rig, arguments, check, fio_seed
 
 args = arguments(__doc__, io_mib=32)
 
@@ -29,7 +29,7 @@ def fio_succeeds(*words):
 def written(turn, *more):
     """Random blocks of the lower half, other ones in each turn."""
     return ["--name=written", "--rw=randwrite", "--bs=4k", "--iodepth=32", f"--size={HALF}", f"--io_size={args.io_mib * MIB}", "--verify=crc32c",
-            f"--randseed={args.seed % (1 << 30) + turn}", *more]
+            *fio_seed(args.seed + turn), *more]
 
 
 # Trims of fio's own mixed jobs crash fio 3.33 (with any server), so they are a job beside; every block of the upper half once.

@@ -7,6 +7,7 @@ import multiprocessing.connection
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -16,8 +17,10 @@ import tempfile
 import time
 import urllib.request
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "fleet"))
+for other in ("fleet", "s3"):
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / other))
 from fleet import Program, wait_until  # noqa: E402
+from s3_client import S3Client  # noqa: E402
 
 MIB = 1 << 20
 
@@ -39,6 +42,11 @@ def arguments(description, **more):
 def check(condition, text):
     if not condition:
         raise AssertionError(text)
+
+
+def fio_seed(seed):
+    """Options of fio for a sequence of its own: with fio 3.33 --randseed alone changes nothing."""
+    return ["--randrepeat=0", f"--randseed={seed % (1 << 30)}"]
 
 
 def in_parallel(stories, width=4):
@@ -183,6 +191,11 @@ class Diskd:
     def memory_mib(self):
         return self.program.memory_mib()
 
+    def peak_mib(self):
+        """The most that it ever had resident since its start."""
+        status = pathlib.Path(f"/proc/{self.program.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
+
 
 class Disk:
     def __init__(self, name, size, disk_class):
@@ -205,16 +218,39 @@ class S3Server:
     def fault(self, *rules, seed=7):
         self.plan(seed=seed, rules=rules)
 
+    def stats(self):
+        with urllib.request.urlopen(f"{self.endpoint}/-/stats", timeout=10) as answer:
+            return json.load(answer)
+
     def faults_met(self):
         """How many requests met a fault so far."""
-        with urllib.request.urlopen(f"{self.endpoint}/-/stats", timeout=10) as answer:
-            return sum(json.load(answer)["faults"].values())
+        return sum(self.stats()["faults"].values())
+
+    def keys(self, prefix):
+        """What is there; our own list, since Ebb never asks for one."""
+        keys, query = [], {"list-type": "2", "prefix": prefix}
+        client = S3Client(self.endpoint.removeprefix("http://"), "A", "S")
+        while True:
+            reply = client.call("GET", "/pool", query=query)
+            check(reply.status == 200, f"{reply}")
+            found = re.findall("<Key>([^<]*)</Key>", reply.body.decode())
+            keys += found
+            if b"<IsTruncated>true" not in reply.body:
+                client.close()
+                return keys
+            query["start-after"] = found[-1]
+
+    def is_quiet(self):
+        return self.stats()["in_flight"] == 0
 
     def hold_up(self, method, prefix, ms):
-        """Requests for such keys take so long that whoever is stopped now is stopped in one. Returns what waits until one has come."""
-        self.fault({"fault": "latency", "method": method, "prefix": prefix, "ms": ms})
+        """Requests for such keys take so long that whoever is stopped now is stopped in one. Returns what waits until so many have come.
+        Nothing else is on its way when it begins: what is_quiet() denies from then on is held."""
+        self.fault()
+        wait_until(self.is_quiet, 30, "nothing is on its way to the store")
         before = self.faults_met()
-        return lambda what: wait_until(lambda: self.faults_met() > before, 30, what)
+        self.fault({"fault": "latency", "method": method, "prefix": prefix, "ms": ms})
+        return lambda what, count=1: wait_until(lambda: self.faults_met() >= before + count, 30, what)
 
     def stop(self):
         self.process.kill()
@@ -271,6 +307,17 @@ class Rig:
         """What the store holds, by its checksums alone."""
         done = self.tool("ebb-disk", "check", "--pool", self.pool, disk.name)
         check(done.returncode == 0, f"ebb-disk check: {done.stderr}")
+
+    def scrub(self, disk):
+        """Every object whole, and what they say against the map."""
+        done = self.tool("ebb-disk", "scrub", "--pool", self.pool, disk.name)
+        check(done.returncode == 0, f"ebb-disk scrub: {done.stdout}{done.stderr}")
+
+    def reclaim(self, disk):
+        """As the control plane does. Returns how many objects are gone by it."""
+        done = self.tool("ebb-bench-disk", "reclaim", self.pool, disk.name)
+        check(done.returncode == 0, f"reclaim: {done.stderr}")
+        return int(done.stdout)
 
     def offline_copy(self, disk):
         path = self.root / f"{disk.name}.raw"

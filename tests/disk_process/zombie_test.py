@@ -41,64 +41,82 @@ def frozen_under_load(first, disk, writer):
     first.freeze()
 
 
+def hold_up(rig, method, kind):
+    """Until somebody is frozen in a request for that kind of object; then the request reaches the store after all, late."""
+    return rig.s3.hold_up(method, f"cell-1/{kind}/", 3000)
+
+
+def check_held(rig, what):
+    """Of who stands still: not answered before that, so that it stands where the story wants it."""
+    time.sleep(0.2)  # what is not held is answered by now
+    check(not rig.s3.is_quiet(), f"{what}: the store had answered before it stood still")
+
+
+def freeze_in(daemon, await_it, what, count=1):
+    await_it(what, count)
+    daemon.freeze()
+    check_held(daemon.rig, what)
+
+
+def ask_in_vain(diskd, verb, disk, **more):
+    """In a thread of its own, since no answer may come."""
+    def ask():
+        try:
+            diskd.request("POST", f"/{verb}", dict(disk=disk.name, pool="main", epoch=1, **more), timeout_s=60)
+        except OSError:
+            pass
+    threading.Thread(target=ask, daemon=True).start()
+
+
 def frozen_in_flush(first, disk, writer):
-    """Segments are on their way, and a FLUSH waits for them."""
+    """Segments are on their way, and in class `remote` a FLUSH waits for them."""
+    writer.run(0.2)
+    await_it = hold_up(first.rig, "PUT", "s")
     writer.run(0.2)
     writer.issue_flush()
     writer.poll(50)
-    time.sleep(random.uniform(0, 0.4))
-    first.freeze()
+    freeze_in(first, await_it, "a segment is on its way")
+
+
+def come_back_held_up(first, writer, method, kind):
+    """After a crash; the store answers one kind of request late."""
+    writer.run(0.4)
+    first.kill()
+    writer.settle()
+    await_it = hold_up(first.rig, method, kind)
+    first.start()
+    return await_it
 
 
 def frozen_in_recovery(first, disk, writer):
-    writer.run(0.4)
-    first.kill()
-    writer.settle()
-    first.start()
-    time.sleep(random.uniform(0, 0.8))
-    first.freeze()
-
-
-def frozen_in_seal(first, disk, writer):
-    writer.run(0.3)
-    writer.settle()
-    asking = threading.Thread(target=lambda: ask_in_vain(first, disk), daemon=True)
-    asking.start()
-    time.sleep(random.uniform(0.05, 0.6))
-    first.freeze()
-
-
-def ask_in_vain(diskd, disk, verb="seal", **more):
-    try:
-        diskd.request("POST", f"/{verb}", dict(disk=disk.name, pool="main", epoch=1, **more), timeout_s=60)
-    except OSError:
-        pass
-
-
-def hold_up(diskd, kind):
-    """PUTs of that kind of object take so long that whoever is frozen now is frozen in them."""
-    diskd.rig.s3.fault(SLOW_PUTS, {"fault": "latency", "method": "PUT", "prefix": f"cell-1/{kind}/", "ms": 3000})
+    """It reads its log, or has put a fence behind it, which decides where that ended."""
+    method = random.choice(("GET", "PUT"))
+    freeze_in(first, come_back_held_up(first, writer, method, "s"), f"the recovery's {method} is on its way")
 
 
 def frozen_in_claim(first, disk, writer):
-    """It has come back, and its change of HEAD is on its way."""
-    writer.run(0.4)
-    first.kill()
+    """Its change of HEAD is on its way: the first to `attaching`, the second to `attached`."""
+    count = random.choice((1, 2))
+    freeze_in(first, come_back_held_up(first, writer, "PUT", "v"), f"change {count} of HEAD is on its way", count)
+
+
+def frozen_in_seal(first, disk, writer):
+    """Everything else is in the store, and its own fence is on its way, or HEAD."""
+    writer.run(0.3)
     writer.settle()
-    hold_up(first, "v")
-    first.start()
-    time.sleep(random.uniform(0.3, 1))
-    first.freeze()
+    wait_until(lambda: first.status_of(disk.name)["unsent_bytes"] == 0, 30, "all is sent")
+    kind = random.choice("sv")
+    await_it = hold_up(first.rig, "PUT", kind)
+    ask_in_vain(first, "seal", disk)
+    freeze_in(first, await_it, f"the seal's PUT of {kind}/ is on its way")
 
 
 def frozen_while_a_snapshot_puts(kind, first, disk, writer):
     writer.run(0.3)
     writer.settle()
-    hold_up(first, kind)
-    wish = dict(name="s1", request="wish-1")
-    threading.Thread(target=lambda: ask_in_vain(first, disk, "snapshot", **wish), daemon=True).start()
-    time.sleep(random.uniform(1, 2))
-    first.freeze()
+    await_it = hold_up(first.rig, "PUT", kind)
+    ask_in_vain(first, "snapshot", disk, name="s1", request="wish-1")
+    freeze_in(first, await_it, f"the snapshot's PUT of {kind}/ is on its way")
 
 
 def frozen_in_checkpoint(first, disk, writer):
@@ -115,11 +133,30 @@ def frozen_in_cleaning(first, disk, writer):
     for _ in range(4):
         writer.run(0.5)
         writer.flush_now()
-    await_one = first.rig.s3.hold_up("PUT", f"cell-1/g/{disk.name}/", 3000)
-    wish = dict(name="s1", request="wish-1")  # its checkpoint makes the dead ones known
-    threading.Thread(target=lambda: ask_in_vain(first, disk, "snapshot", **wish), daemon=True).start()
-    await_one("cleaned data is on its way")
-    first.freeze()
+    await_it = hold_up(first.rig, "PUT", "g")
+    ask_in_vain(first, "snapshot", disk, name="s1", request="wish-1")  # its checkpoint makes the dead ones known
+    freeze_in(first, await_it, "cleaned data is on its way")
+
+
+def segments_of(rig, epoch):
+    """Keys in the log, fences too."""
+    return {key for key in rig.s3.keys("cell-1/s/") if f"/{epoch:012x}-" in key}
+
+
+def clean_and_reclaim(rig, disk, writer):
+    """The successor overwrites at random what it took over, so that objects of both are cleaned and removed while the zombie stands."""
+    await_it = rig.s3.hold_up("PUT", f"cell-1/g/{disk.name}/", 1)  # nothing but counted: nobody else writes now
+    of_zombie = segments_of(rig, 1)
+    gone = 0
+    for _ in range(6):
+        writer.run(0.5)
+        writer.flush_now()
+        gone += rig.reclaim(disk)
+    await_it("the successor cleans")
+    gone_of_zombie = len(of_zombie - segments_of(rig, 1))
+    check(gone > gone_of_zombie > 0, f"{gone} objects were reclaimed, {gone_of_zombie} of them the zombie's")
+    rig.s3.fault()
+    return f"; {gone} objects were reclaimed while it stood, {gone_of_zombie} of its segments among them"
 
 
 def knows(first, disk):
@@ -147,8 +184,8 @@ def go_on_as_zombie(first, disk, history, writer, seed):
     wait_until(lambda: knows(first, disk), 30, "the zombie knows what it is")
 
 
-def story(phase, disk_class, settle, seed, meanwhile=()):
-    """`meanwhile`: faults of the store while the zombie goes on."""
+def story(phase, disk_class, settle, seed, meanwhile=(), is_reclaimed=False):
+    """`meanwhile`: faults of the store while the zombie goes on. `is_reclaimed`: its successor cleans, and reclaim runs, before that."""
     random.seed(seed)
     with Rig(args.bin, "s3") as rig:
         disk = rig.create("d-zombie", 8 * MIB, disk_class)
@@ -167,8 +204,9 @@ def story(phase, disk_class, settle, seed, meanwhile=()):
         after = History(disk.name, disk.size // BLOCK)
         after.begin_with(found, 0)
         after.next_stamp = history.next_stamp + 10 ** 9
-        successor = Writer(second.uri(disk), disk, after, seed + 2, flush=0.05)
+        successor = Writer(second.uri(disk), disk, after, seed + 2, flush=0.1)
         successor.run(0.3)
+        reclaimed = clean_and_reclaim(rig, disk, successor) if is_reclaimed else ""
 
         rig.s3.fault(*meanwhile)
         going_on = threading.Thread(target=lambda: successor.run(1.5))
@@ -192,11 +230,14 @@ def story(phase, disk_class, settle, seed, meanwhile=()):
             check(False, "the zombie was allowed to open the disk under its old epoch")
         except Refused as refusal:
             check(refusal.status == 409, f"{refusal}")
+        if is_reclaimed:  # once more, with what the zombie has done since
+            rig.reclaim(disk)
         second.seal(disk)
         data = rig.offline_copy(disk).read_bytes()
         after.check(read_stamps(disk.name, data), after.acknowledged, "sealed, and read offline")
+        rig.scrub(disk)
         print(f"{phase.__name__.replace('_', ' ')}, {disk_class}: {history.acknowledged} writes acknowledged by the first owner, "
-              f"{history.kept_by_successor} found, {after.acknowledged} by the second and all there", flush=True)
+              f"{history.kept_by_successor} found, {after.acknowledged} by the second and all there{reclaimed}", flush=True)
 
 
 def standby_is_frozen(seed):
@@ -210,11 +251,10 @@ def standby_is_frozen(seed):
         writer = Writer(first.uri(disk), disk, history, seed, flush=0.02)
         writer.run(0.6)
         writer.flush_now()
-        await_one = rig.s3.hold_up("GET", f"cell-1/{random.choice('vms')}/", 600)
+        await_it = hold_up(rig, "GET", random.choice("vms"))
         asking = dict(disk=disk.name, pool="main", epoch=disk.epoch + 1)
         threading.Thread(target=lambda: second.request("POST", "/standby", asking), daemon=True).start()
-        await_one("it reads")
-        second.freeze()
+        freeze_in(second, await_it, "it reads")
         rig.s3.fault()
         gone = 0
         for _ in range(3):  # checkpoints, and what they no longer need goes
@@ -222,7 +262,7 @@ def standby_is_frozen(seed):
             writer.flush_now()
             writer.close()
             first.seal(disk)
-            gone += int(rig.tool("ebb-bench-disk", "reclaim", rig.pool, disk.name).stdout)
+            gone += rig.reclaim(disk)
             first.open(disk)
             writer = Writer(first.uri(disk), disk, history, random.randrange(1 << 30), flush=0.02)
         writer.close()
@@ -254,13 +294,15 @@ def reclaim_is_frozen(seed):
                 first.open(disk)
 
         live_on(4)
-        await_one = rig.s3.hold_up("DELETE", "cell-1/", 700)
+        await_it = rig.s3.hold_up("DELETE", "cell-1/", 3000)
         zombie = rig.run([rig.bin / "ebb-bench-disk", "reclaim", rig.pool, disk.name], "reclaim.log", stdout=subprocess.PIPE)
-        await_one("it removes")
+        await_it("it removes")
         os.kill(zombie.pid, signal.SIGSTOP)
+        check_held(rig, "it removes")
         rig.s3.fault()
         live_on(3)
-        again = int(rig.tool("ebb-bench-disk", "reclaim", rig.pool, disk.name).stdout)
+        again = rig.reclaim(disk)
+        check(again > 0, "nothing was left for another to remove")
         live_on(2)
         os.kill(zombie.pid, signal.SIGCONT)
         zombie.wait(60)
@@ -269,8 +311,7 @@ def reclaim_is_frozen(seed):
         first.wait_served(disk)
         history.check(read_disk(first.uri(disk), disk.name), history.acknowledged, "after a reclaim of long ago")
         first.seal(disk)
-        scrubbed = rig.tool("ebb", "disks", "scrub", disk.name, "--pool", rig.pool)
-        check(scrubbed.returncode == 0, f"scrub: {scrubbed.stdout}{scrubbed.stderr}")
+        rig.scrub(disk)
         print(f"a reclaim that was frozen: {history.acknowledged} writes, all found; {again} objects removed by another meanwhile", flush=True)
 
 
@@ -295,4 +336,6 @@ for turn in range(args.rounds):
     of_local = FREEZES[1:] if turn == 0 and args.rounds > 1 else [FREEZES[(turn + 1) % len(FREEZES)]]
     stories += [functools.partial(story, freeze, "local", "15s", args.seed + turn) for freeze in of_local]
     stories += [functools.partial(story, freeze, "remote", "0s", args.seed + turn) for freeze in FREEZES]
+    cleaned_away = FREEZES[(args.seed + turn) % len(FREEZES)]
+    stories.append(functools.partial(story, cleaned_away, "remote", "0s", args.seed + turn, is_reclaimed=True))
 in_parallel(stories)

@@ -3,31 +3,46 @@
 namespace ebb::control {
 namespace {
 constexpr Duration pause_between_disks = 10ms;
-}
+constexpr int turns = 6;                   // in a period
+constexpr std::uint64_t busy_objects = 4;  // of up to 16 MiB, at one time
+}  // namespace
 
 Reclaimer::Reclaimer(Loop& loop, Owner& owner, Pools& pools, Duration period, Logger log)
     : loop_(loop), owner_(owner), pools_(pools), period_(period), log_(std::move(log)) {}
 
 Task<void> Reclaimer::run() {
-  while (true) {
-    co_await sleep_for(loop_, period_);
-    std::vector<std::pair<DiskId, PoolId>> disks;
-    for (const auto& [id, disk] : owner_.fleet().disks())
-      if (disk.state == DiskState::ready) disks.emplace_back(id, disk.pool);
+  for (int turn = 1;; turn = turn % turns + 1) {
+    co_await sleep_for(loop_, period_ / turns);
+    if (turn < turns) {
+      co_await look_at_disks(false);
+      continue;
+    }
     std::vector<Effect> deleted;
     for (const auto& [key, effect] : owner_.effects())
       if (effect.kind == EffectKind::empty_disk) deleted.push_back(effect);
     for (auto& effect : deleted) co_await empty(std::move(effect));
-    for (auto& [disk, pool] : disks) {
-      co_await look_at(std::move(disk), std::move(pool));
-      co_await sleep_for(loop_, pause_between_disks);
-    }
+    co_await look_at_disks(true);
+  }
+}
+
+Task<void> Reclaimer::look_at_disks(bool all) {
+  std::vector<std::pair<DiskId, PoolId>> disks;
+  for (const auto& [id, disk] : owner_.fleet().disks())
+    if (disk.state == DiskState::ready && (all || busy_.contains(id))) disks.emplace_back(id, disk.pool);
+  if (all) busy_.clear();
+  for (auto& [disk, pool] : disks) {
+    co_await look_at(std::move(disk), std::move(pool));
+    co_await sleep_for(loop_, pause_between_disks);
   }
 }
 
 Task<void> Reclaimer::look_at(DiskId disk, PoolId pool) {
   auto removed = co_await pools_.reclaim(pool, disk);
   if (removed) objects_removed_ += *removed;
+  if (removed && *removed >= busy_objects)
+    busy_.insert(disk);
+  else
+    busy_.erase(disk);
   const bool is_gone = !removed && removed.error().code == Code::not_found;  // removed a moment ago
   note(pool, disk, removed || is_gone ? nullptr : &removed.error());
 }

@@ -8,7 +8,7 @@
 namespace ebb::disk {
 
 struct CleaningTuning {
-  std::uint32_t live_percent_max = 60;  // an object with less is cleaned
+  std::uint32_t live_percent_max = 66;  // an object with less is cleaned
   std::size_t object_bytes = 8 * MiB;   // of data in a new object
   std::size_t victims_at_once = 64;
 };
