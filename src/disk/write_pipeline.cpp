@@ -187,7 +187,7 @@ Duration WritePipeline::until_cut() const {
 }
 
 void WritePipeline::cut() {
-  auto made = builder_.cut(start_.disk, cut_point_, start_.log_id, applied_log_end_);
+  auto made = builder_.cut(start_.disk, cut_point_, start_.log_id, applied_log_end_, access_.store->is_far());
   auto blocks = static_cast<std::uint32_t>(made.data_bytes / block_bytes);
   map_.complete_object(*std::exchange(open_object_, std::nullopt),
                        {made.data_offset, blocks, made.trims, made.is_packed});

@@ -50,6 +50,8 @@ class ObjectStore {
   virtual Task<Result<StoredObject>> get(std::string key) = 0;
   // `length` bytes from `offset`; fewer only at the object's end.
   virtual Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) = 0;
+  // Bytes travel to it, so that fewer of them are worth a processor's time.
+  virtual bool is_far() const { return true; }
 };
 
 // Apart from the store, because few may: workers get none.

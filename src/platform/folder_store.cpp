@@ -272,6 +272,8 @@ class FolderStore final : public ReclaimableStore {
  public:
   FolderStore(AsioLoop& loop, std::shared_ptr<Folder> folder) : loop_(loop), folder_(std::move(folder)) {}
 
+  bool is_far() const override { return false; }
+
   Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override {
     return blocking(loop_, [folder = folder_, key = std::move(key), body = std::move(body),
                             condition = std::move(condition)] { return folder->put(key, *body, condition); });

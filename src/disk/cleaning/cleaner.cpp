@@ -188,7 +188,7 @@ Task<Status> Cleaner::store(Gathered gathered) {
     co_return Status{};
   }
 
-  head.is_packed = is_worth_packing(data);
+  head.is_packed = access_.store->is_far() && is_worth_packing(data);
   auto body = encode(head);
   auto size = BlockMap::ObjectSize{static_cast<std::uint32_t>(body.size()),
                                    static_cast<std::uint32_t>(head.crcs.size()),

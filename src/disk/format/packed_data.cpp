@@ -38,16 +38,15 @@ std::size_t frames_of(std::size_t data_bytes) { return (data_bytes + frame_bytes
 }  // namespace
 
 bool is_worth_packing(ByteView data) {
-  constexpr std::size_t samples = 8;
   if (data.size() < packed_bytes_min) return false;
-  const auto whole = data.size() / frame_bytes;
+  const auto whole = data.size() / frame_bytes, samples = std::clamp<std::size_t>(whole / 8, 2, 8);
   Packer packer;
   std::size_t taken = 0, stored = frame_table_bytes * samples / whole;
   for (std::size_t i = 0; i < samples; ++i) {
     auto frame = frame_at(data, i * (whole - 1) / (samples - 1));
     taken += frame.size(), stored += packer.pack(frame).size();
   }
-  return stored <= taken - taken / 8;
+  return stored <= taken - taken / 4;
 }
 
 Bytes pack(ByteView data) {

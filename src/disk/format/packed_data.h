@@ -11,7 +11,7 @@ namespace ebb::disk {
 
 inline constexpr std::size_t frame_bytes = 16 * KiB, frame_table_bytes = 4096;
 
-// By a sample of it: whether an eighth at least is saved.
+// By a sample of it: whether a quarter at least is saved.
 bool is_worth_packing(ByteView data);
 // What follows the head in the object.
 Bytes pack(ByteView data);

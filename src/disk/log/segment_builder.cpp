@@ -37,7 +37,7 @@ void SegmentBuilder::add_zeroes(std::uint64_t write_seq, std::uint64_t block, st
 }
 
 SegmentBuilder::Cut SegmentBuilder::cut(const DiskId& disk, const LogPoint& before, std::string log_id,
-                                        std::uint64_t log_position) {
+                                        std::uint64_t log_position, bool may_pack) {
   CHECK(!empty());
   head_.disk = disk;
   head_.epoch = before.epoch;
@@ -46,7 +46,7 @@ SegmentBuilder::Cut SegmentBuilder::cut(const DiskId& disk, const LogPoint& befo
   head_.previous = before.chain;
   head_.log_id = log_id;
   head_.log_position = log_position;
-  head_.is_packed = is_worth_packing(data());
+  head_.is_packed = may_pack && is_worth_packing(data());
   const auto head = encode(head_);
   Cut cut;
   cut.data_offset = static_cast<std::uint32_t>(head.size());

@@ -29,7 +29,9 @@ class SegmentBuilder {
   };
   // The finished object. `before` is where the log ended until now; seq, chain and position of the result
   // follow from it.
-  Cut cut(const DiskId& disk, const LogPoint& before, std::string log_id, std::uint64_t log_position);
+  // `may_pack`: its data is stored in frames if that makes it smaller.
+  Cut cut(const DiskId& disk, const LogPoint& before, std::string log_id, std::uint64_t log_position,
+          bool may_pack);
 
  private:
   void add(std::uint64_t write_seq, SegmentExtent extent);
