@@ -125,7 +125,7 @@ Status run(std::string path) {
   options.memory = {config.memory.cache, config.memory.maps};
   options.room = config.memory.room;
   options.cache_disk_bytes = config.cache_disk;
-  AsioOffload threads(env.loop);
+  AsioOffload threads(env.loop, 2);
   options.threads = &threads;
   options.state_dir = config.state_dir, options.worker = config.worker, options.settle = config.settle;
   for (auto& [id, store] : stores) options.pools[id] = store.get();

@@ -14,13 +14,15 @@ using Opened = Result<std::unique_ptr<ReclaimableStore>>;
 constexpr Duration patience = 10s;
 
 Task<Status> probe_known(Loop& loop, ReclaimableStore& store, std::string url) {
-  auto probed = co_await with_timeout(
-      loop, disk::require_good_pool(loop, store, {.races = 2, .overwrites = 2}), patience);
-  if (probed && *probed) co_return Status{};
+  auto probed =
+      co_await with_timeout(loop, disk::probe_pool(loop, store, {.races = 2, .overwrites = 2}), patience);
+  if (probed && *probed && (*probed)->is_good()) co_return Status{};
+  if (probed && *probed)
+    co_return fail(Code::invalid, "the store breaks promises that disks rest on: {}",
+                   (*probed)->what_is_wrong());
   auto why = probed
                  ? probed->error()
                  : Error{Code::unavailable, fmt::format("no answer within {} s", to_ms(patience) / 1000), {}};
-  if (why.code != Code::unavailable) co_return fail(std::move(why));
   std::fprintf(stderr,
                "warning: pool %s cannot be probed now, and is used because it has passed before: %s\n",
                url.c_str(), why.message.c_str());

@@ -248,6 +248,7 @@ Task<void> ObjectDisk::clean() {
 // A disk that is written on makes checkpoints anyway; one that is not gives back what cleaning gained.
 Task<void> ObjectDisk::checkpoint_when_quiet() {
   constexpr Duration look_period = 5s;
+  if (std::exchange(waits_for_quiet_, true)) co_return;
   auto is_wanted = [this] {
     return (cleaner_.owes_checkpoint() || is_map_half_full()) && !is_closing_ && !stopped();
   };
@@ -258,6 +259,7 @@ Task<void> ObjectDisk::checkpoint_when_quiet() {
     is_checkpointing_ = true;
     co_await write_checkpoint(begin_checkpoint(*point));
   }
+  waits_for_quiet_ = false;
 }
 
 // ---- the end of our epoch

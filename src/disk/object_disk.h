@@ -116,7 +116,7 @@ class ObjectDisk final : public BlockDevice {
   AsyncMutex head_lock_;
   std::uint64_t segments_since_checkpoint_, bytes_since_checkpoint_ = 0, checkpoints_ = 0;
   Cleaner cleaner_;
-  bool is_checkpointing_ = false, is_cleaning_ = false;
+  bool is_checkpointing_ = false, is_cleaning_ = false, waits_for_quiet_ = false;
   bool is_closing_ = false;  // no more writes
   bool is_ending_ = false;   // no more snapshots either
   AsyncMutex snapshot_lock_;

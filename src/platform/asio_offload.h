@@ -1,5 +1,8 @@
-// Blocking work of modules below (the records' database) on the loop's threads.
+// Blocking work of modules below on the loop's threads.
 #pragma once
+#include <deque>
+#include <memory>
+
 #include "env/offload.h"
 #include "platform/asio_loop.h"
 
@@ -7,16 +10,39 @@ namespace ebb {
 
 class AsioOffload final : public Offload {
  public:
-  explicit AsioOffload(AsioLoop& loop) : loop_(loop) {}
+  // At most so many jobs at a time: what takes a processor for long must not keep all threads from those who wait for a device.
+  explicit AsioOffload(AsioLoop& loop, std::size_t at_once = 64)
+      : line_(std::make_shared<Line>(loop, at_once)) {}
   void run(Callback work, Callback then) override {
-    loop_.run_blocking([this, work = std::move(work), then = std::move(then)]() mutable {
-      work();
-      loop_.post(std::move(then));
-    });
+    line_->jobs.push_back({std::move(work), std::move(then)});
+    line_->start_next(line_);
   }
 
  private:
-  AsioLoop& loop_;
+  struct Job {
+    Callback work, then;
+  };
+  // Outlives the offload: jobs may still run when that goes.
+  struct Line {
+    Line(AsioLoop& its_loop, std::size_t most) : loop(its_loop), at_once(most) {}
+    void start_next(std::shared_ptr<Line> self) {
+      if (running == at_once || jobs.empty()) return;
+      ++running;
+      loop.run_blocking([&to = loop, self, job = std::move(jobs.front())]() mutable {
+        job.work();
+        to.post([self, then = std::move(job.then)]() mutable {
+          --self->running;
+          then();
+          self->start_next(self);
+        });
+      });
+      jobs.pop_front();
+    }
+    AsioLoop& loop;
+    std::size_t at_once, running = 0;
+    std::deque<Job> jobs;
+  };
+  std::shared_ptr<Line> line_;
 };
 
 }  // namespace ebb

@@ -206,6 +206,8 @@ Result<CheckpointRoot> decode_checkpoint_root(ByteView object) {
     for (auto* number : {&o.object.data_offset, &o.blocks, &o.live, &o.trims})
       *number = in.number<std::uint32_t>();
     auto kind = in.number<std::uint32_t>();
+    if ((kind >> 9) != 0)
+      return fail(Code::invalid, "a checkpoint's root is of a newer version of this program");
     o.object.is_packed = (kind & packed_flag) != 0;
     o.object.kind = static_cast<ObjectKind>(kind & ~packed_flag);
   }

@@ -14,16 +14,17 @@ constexpr std::uint32_t codec_none = 0, codec_frames = 1;
 Result<bool> read_storage(WireReader& in, std::size_t blocks, std::string_view what) {
   std::uint64_t stated = 0;
   bool is_packed = false;
-  for (auto n = in.count(storage_bytes); n > 0; --n) {
+  const auto entries = in.count(storage_bytes);
+  for (std::size_t i = 0; i < entries; ++i) {
     auto raw = in.number<std::uint32_t>(), stored = in.number<std::uint32_t>(),
          codec = in.number<std::uint32_t>();
     if (codec != codec_none && codec != codec_frames)
       return fail(Code::invalid, "{} is compressed in a way that this program does not know", what);
-    is_packed = codec == codec_frames;
+    is_packed |= codec == codec_frames;
     if (stored != (is_packed ? 0 : raw * block_bytes))
       return fail(Code::corrupt, "{} has data of a wrong length", what);
     stated += raw;
-    if (is_packed && n > 1) return fail(Code::corrupt, "{} is packed in part", what);
+    if (is_packed && entries > 1) return fail(Code::corrupt, "{} is packed in part", what);
   }
   if (stated != blocks) return fail(Code::corrupt, "{} stores {} of {} blocks", what, stated, blocks);
   return is_packed;

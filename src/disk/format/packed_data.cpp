@@ -51,19 +51,20 @@ bool is_worth_packing(ByteView data) {
 
 Bytes pack(ByteView data) {
   CHECK(data.size() <= data_bytes_max);
-  Bytes table = begin_object(table_magic), frames;
+  Bytes table = begin_object(table_magic), out(frame_table_bytes);
+  out.reserve(frame_table_bytes + data.size());
   Packer packer;
   append_le(table, static_cast<std::uint32_t>(data.size()));
   append_le(table, static_cast<std::uint32_t>(frames_of(data.size())));
   for (std::size_t i = 0; i < frames_of(data.size()); ++i) {
     auto stored = packer.pack(frame_at(data, i));
     append_le(table, static_cast<std::uint16_t>(stored.size()));
-    append(frames, stored);
+    append(out, stored);
   }
   table.resize(frame_table_bytes);
   finish_object(table);
-  append(table, frames);
-  return table;
+  std::ranges::copy(table, out.begin());
+  return out;
 }
 
 Result<FrameTable> decode_frame_table(ByteView block) {

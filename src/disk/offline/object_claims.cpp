@@ -98,7 +98,7 @@ Task<Status> ObjectClaims::read_object(std::uint32_t index, std::uint64_t disk_b
   const auto object = objects_[index].object;
   auto body = co_await access_.get(data_object_key(object));
   if (!body && body.error().code == Code::not_found) {
-    lost_[index] = "is not there";
+    lost_[index] = "is not there", is_something_gone_ = true;
     co_return Status{};
   }
   EBB_CO_TRY(whole, std::move(body));

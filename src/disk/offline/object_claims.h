@@ -61,6 +61,7 @@ class ObjectClaims {
   std::uint64_t data_bytes() const { return data_bytes_; }
   // By index: cannot be read, and why.
   const std::map<std::uint32_t, std::string>& lost() const { return lost_; }
+  bool is_something_gone() const { return is_something_gone_; }
   // Its place in objects(), if it is one of them.
   std::optional<std::uint32_t> index_of(const DataObject& object) const;
   bool is_damaged(std::uint32_t object, std::uint32_t data_block) const {
@@ -82,6 +83,7 @@ class ObjectClaims {
   std::vector<ReadObject> objects_;
   std::unordered_map<std::string, std::uint32_t> index_;  // by the object's key
   std::map<std::uint32_t, std::string> lost_;
+  bool is_something_gone_ = false;
   std::unordered_set<std::uint64_t> damaged_;  // object << 32 | block of its data
   std::vector<Claim> claims_;                  // oldest first
   std::uint64_t data_bytes_ = 0;

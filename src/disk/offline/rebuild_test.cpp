@@ -345,5 +345,54 @@ TEST_F(RebuildTest, ScrubChecksWhatOnlyASnapshotHolds) {
   expect_bad(checkpoint_root_key(monday.disk, monday.epoch, monday.number));
 }
 
+// The map of now is judged at the end of the log, and the snapshot's is an older one.
+TEST_F(RebuildTest, ScrubChecksASnapshotAlsoWhereItsCheckpointIsTheDisksOwn) {
+  start(1, 24);
+  for (std::uint64_t b = 0; b < blocks_; ++b) ASSERT_TRUE(w_.write(a_, b, 100 + b));
+  ASSERT_TRUE(w_.seal(a_, 1));
+  snapshot("now");
+  ASSERT_TRUE(w_.open(a_, 2));
+  for (std::uint64_t b = 0; b < blocks_; ++b) ASSERT_TRUE(w_.write(a_, b, 9000 + b));
+  ASSERT_TRUE(w_.flush(a_));
+  ASSERT_TRUE(scrub_now()->bad.empty());
+  ASSERT_EQ(scrub_now()->roots, 1u);
+  const auto page = decode_roots(w_.store.peek(roots_key(disk_id, head().roots->nonce))->body).value();
+  ASSERT_EQ(page.find("now")->checkpoint, *head().checkpoint);
+  const auto old = root_of(*head().checkpoint);
+  damage_data(std::ranges::find_if(old.objects, [](const MapObject& o) { return o.live > 0; })->object);
+  auto scrubbed = scrub_now();
+  ASSERT_TRUE(scrubbed) << scrubbed.error().message;
+  ASSERT_GT(scrubbed->bad_extents, 0u);
+  for (const auto& bad : scrubbed->bad) EXPECT_TRUE(bad.what.starts_with("snapshot 'now': ")) << bad.what;
+}
+
+// What was read whole and is wrong does not become right by a newer HEAD.
+TEST_F(RebuildTest, ScrubNamesDamageAlsoWhileTheDiskGoesOn) {
+  start();
+  live_through(300);
+  const auto root = root_of(*head().checkpoint);
+  const auto victim = std::ranges::find_if(root.objects, [](const MapObject& o) { return o.live > 8; });
+  ASSERT_TRUE(victim != root.objects.end());
+  damage_data(victim->object);
+  std::optional<Result<ScrubReport>> report;
+  auto& process = w_.world.start_process("operator", "scrub");
+  auto& client = process.make<sim::SimStoreClient>(process, w_.store);
+  auto& trouble = process.make<Trouble>(process.loop());
+  Scope reading(process.loop());
+  reading.spawn([](StoreAccess access, std::optional<Result<ScrubReport>>* out) -> Task<void> {
+    out->emplace(co_await scrub(access, disk_id));
+  }({&process.loop(), &client, &trouble}, &report));
+  for (int i = 0; i < 400 && !report; ++i) {  // each snapshot makes a new HEAD
+    ASSERT_TRUE(w_.write(a_, blocks_ - 1, 7000 + static_cast<Stamp>(i)));
+    (void)sim::run_in(*a_.process, a_.daemon->snapshot(
+                                       {disk_id, pool_id, 1, fmt::format("s{}", i), fmt::format("r{}", i)}));
+    w_.run_for(5ms);
+  }
+  ASSERT_TRUE(report) << "it reads again and again";
+  ASSERT_TRUE(*report) << report->error().message;
+  EXPECT_TRUE(std::ranges::any_of(
+      (*report)->bad, [&](const BadExtent& bad) { return bad.what.contains(text_of(victim->object)); }));
+}
+
 }  // namespace
 }  // namespace ebb::disk

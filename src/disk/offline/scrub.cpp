@@ -43,9 +43,8 @@ class Scrub {
   Task<Result<ScrubReport>> run() {
     EBB_CO_CHECKED(co_await check_disk());
     EBB_CO_TRY(page, co_await read_roots(access_, head_));
-    for (const auto& named : page.roots)
-      if (head_.checkpoint != named.checkpoint) EBB_CO_CHECKED(co_await check_root(named));
-    if (bad_.count() > 0) {  // or cleaned away meanwhile?
+    for (const auto& named : page.roots) EBB_CO_CHECKED(co_await check_root(named));
+    if (is_something_gone_ || claims_.is_something_gone()) {  // or cleaned away meanwhile?
       EBB_CO_TRY(now, co_await read_head(access_, head_.disk));
       if (now.head.nonce != head_.nonce)
         co_return fail(Code::not_found, "disk '{}' was cleaned meanwhile", head_.disk);
@@ -79,9 +78,10 @@ class Scrub {
   Task<void> check_copies(CheckpointRef ref, std::string whose) {
     for (auto key_of : {checkpoint_root_key, checkpoint_root_copy_key}) {
       auto copy = co_await read_root_at(access_, key_of(ref.disk, ref.epoch, ref.number), ref);
-      if (!copy)
-        bad_.add(0, fmt::format("{}one of the two copies of the checkpoint's root: {}; the other one serves",
-                                whose, copy.error().message));
+      if (copy) continue;
+      is_something_gone_ |= copy.error().code == Code::not_found;
+      bad_.add(0, fmt::format("{}one of the two copies of the checkpoint's root: {}; the other one serves",
+                              whose, copy.error().message));
     }
   }
 
@@ -94,8 +94,11 @@ class Scrub {
     };
     for (auto at = begin; at < begin + length; at += step_blocks) {
       EBB_CO_TRY(seen, co_await look_at(map, at, std::min(step_blocks, begin + length - at)));
-      for (const auto& piece : seen.pieces)
-        for (std::uint64_t i = 0; i < piece.count; ++i) judge(piece, i, newest_of(piece.block + i));
+      is_something_gone_ |= !seen.unreadable.empty();
+      for (const auto& piece : seen.pieces) {
+        const auto why = piece.object ? why_not(*piece.object) : std::nullopt;
+        for (std::uint64_t i = 0; i < piece.count; ++i) judge(piece, i, newest_of(piece.block + i), why);
+      }
       for (const auto& page : seen.unreadable)
         for (auto block = page.block; block < page.block + page.count; ++block)
           judge_without_map(block, newest_of(block), page.what);
@@ -103,7 +106,9 @@ class Scrub {
     co_return Status{};
   }
 
-  void judge(const MapPiece& piece, std::uint64_t i, const ObjectClaims::Claim* c) {
+  // `why`: its object cannot be read.
+  void judge(const MapPiece& piece, std::uint64_t i, const ObjectClaims::Claim* c,
+             const std::optional<std::string>& why) {
     const bool is_data = c && c->kind == ExtentKind::data;
     auto block = piece.block + i;
     if (piece.object) report_.live_bytes += block_bytes;
@@ -112,8 +117,7 @@ class Scrub {
         bad_.add(block, fmt::format("the map says that it is empty, and {} holds data for it", name_of(*c)));
       return;
     }
-    if (auto lost = lost_why(claims_.index_of(*piece.object)))
-      return bad_.add(block, fmt::format("{}: {}", text_of(*piece.object), *lost));
+    if (why) return bad_.add(block, fmt::format("{}: {}", text_of(*piece.object), *why));
     if (!is_data)
       return bad_.add(block, fmt::format("the map names {}, and no object holds newer data for it",
                                          text_of(*piece.object)));
@@ -135,10 +139,11 @@ class Scrub {
   Task<Status> check_root(const NamedRoot& named) {
     const auto whose = fmt::format("snapshot '{}': ", named.name);
     ++report_.roots;
-    co_await check_copies(named.checkpoint, whose);
+    if (head_.checkpoint != named.checkpoint) co_await check_copies(named.checkpoint, whose);
     auto root = co_await read_checkpoint_root(access_, named.checkpoint, nullptr);
     if (!root && !is_damage(root.error())) co_return fail(std::move(root).error());
     if (!root) {
+      is_something_gone_ = true;
       bad_.add(0, whose + root.error().message);
       co_return Status{};
     }
@@ -147,6 +152,7 @@ class Scrub {
     map.start_from(std::move(*root));
     for (std::uint64_t at = 0; at < map.size_blocks(); at += step_blocks) {
       EBB_CO_TRY(seen, co_await look_at(map, at, std::min(step_blocks, map.size_blocks() - at)));
+      is_something_gone_ |= !seen.unreadable.empty();
       for (const auto& piece : seen.pieces)
         if (piece.object) judge_of_root(piece, whose);
       for (const auto& page : seen.unreadable)
@@ -158,7 +164,7 @@ class Scrub {
 
   void judge_of_root(const MapPiece& piece, const std::string& whose) {
     const auto index = claims_.index_of(*piece.object);
-    const auto lost = lost_why(index);
+    const auto lost = why_not(*piece.object);
     for (std::uint64_t i = 0; i < piece.count; ++i) {
       const auto data_block = piece.data_block + static_cast<std::uint32_t>(i);
       if (lost) {
@@ -173,11 +179,13 @@ class Scrub {
     }
   }
 
-  // Why that object cannot be read; nothing if it was.
-  std::optional<std::string> lost_why(std::optional<std::uint32_t> index) const {
+  // Why that object cannot be read by what the map says of it; nothing if it can.
+  std::optional<std::string> why_not(const DataObject& object) const {
+    const auto index = claims_.index_of(object);
     if (!index) return "is none of the objects that the checkpoint names";
-    auto it = claims_.lost().find(*index);
-    return it == claims_.lost().end() ? std::nullopt : std::optional(it->second);
+    if (auto it = claims_.lost().find(*index); it != claims_.lost().end()) return it->second;
+    if (claims_.objects()[*index].object != object) return "is stored otherwise than the map says";
+    return std::nullopt;
   }
 
   std::string damage_of(std::uint32_t object, std::uint32_t data_block) const {
@@ -193,6 +201,7 @@ class Scrub {
   Head head_;
   ObjectClaims claims_;
   BadExtents bad_;
+  bool is_something_gone_ = false;  // which cleaning and reclaim may do as well
   ScrubReport report_;
 };
 
