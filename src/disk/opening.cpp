@@ -105,9 +105,7 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
   EBB_CO_TRY(sealed, co_await seal_all(access, claim, tools.cache));
   auto head = claim.at.head;
   record_seals(head, sealed);
-  auto for_guests = access;
-  for_guests.on_refusal = OnRefusal::wait;
-  EBB_CO_TRY(loaded, co_await load_map(for_guests, head, tools.cache, tools.memory.pages));
+  EBB_CO_TRY(loaded, co_await load_map(access.for_guests(), head, tools.cache, tools.memory.pages));
   EBB_CO_TRY(history, co_await read_history(access, head, tools.cache));
   EBB_CO_TRY(chosen, co_await choose_log(&tools, &request, &claim, history));
   EBB_CO_TRY(attached, co_await publish_attached(access, claim, std::move(sealed)));
@@ -120,9 +118,9 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
   Opened opened;
   opened.replaces_unconfirmed = claim.replaces_unconfirmed;
   opened.replaces_own = claim.replaces_own;
-  opened.disk = std::make_unique<ObjectDisk>(ObjectDisk::Parts{for_guests, std::move(attached), claim.opener,
-                                                               std::move(loaded), std::move(wal),
-                                                               tools.memory, request.tuning});
+  opened.disk = std::make_unique<ObjectDisk>(ObjectDisk::Parts{access.for_guests(), std::move(attached),
+                                                               claim.opener, std::move(loaded),
+                                                               std::move(wal), tools.memory, request.tuning});
   EBB_CO_CHECKED(co_await opened.disk->replay(std::move(records)));
   EBB_CO_TRY(kept, co_await sweep_logs(tools.files, request.disk_folder, history, chosen.log.folder));
   if (!kept.empty()) {

@@ -201,11 +201,9 @@ Task<Status> ServedDisk::open_image() {
   if (at.head.state == HeadState::deleted) co_return fail(Code::not_found, "disk '{}' was deleted", disk_);
   if (at.head.state != HeadState::sealed)
     co_return fail(Code::invalid, "disk '{}' is not an image: it has one owner, who may write", disk_);
-  auto for_guests = access();
-  for_guests.on_refusal = OnRefusal::wait;
-  EBB_CO_TRY(loaded, co_await load_map(for_guests, at.head, &cache_, env_.memory.pages));
-  life_->image =
-      std::make_unique<ImageDevice>(for_guests, std::move(loaded), at.head.size_bytes, env_.memory);
+  EBB_CO_TRY(loaded, co_await load_map(access().for_guests(), at.head, &cache_, env_.memory.pages));
+  life_->image = std::make_unique<ImageDevice>(access().for_guests(), std::move(loaded), at.head.size_bytes,
+                                               env_.memory);
   cache_ = {};
   co_return serve();
 }

@@ -53,6 +53,13 @@ struct StoreAccess {
   Offload* threads = nullptr;              // for what takes a processor long; null: it is done in place
   OnRefusal on_refusal = OnRefusal::fail;  // of reads
 
+  // The same, for what guests read.
+  StoreAccess for_guests() const {
+    auto access = *this;
+    access.on_refusal = OnRefusal::wait;
+    return access;
+  }
+
   // Until there is an answer: bytes, or a definite error (not_found, invalid, corrupt).
   Task<Result<StoredObject>> get(std::string key) const;
   Task<Result<Bytes>> get_range(std::string key, std::uint64_t offset, std::size_t length) const;
