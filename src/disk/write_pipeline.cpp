@@ -7,7 +7,7 @@
 
 namespace ebb::disk {
 namespace {
-constexpr std::size_t batch_bytes_max = 4 * MiB;
+constexpr std::size_t group_bytes_max = 4 * MiB;
 constexpr Duration forever = 1h;
 }  // namespace
 
@@ -28,6 +28,7 @@ WritePipeline::WritePipeline(StoreAccess access, Start start, BlockMap* map, Wal
       next_write_seq_(start_.end.write_seq + 1),
       acknowledged_write_seq_(start_.end.write_seq),
       unsent_(std::move(room)),
+      log_poke_(*access.loop),
       poke_(*access.loop),
       changed_(*access.loop),
       scope_(*access.loop) {}
@@ -94,48 +95,74 @@ Task<Status> WritePipeline::write(std::uint64_t block, std::uint64_t count, Byte
       if (at == count) record.done = last_done.completer();
       queue_.push_back(std::move(record));
     }
-    poke_.poke();
+    (wal_ ? log_poke_ : poke_).poke();
   }
   co_return co_await last_done;
 }
 
+void WritePipeline::begin() {
+  if (wal_) scope_.spawn(run_log());
+  scope_.spawn(run());
+}
+
+Task<void> WritePipeline::run_log() {
+  while (!stopped_) {
+    if (queue_.empty())
+      co_await log_poke_.wait_for(forever);
+    else if (!co_await log_group())
+      co_return;
+  }
+}
+
+// One group, written to the log together. The next one is written while this is applied.
+Task<bool> WritePipeline::log_group() {
+  logging_ = take_group();
+  std::vector<Wal::Entry> entries;
+  for (const auto& record : logging_)
+    entries.push_back({record.kind, record.write_seq, record.block, record.count, record.view(), 0});
+  // After a failed sync nothing is acknowledged any more: the group waits for the end of this process.
+  if (!co_await wal_->append(&entries)) co_return false;
+  CHECK(entries.size() == logging_.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    logging_[i].log_end = entries[i].end;
+    logged_.push_back(std::move(logging_[i]));
+  }
+  logging_.clear();
+  poke_.poke();
+  co_return true;
+}
+
+std::deque<WritePipeline::Record> WritePipeline::take_group() {
+  std::deque<Record> group;
+  for (std::size_t bytes = 0; !queue_.empty() && bytes < group_bytes_max;) {
+    bytes += queue_.front().cost();
+    group.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  return group;
+}
+
 Task<void> WritePipeline::run() {
   while (!stopped_) {
+    if (!wal_ && logged_.empty()) logged_ = take_group();
     if (cut_is_due() && uploader_.has_slot()) {
       cut();
-    } else if (!queue_.empty()) {
-      if (!co_await take_batch()) co_return;
+    } else if (!logged_.empty()) {
+      if (!co_await apply_logged(logged_.size())) co_return;
     } else {
       co_await poke_.wait_for(until_cut());
     }
   }
 }
 
-// One group: written to the log together, then applied and acknowledged one by one, in order.
-Task<Status> WritePipeline::take_batch() {
-  for (std::size_t bytes = 0; !queue_.empty() && bytes < batch_bytes_max;) {
-    bytes += queue_.front().cost();
-    batch_.push_back(std::move(queue_.front()));
-    queue_.pop_front();
-  }
-  if (wal_ && !co_await log_batch()) co_return fail(Code::internal, "the log is broken");
-  while (!batch_.empty()) {
-    if (!co_await apply(batch_.front())) co_return fail(Code::fenced, "stopped");
-    auto record = std::move(batch_.front());
-    batch_.pop_front();
+// The first `count` of them, each then acknowledged, in order.
+Task<bool> WritePipeline::apply_logged(std::size_t count) {
+  for (; count > 0; --count) {
+    if (!co_await apply(logged_.front())) co_return false;
+    auto record = std::move(logged_.front());
+    logged_.pop_front();
     if (record.done) record.done(Status{});
   }
-  co_return Status{};
-}
-
-Task<bool> WritePipeline::log_batch() {
-  std::vector<Wal::Entry> entries;
-  for (const auto& record : batch_)
-    entries.push_back({record.kind, record.write_seq, record.block, record.count, record.view(), 0});
-  // After a failed sync nothing is acknowledged any more: the batch waits for the end of this process.
-  if (!co_await wal_->append(&entries)) co_return false;
-  CHECK(entries.size() == batch_.size());
-  for (std::size_t i = 0; i < entries.size(); ++i) batch_[i].log_end = entries[i].end;
   co_return true;
 }
 
@@ -222,7 +249,8 @@ Task<Status> WritePipeline::flush_to_store() {
 Task<Status> WritePipeline::close() {
   is_closed_ = true;
   if (wal_) wal_->finish();
-  while (!stopped_ && (!queue_.empty() || !batch_.empty() || !builder_.empty() || !uploader_.idle())) {
+  auto has_records = [&] { return !queue_.empty() || !logging_.empty() || !logged_.empty(); };
+  while (!stopped_ && (has_records() || !builder_.empty() || !uploader_.idle())) {
     cut_wanted_ = true, poke_.poke();
     co_await changed_.wait();
   }
@@ -250,12 +278,13 @@ void WritePipeline::stop(Error why) {
   if (stopped_) return;
   stopped_ = why;
   uploader_.stop();
-  for (auto* records : {&batch_, &queue_}) {
+  for (auto* records : {&logged_, &logging_, &queue_}) {
     for (auto& record : *records) {
       if (auto done = std::exchange(record.done, nullptr)) done(fail(why));
     }
   }
   queue_.clear();
+  log_poke_.poke();
   poke_.poke();
   changed_.notify_all();
   unsent_.wake_others();  // our own writes wait among them

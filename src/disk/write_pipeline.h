@@ -50,7 +50,7 @@ class WritePipeline {
   // What a former process acknowledged and the store lacks: applied when this ends, which must be before
   // begin().
   Task<Status> replay(std::vector<ReplayRecord> records);
-  void begin() { scope_.spawn(run()); }
+  void begin();
 
   // Ends when acknowledged. Data longer than 1 MiB is several records.
   Task<Status> write(std::uint64_t block, std::uint64_t count, Bytes data);  // no data: zeroes
@@ -101,9 +101,11 @@ class WritePipeline {
     std::optional<Instant> since;
   };
 
+  Task<void> run_log();
+  Task<bool> log_group();
+  std::deque<Record> take_group();
   Task<void> run();
-  Task<Status> take_batch();
-  Task<bool> log_batch();
+  Task<bool> apply_logged(std::size_t count);
   Task<bool> apply(Record record);
   void apply_now(const Record& record);
   bool has_room(const Record& record) const;
@@ -121,8 +123,9 @@ class WritePipeline {
   DiskTuning tuning_;
   Events events_;
   AsyncMutex admission_;
-  std::deque<Record> queue_;
-  std::deque<Record> batch_;  // taken from the queue, not yet acknowledged
+  // In the order in which they came: from `queue_` to the log, from there to `logged_`, until applied. Without a
+  // log at once.
+  std::deque<Record> queue_, logging_, logged_;
   SegmentBuilder builder_;
   Batch open_batch_;
   std::optional<ObjectId> open_object_;  // of the segment that is being built, once it has data
@@ -135,7 +138,7 @@ class WritePipeline {
   SharedRoom::Share unsent_;
   bool cut_wanted_ = false, is_closed_ = false;
   std::optional<Error> stopped_;
-  Poke poke_;
+  Poke log_poke_, poke_;
   Notify changed_;
   Scope scope_;
 };
