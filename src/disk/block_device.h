@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "disk/slices.h"
 #include "env/task.h"
 
 namespace ebb::disk {
@@ -29,6 +30,11 @@ class BlockDevice {
   // Offsets and lengths are multiples of block_bytes and inside the disk, lengths at most 32 MiB and above 0
   // (AlignLayer makes any request so).
   virtual Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) = 0;
+  // The same, without a copy where a layer can.
+  virtual Task<Result<Slices>> gather(std::uint64_t offset, std::size_t length) {
+    EBB_CO_TRY(data, co_await read(offset, length));
+    co_return Slices(std::move(data));
+  }
   // Ends when the data would survive the death of this process; durable after the next flush.
   virtual Task<Status> write(std::uint64_t offset, Bytes data) = 0;
   // Everything whose write had ended before the call is durable as the disk's class promises.

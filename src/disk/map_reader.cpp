@@ -7,13 +7,6 @@
 namespace ebb::disk {
 namespace {
 
-// The index in `data` of the first block that is not what the map says; crcs.size() if all are right.
-std::size_t first_wrong(ByteView data, std::span<const std::uint32_t> crcs) {
-  std::size_t i = 0;
-  while (i < crcs.size() && crc32c(data.subspan(i * block_bytes, block_bytes)) == crcs[i]) ++i;
-  return i;
-}
-
 constexpr std::uint32_t piece_blocks = piece_bytes / block_bytes;
 
 PieceRange range_of(const DataObject& object, std::uint32_t data_block, std::uint64_t count) {
@@ -21,17 +14,35 @@ PieceRange range_of(const DataObject& object, std::uint32_t data_block, std::uin
   return {object, data_block / piece_blocks, static_cast<std::uint32_t>(end)};
 }
 
-// From `offset` in the first of the pieces on. False if they end before `to` is full.
-bool copy_from(const PieceCache::Pieces& pieces, std::size_t offset, MutableBytes to) {
-  for (std::size_t done = 0; done < to.size();) {
-    const auto& piece = *pieces[(offset + done) / piece_bytes];
-    auto from = (offset + done) % piece_bytes;
-    auto count = std::min<std::size_t>(to.size() - done, piece_bytes - from);
-    if (piece.size() < from + count) return false;
-    std::memcpy(to.data() + done, piece.data() + from, count);
-    done += count;
+// `bytes` of an object from `offset` in the first of the pieces on; fewer if they end before.
+Slices slices_of(const PieceCache::Pieces& pieces, std::size_t offset, std::size_t bytes) {
+  Slices slices;
+  while (slices.size() < bytes) {
+    auto at = offset + slices.size();
+    const auto& piece = pieces[at / piece_bytes];
+    auto rest = ByteView(*piece).subspan(std::min(at % piece_bytes, piece->size()));
+    if (rest.empty()) break;
+    slices.add(piece, rest.first(std::min(rest.size(), bytes - slices.size())));
   }
-  return true;
+  return slices;
+}
+
+// The index of the first block that is not what the map says; crcs.size() if all are right.
+std::size_t first_wrong(ByteView data, std::span<const std::uint32_t> crcs) {
+  std::size_t i = 0;
+  while (i < crcs.size() && crc32c(data.subspan(i * block_bytes, block_bytes)) == crcs[i]) ++i;
+  return i;
+}
+
+std::size_t first_wrong(const Slices& slices, std::span<const std::uint32_t> crcs) {
+  std::size_t right = 0;
+  for (const auto& [owner, bytes] : slices.parts()) {
+    auto own = crcs.subspan(right, bytes.size() / block_bytes);
+    auto wrong = first_wrong(bytes, own);
+    right += wrong;
+    if (wrong < own.size()) break;
+  }
+  return right;
 }
 
 }  // namespace
@@ -56,25 +67,32 @@ std::vector<PieceRange> piece_ranges(const std::vector<MapPiece>& pieces, const 
   return joined;
 }
 
-Task<Status> MapReader::fetch(Wanted wanted, Bytes* into) {
+Task<Result<Slices>> MapReader::fetch(Wanted wanted) {
   auto count = wanted.crcs.size();
   auto range = range_of(wanted.object, wanted.data_block, count);
-  auto to = MutableBytes(*into).subspan(wanted.at, count * block_bytes);
+  auto offset = wanted.data_block * block_bytes - range.first * piece_bytes;
   for (auto purpose : {ReadFor::use, ReadFor::refresh}) {
     bool is_last = purpose == ReadFor::refresh;
     auto got = co_await cache_.read(access_, range, purpose);
     if (!got && is_last) co_return fail(std::move(got).error());
     if (!got) continue;
-    if (!copy_from(*got, wanted.data_block * block_bytes - range.first * piece_bytes, to)) {
+    auto slices = slices_of(*got, offset, count * block_bytes);
+    if (slices.size() < count * block_bytes) {
       if (is_last) co_return fail(Code::corrupt, "{} is shorter than its head says", text_of(wanted.object));
       continue;
     }
-    auto wrong = first_wrong(to, wanted.crcs);
-    if (wrong == count) co_return Status{};
+    auto wrong = first_wrong(slices, wanted.crcs);
+    if (wrong == count) co_return slices;
     if (is_last)
       co_return fail(Code::corrupt, "block {} has a wrong checksum: block {} of the data of {}",
                      wanted.block + wrong, wanted.data_block + wrong, text_of(wanted.object));
   }
+  CHECK(false);
+}
+
+Task<Status> MapReader::fetch_copy(Wanted wanted, std::byte* to) {
+  EBB_CO_TRY(slices, co_await fetch(std::move(wanted)));
+  for (const auto& [owner, bytes] : slices.parts()) to = std::ranges::copy(bytes, to).out;
   co_return Status{};
 }
 
@@ -119,49 +137,87 @@ Task<void> MapReader::read_ahead_one(PieceRange range, std::unique_ptr<PieceCach
 // ---- what a disk is asked
 
 // What was cleaned while it was being fetched lies elsewhere now: the map knows.
-Task<Result<Bytes>> MapReader::read(std::uint64_t offset, std::size_t length) {
+template <class T>
+Task<Result<T>> MapReader::until_found(Once<T> once, std::uint64_t offset, std::size_t length) {
   constexpr int tries_max = 3;
   for (int tries = 1;; ++tries) {
-    auto got = co_await read_once(offset, length);
+    look_ahead(offset, length);
+    auto pieces = co_await map_.find(offset / block_bytes, length / block_bytes);
+    if (!pieces) co_return fail(std::move(pieces).error());
+    auto got = co_await (this->*once)(std::move(*pieces), offset, length);
     if (got || got.error().code != Code::not_found || tries == tries_max) co_return got;
   }
 }
 
-Task<Result<Bytes>> MapReader::read_once(std::uint64_t offset, std::size_t length) {
+Task<Result<Bytes>> MapReader::read(std::uint64_t offset, std::size_t length) {
+  return until_found(&MapReader::copy, offset, length);
+}
+
+Task<Result<Slices>> MapReader::gather(std::uint64_t offset, std::size_t length) {
+  return until_found(&MapReader::slice, offset, length);
+}
+
+ByteView MapReader::in_memory(const MapPiece& piece) const {
+  auto data = resident_ ? resident_(*piece.object) : ByteView();
+  return data.empty() ? data : data.subspan(piece.data_block * block_bytes, piece.count * block_bytes);
+}
+
+MapReader::Wanted MapReader::stored(MapPiece piece) const {
+  auto object = piece.object->data_offset ? piece.object : map_.object(*piece.object);
+  CHECK(object && object->data_offset > 0);  // neither in memory nor in the store is nowhere
+  return {*object, piece.data_block, piece.block, std::move(piece.crcs)};
+}
+
+Task<Result<Bytes>> MapReader::copy(std::vector<MapPiece> pieces, std::uint64_t offset, std::size_t length) {
   Bytes out(length);
-  std::vector<Wanted> wanted;
-  look_ahead(offset, length);
-  EBB_CO_TRY(pieces, co_await map_.find(offset / block_bytes, length / block_bytes));
+  std::vector<std::pair<Wanted, std::byte*>> wanted;
   // Everything that depends on the map as it is now happens before the next suspension.
   for (auto& piece : pieces) {
     if (!piece.object) continue;
-    auto at = piece.block * block_bytes - offset;
-    auto& crcs = piece.crcs;
-    auto resident = resident_ ? resident_(*piece.object) : ByteView();
-    if (resident.empty()) {
-      auto object = piece.object->data_offset ? piece.object : map_.object(*piece.object);
-      CHECK(object && object->data_offset > 0);  // neither in memory nor in the store is nowhere
-      wanted.push_back({*object, piece.data_block, at, piece.block, std::move(crcs)});
+    auto* to = out.data() + (piece.block * block_bytes - offset);
+    auto bytes = in_memory(piece);
+    if (bytes.empty()) {
+      wanted.emplace_back(stored(std::move(piece)), to);
       continue;
     }
-    auto bytes = resident.subspan(piece.data_block * block_bytes, piece.count * block_bytes);
-    if (first_wrong(bytes, crcs) != crcs.size())
+    if (first_wrong(bytes, piece.crcs) != piece.crcs.size())
       co_return fail(Code::corrupt, "block {} was damaged in memory", piece.block);
-    std::copy(bytes.begin(), bytes.end(), out.begin() + static_cast<std::ptrdiff_t>(at));
+    std::ranges::copy(bytes, to);
   }
   if (wanted.size() == 1) {
-    EBB_CO_CHECKED(co_await fetch(std::move(wanted[0]), &out));
+    EBB_CO_CHECKED(co_await fetch_copy(std::move(wanted[0].first), wanted[0].second));
     co_return out;
   }
   constexpr std::size_t parallel_max = 64;
   for (std::size_t at = 0; at < wanted.size(); at += parallel_max) {
     std::vector<Task<Status>> fetches;
     for (auto i = at; i < std::min(wanted.size(), at + parallel_max); ++i)
-      fetches.push_back(fetch(std::move(wanted[i]), &out));
+      fetches.push_back(fetch_copy(std::move(wanted[i].first), wanted[i].second));
     for (auto& fetched : co_await when_all(*access_.loop, std::move(fetches)))
       EBB_CO_CHECKED(std::move(fetched));
   }
   co_return out;
+}
+
+Task<Result<Slices>> MapReader::slice(std::vector<MapPiece> pieces, std::uint64_t offset,
+                                      std::size_t length) {
+  // A small slice would keep a whole piece of the cache in memory, and many of them cost more than a copy.
+  auto may_stay = [this](const MapPiece& piece) {
+    return piece.object && piece.count >= piece_blocks / 2 && in_memory(piece).empty();
+  };
+  if (!std::ranges::all_of(pieces, may_stay)) {
+    EBB_CO_TRY(data, co_await copy(std::move(pieces), offset, length));
+    co_return Slices(std::move(data));
+  }
+  std::vector<Task<Result<Slices>>> fetches;
+  for (auto& piece : pieces) fetches.push_back(fetch(stored(std::move(piece))));
+  if (fetches.size() == 1) co_return co_await std::move(fetches[0]);
+  Slices all;
+  for (auto& fetched : co_await when_all(*access_.loop, std::move(fetches))) {
+    if (!fetched) co_return fail(std::move(fetched).error());
+    for (const auto& [owner, bytes] : fetched->parts()) all.add(owner, bytes);
+  }
+  co_return all;
 }
 
 Task<Result<std::vector<Extent>>> MapReader::extents(std::uint64_t offset, std::uint64_t length) {

@@ -22,6 +22,8 @@ class MapReader {
       : access_(access), map_(*map), cache_(*cache), resident_(std::move(resident)), ahead_(*access.loop) {}
   MapReader(const MapReader&) = delete;
   Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length);
+  // What lies in a few large parts of objects is not copied.
+  Task<Result<Slices>> gather(std::uint64_t offset, std::size_t length);
   Task<Result<std::vector<Extent>>> extents(std::uint64_t offset, std::uint64_t length);
   const HotRegions& hot_regions() const { return hot_; }
 
@@ -29,12 +31,22 @@ class MapReader {
   struct Wanted {
     DataObject object;
     std::uint32_t data_block = 0;
-    std::size_t at = 0;  // in the result
     std::uint64_t block = 0;
     std::vector<std::uint32_t> crcs;
   };
-  Task<Result<Bytes>> read_once(std::uint64_t offset, std::size_t length);
-  Task<Status> fetch(Wanted wanted, Bytes* into);
+  template <class T>
+  using Once = Task<Result<T>> (MapReader::*)(std::vector<MapPiece> pieces, std::uint64_t offset,
+                                              std::size_t length);
+  template <class T>
+  Task<Result<T>> until_found(Once<T> once, std::uint64_t offset, std::size_t length);
+  Task<Result<Bytes>> copy(std::vector<MapPiece> pieces, std::uint64_t offset, std::size_t length);
+  Task<Result<Slices>> slice(std::vector<MapPiece> pieces, std::uint64_t offset, std::size_t length);
+  // What the store may not have yet; empty if it has.
+  ByteView in_memory(const MapPiece& piece) const;
+  Wanted stored(MapPiece piece) const;
+  // Held against the checksums.
+  Task<Result<Slices>> fetch(Wanted wanted);
+  Task<Status> fetch_copy(Wanted wanted, std::byte* to);
   void look_ahead(std::uint64_t offset, std::size_t length);
   Task<void> read_ahead(ByteRange range);
   Task<void> read_ahead_one(PieceRange range, std::unique_ptr<PieceCache::AheadRoom> room);

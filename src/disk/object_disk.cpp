@@ -39,25 +39,36 @@ ObjectDisk::ObjectDisk(Parts parts)
       ownership_changed_(*access_.loop),
       scope_(*access_.loop) {}
 
-Task<Result<Bytes>> ObjectDisk::read(std::uint64_t offset, std::size_t length) {
+template <class T>
+Task<Result<T>> ObjectDisk::answer(Task<Result<T>> read) {
   if (stopped()) co_return fail(*stopped());
-  auto got = co_await reader_.read(offset, length);
+  auto got = co_await std::move(read);
   if (stopped()) co_return fail(*stopped());
-  if (!got && got.error().code == Code::not_found) co_return co_await explain_missing(std::move(got).error());
+  if (!got && got.error().code == Code::not_found)
+    co_return fail(co_await explain_missing(std::move(got).error()));
   co_return got;
 }
 
+Task<Result<Bytes>> ObjectDisk::read(std::uint64_t offset, std::size_t length) {
+  return answer(reader_.read(offset, length));
+}
+
+Task<Result<Slices>> ObjectDisk::gather(std::uint64_t offset, std::size_t length) {
+  return answer(reader_.gather(offset, length));
+}
+
 // What the map names is there, short of damage - unless we have a successor who cleaned it away.
-Task<Result<Bytes>> ObjectDisk::explain_missing(Error missing) {
-  EBB_CO_TRY(now, co_await read_head(access_, head_.head.disk));
-  if (now.head.opener == opener_.opener && now.head.epoch == opener_.epoch)
-    co_return fail(Code::corrupt, "{}", missing.message);
-  Error why{
-      Code::fenced,
-      fmt::format("{} took disk '{}' over as epoch {}", now.head.owner, now.head.disk, now.head.epoch.text()),
-      {}};
+Task<Error> ObjectDisk::explain_missing(Error missing) {
+  auto now = co_await read_head(access_, head_.head.disk);
+  if (!now) co_return std::move(now).error();
+  const auto& head = now->head;
+  if (head.opener == opener_.opener && head.epoch == opener_.epoch)
+    co_return Error{Code::corrupt, std::move(missing).message, {}};
+  Error why{Code::fenced,
+            fmt::format("{} took disk '{}' over as epoch {}", head.owner, head.disk, head.epoch.text()),
+            {}};
   co_await lose(why);
-  co_return fail(std::move(why));
+  co_return why;
 }
 
 Task<Status> ObjectDisk::write(std::uint64_t offset, Bytes data) {

@@ -38,6 +38,7 @@ class ObjectDisk final : public BlockDevice {
   std::uint64_t size_bytes() const override { return map_->size_blocks() * block_bytes; }
   bool is_read_only() const override { return false; }
   Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) override;
+  Task<Result<Slices>> gather(std::uint64_t offset, std::size_t length) override;
   Task<Status> write(std::uint64_t offset, Bytes data) override;
   Task<Status> flush() override;
   Task<Status> trim(std::uint64_t offset, std::uint64_t length) override;
@@ -90,7 +91,9 @@ class ObjectDisk final : public BlockDevice {
   void begin_cleaning();
   Task<void> clean();
   Task<void> checkpoint_when_quiet();
-  Task<Result<Bytes>> explain_missing(Error missing);
+  template <class T>
+  Task<Result<T>> answer(Task<Result<T>> read);
+  Task<Error> explain_missing(Error missing);
   Task<Status> change_own_head(std::function<Result<Head>(Head)> change);
   Task<Status> close_and_checkpoint(std::uint64_t segments_min);
   Task<void> run_snapshot(SnapshotRequest request, std::function<void(Result<NamedRoot>)> done);

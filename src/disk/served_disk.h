@@ -167,6 +167,9 @@ class ImageDevice final : public BlockDevice {
   Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) override {
     return reader_.read(offset, length);
   }
+  Task<Result<Slices>> gather(std::uint64_t offset, std::size_t length) override {
+    return reader_.gather(offset, length);
+  }
   Task<Status> write(std::uint64_t, Bytes) override { return refuse(); }
   Task<Status> flush() override { co_return Status{}; }
   Task<Status> trim(std::uint64_t, std::uint64_t) override { return refuse(); }

@@ -123,19 +123,20 @@ std::vector<std::size_t> Guest::settled(std::uint64_t block, std::uint64_t count
 
 Task<void> Guest::read_one(std::uint64_t block, std::uint64_t count) {
   auto before = settled(block, count);
-  auto bytes = co_await device_->read(block * block_bytes, count * block_bytes);
-  if (!bytes) {
+  auto slices = co_await device_->gather(block * block_bytes, count * block_bytes);
+  if (!slices) {
     is_refused_ = true;
-    if (bytes.error().code == Code::corrupt)
-      house_.world->violation(fmt::format("{} on {}: {}", tenure_.disk, tenure_.worker, bytes.error()));
+    if (slices.error().code == Code::corrupt)
+      house_.world->violation(fmt::format("{} on {}: {}", tenure_.disk, tenure_.worker, slices.error()));
     co_return;
   }
+  auto bytes = disk::testing::joined(*slices);
   auto after = settled(block, count);
   for (std::uint64_t i = 0; i < count; ++i) {
     if (before[i] != after[i] || before[i] == ~std::size_t{0}) continue;
     auto wanted = disk::testing::stamped(content_[block + i], block + i);
     if (std::equal(wanted.begin(), wanted.end(),
-                   bytes->begin() + static_cast<std::ptrdiff_t>(i * block_bytes)))
+                   bytes.begin() + static_cast<std::ptrdiff_t>(i * block_bytes)))
       continue;
     house_.world->violation(fmt::format("{} on {} in epoch {}: block {} does not read as it was written",
                                         tenure_.disk, tenure_.worker, tenure_.epoch.text(), block + i));

@@ -33,6 +33,12 @@ Task<Result<Bytes>> AlignLayer::read(std::uint64_t offset, std::size_t length) {
   co_return blocks;
 }
 
+Task<Result<Slices>> AlignLayer::gather(std::uint64_t offset, std::size_t length) {
+  bool is_whole = offset % block_bytes == 0 && length % block_bytes == 0;
+  if (is_whole && length > 0 && length <= request_max) return inner_->gather(offset, length);
+  return BlockDevice::gather(offset, length);
+}
+
 Task<Status> AlignLayer::write(std::uint64_t offset, Bytes data) {
   if (data.empty()) co_return Status{};
   // Whole blocks take the lock too: else they could land between another's reading and writing of the same

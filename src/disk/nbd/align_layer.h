@@ -18,6 +18,7 @@ class AlignLayer final : public BlockDevice {
   bool is_read_only() const override { return inner_->is_read_only(); }
   // Ranges lie inside the disk; lengths may be 0 and, but for read and write, of any size.
   Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) override;
+  Task<Result<Slices>> gather(std::uint64_t offset, std::size_t length) override;
   Task<Status> write(std::uint64_t offset, Bytes data) override;
   Task<Status> flush() override { return inner_->flush(); }
   // A hint: partial blocks keep their content.

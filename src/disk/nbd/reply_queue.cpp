@@ -36,10 +36,10 @@ Reply chunk(const Request& request, Last last, Chunk type, std::size_t length) {
   return reply;
 }
 
-Reply data_chunk(const Request& request, Last last, std::uint64_t offset, Bytes data) {
+Reply data_chunk(const Request& request, Last last, std::uint64_t offset, Slices data) {
   auto reply = chunk(request, last, chunk_data, 8 + data.size());
   reply.put(offset);
-  reply.data = std::move(data);
+  reply.slices = std::move(data);
   return reply;
 }
 
@@ -97,7 +97,8 @@ std::vector<ByteView> ReplyQueue::take_batch() {
     const auto& reply = sending_.back();
     parts.push_back(ByteView(reply.head).first(reply.head_bytes));
     if (!reply.data.empty()) parts.push_back(reply.data);
-    bytes += reply.data.size();
+    for (const auto& part : reply.slices.parts()) parts.push_back(part.bytes);
+    bytes += reply.data.size() + reply.slices.size();
   }
   return parts;
 }

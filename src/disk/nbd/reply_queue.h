@@ -44,11 +44,12 @@ class Room {
   Notify freed_;
 };
 
-// A reply without an allocation of its own: its fixed part in place, its data moved.
+// Its fixed part in place; then what was made for it, or what was read.
 struct Reply {
   std::array<std::byte, 32> head;
   std::size_t head_bytes = 0;
   Bytes data;
+  Slices slices;
   Room::Place place;  // of the request, in its last reply
 
   template <class T>
@@ -62,7 +63,7 @@ struct Reply {
 enum class Last { no, yes };  // of a request's chunks
 Reply simple_reply(const Request& request, ErrorNumber error);
 Reply chunk(const Request& request, Last last, Chunk type, std::size_t length);
-Reply data_chunk(const Request& request, Last last, std::uint64_t offset, Bytes data);
+Reply data_chunk(const Request& request, Last last, std::uint64_t offset, Slices data);
 Reply hole_chunk(const Request& request, Last last, std::uint64_t offset, std::uint32_t length);
 // With an offset, what lies elsewhere may still be right.
 Reply error_chunk(const Request& request, Last last, Refusal refusal,

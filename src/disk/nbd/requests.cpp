@@ -124,16 +124,16 @@ Task<void> Session::read(Request request, Place place) {
 }
 
 Task<void> Session::read_whole(Request request, Place place) {
-  auto data = co_await device_->read(request.offset, request.length);
+  auto data = co_await device_->gather(request.offset, request.length);
   if (data && data->size() != request.length) data = fail(Code::internal, "the device returned too little");
   if (!data) co_return refuse(request, refusal_of(data.error()), std::move(place), request.offset);
   if (!terms_.is_structured) {
     auto reply = simple_reply(request, nbd_ok);
-    reply.data = std::move(*data);
+    reply.slices = std::move(*data);
     co_await send(std::move(reply), std::move(place));
   } else if (data->empty()) {
     finish(chunk(request, Last::yes, chunk_none, 0), std::move(place));
-  } else if (data->size() >= block_bytes && !request.has(cmd_df) && is_all_zero(*data)) {
+  } else if (data->size() >= block_bytes && !request.has(cmd_df) && data->is_all_zero()) {
     finish(hole_chunk(request, Last::yes, request.offset, request.length), std::move(place));
   } else {
     co_await send(data_chunk(request, Last::yes, request.offset, std::move(*data)), std::move(place));
@@ -157,12 +157,12 @@ Task<bool> Session::read_next_pieces(const Request* request, PieceReads* reads) 
       replies_.push(hole_chunk(*request, Last::no, piece.offset, piece.length));
       continue;
     }
-    auto data = co_await device_->read(piece.offset, piece.length);
+    auto data = co_await device_->gather(piece.offset, piece.length);
     if (data && data->size() != piece.length) data = fail(Code::internal, "the device returned too little");
     if (!data) {
       reads->has_failed = true;
       replies_.push(error_chunk(*request, Last::no, refusal_of(data.error()), piece.offset));
-    } else if (is_all_zero(*data)) {
+    } else if (data->is_all_zero()) {
       replies_.push(hole_chunk(*request, Last::no, piece.offset, piece.length));
     } else {
       co_await send(data_chunk(*request, Last::no, piece.offset, std::move(*data)), {});
@@ -244,7 +244,7 @@ void Session::finish(Reply reply, Place place) {
 
 Task<void> Session::send(Reply reply, Place place) {
   reply.place = std::move(place);
-  if (reply.data.size() >= large_reply_bytes)
+  if (reply.slices.size() >= large_reply_bytes)
     co_await replies_.send(std::move(reply));
   else
     replies_.push(std::move(reply));

@@ -31,6 +31,12 @@ inline Bytes stamped(Stamp stamp, std::uint64_t block) {
   return bytes;
 }
 
+inline Bytes joined(const Slices& slices) {
+  Bytes all;
+  for (const auto& part : slices.parts()) append(all, part.bytes);
+  return all;
+}
+
 // One stamp for each block; an error names a block that holds what nobody ever wrote there.
 inline Result<Content> read_stamps(ByteView bytes) {
   Content content;
