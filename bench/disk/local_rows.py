@@ -55,6 +55,10 @@ def local_rows(report, args, root):
         servers.append(direct)
         side_by_side(report, args.rounds, "seqwrite_ratio", [ours, direct], ours, args.seqwrite_mib * MIB, ">= 0.9", "MB/s", limits,
                      rw="write", bs="1M", iodepth=16, end_fsync=1)
+        # Ours writes each byte twice to this device: to the log, and to the pool's folder.
+        twice = [raw_limit(limits, args.seqwrite_mib * MIB, "MB/s", rw="write", bs="1M", iodepth=8, end_fsync=1, numjobs=2, group_reporting=1,
+                           offset_increment=args.seqwrite_mib * MIB) / 2 for _ in range(args.rounds)]
+        report.number("seqwrite_twice_limit_mbs", round(statistics.median(twice)), "reported")
         report.note("in cache: ours in its own memory, qemu-nbd and nbdkit in the page cache")
         report.number("diskd_memory_peak_mib", round(ours.memory_mib()), "reported")
     finally:

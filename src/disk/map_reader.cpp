@@ -7,6 +7,7 @@
 namespace ebb::disk {
 namespace {
 
+constexpr std::size_t parallel_max = 64;  // fetches for one read
 constexpr std::uint32_t piece_blocks = piece_bytes / block_bytes;
 
 PieceRange range_of(const DataObject& object, std::uint32_t data_block, std::uint64_t count) {
@@ -188,7 +189,6 @@ Task<Result<Bytes>> MapReader::copy(std::vector<MapPiece> pieces, std::uint64_t 
     EBB_CO_CHECKED(co_await fetch_copy(std::move(wanted[0].first), wanted[0].second));
     co_return out;
   }
-  constexpr std::size_t parallel_max = 64;
   for (std::size_t at = 0; at < wanted.size(); at += parallel_max) {
     std::vector<Task<Status>> fetches;
     for (auto i = at; i < std::min(wanted.size(), at + parallel_max); ++i)
@@ -201,11 +201,12 @@ Task<Result<Bytes>> MapReader::copy(std::vector<MapPiece> pieces, std::uint64_t 
 
 Task<Result<Slices>> MapReader::slice(std::vector<MapPiece> pieces, std::uint64_t offset,
                                       std::size_t length) {
-  // A small slice would keep a whole piece of the cache in memory, and many of them cost more than a copy.
+  // A slice keeps whole pieces of the cache in memory, and many small ones cost more than a copy.
   auto may_stay = [this](const MapPiece& piece) {
-    return piece.object && piece.count >= piece_blocks / 2 && in_memory(piece).empty();
+    if (!piece.object || !in_memory(piece).empty()) return false;
+    return range_of(*piece.object, piece.data_block, piece.count).bytes() <= 2 * piece.count * block_bytes;
   };
-  if (!std::ranges::all_of(pieces, may_stay)) {
+  if (pieces.size() > parallel_max || !std::ranges::all_of(pieces, may_stay)) {
     EBB_CO_TRY(data, co_await copy(std::move(pieces), offset, length));
     co_return Slices(std::move(data));
   }

@@ -76,6 +76,46 @@ TEST_F(SharedRoomTest, ADiskThatIsClosedGivesItsPartBack) {
   writers.cancel();
 }
 
+// Its first records are logged and stored while the others wait for room.
+TEST(LargeWrite, EndsThoughItIsLargerThanTheRoomOfAllDisks) {
+  DiskWorld w;
+  SimWorker a{"worker-a"};
+  w.disk_class = DiskClass::local;
+  w.room = SharedRoom::Limits{2 * MiB, 1 * MiB};
+  w.tuning = DiskTuning{};
+  constexpr std::uint64_t blocks = 4 * MiB / block_bytes;
+  ASSERT_TRUE(w.create_disk(DiskClass::local, disk_id, blocks));
+  ASSERT_TRUE(w.boot(a) && w.open(a, 1));
+  EXPECT_TRUE(w.io(a, [](BlockDevice& d) { return d.write(0, Bytes(4 * MiB, std::byte{7})); }));
+  EXPECT_TRUE(w.flush(a));
+}
+
+TEST(LargeWrite, ThatWaitsForRoomDoesNotHoldUpASeal) {
+  DiskWorld w;
+  SimWorker a{"worker-a"};
+  w.tuning = DiskTuning{};
+  w.tuning.pending_bytes_max = 2 * MiB;
+  constexpr std::uint64_t blocks = 8 * MiB / block_bytes;
+  ASSERT_TRUE(w.create_disk(DiskClass::remote, disk_id, blocks));
+  ASSERT_TRUE(w.boot(a) && w.open(a, 1));
+  w.store.set_outage(true);
+  ASSERT_TRUE(w.io(a, [](BlockDevice& d) { return d.write(0, Bytes(512 * KiB, std::byte{7})); }));
+  w.run_for(1s);
+  Scope writer(a.process->loop());
+  Status done;
+  writer.spawn([](std::shared_ptr<BlockDevice> device, Status* out) -> Task<void> {
+    *out = co_await device->write(1 * MiB, Bytes(4 * MiB, std::byte{8}));
+  }(a.daemon->device(disk_id), &done));
+  w.run_for(1s);
+  ASSERT_EQ(writer.size(), 1u);
+  (void)w.call(a, a.daemon->seal({disk_id, pool_id, 1}));
+  w.store.set_outage(false);
+  w.run_for(1min);
+  EXPECT_EQ(DiskWorld::state_of(a), DiskSeen::sealed);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, Code::fenced);
+}
+
 TEST(MemoryShares, AreLessThanTheWholeAndGrowWithIt) {
   for (std::size_t all : {memory_bytes_min, 320 * MiB, 64 * GiB}) {
     auto shares = shares_of(all);

@@ -93,9 +93,9 @@ Task<Status> WritePipeline::write(std::uint64_t block, std::uint64_t count, Byte
       unsent_.take(record.cost());
       at += record.count;
       if (at == count) record.done = last_done.completer();
-      queue_.push_back(std::move(record));
+      queue_.push(std::move(record));
+      (wal_ ? log_poke_ : poke_).poke();  // the next record may have to wait until this one is in the store
     }
-    (wal_ ? log_poke_ : poke_).poke();
   }
   co_return co_await last_done;
 }
@@ -107,7 +107,7 @@ void WritePipeline::begin() {
 
 Task<void> WritePipeline::run_log() {
   while (!stopped_) {
-    if (queue_.empty())
+    if (queue_.empty() || logged_.cost >= group_bytes_max)
       co_await log_poke_.wait_for(forever);
     else if (!co_await log_group())
       co_return;
@@ -116,39 +116,32 @@ Task<void> WritePipeline::run_log() {
 
 // One group, written to the log together. The next one is written while this is applied.
 Task<bool> WritePipeline::log_group() {
-  logging_ = take_group();
+  take_group(&logging_);
   std::vector<Wal::Entry> entries;
-  for (const auto& record : logging_)
+  for (const auto& record : logging_.records)
     entries.push_back({record.kind, record.write_seq, record.block, record.count, record.view(), 0});
-  // After a failed sync nothing is acknowledged any more: the group waits for the end of this process.
+  // After a failed sync the group waits for the end of this process.
   if (!co_await wal_->append(&entries)) co_return false;
-  CHECK(entries.size() == logging_.size());
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    logging_[i].log_end = entries[i].end;
-    logged_.push_back(std::move(logging_[i]));
+  CHECK(entries.size() == logging_.records.size());
+  for (const auto& entry : entries) {
+    logging_.records.front().log_end = entry.end;
+    logged_.push(logging_.pop());
   }
-  logging_.clear();
   poke_.poke();
   co_return true;
 }
 
-std::deque<WritePipeline::Record> WritePipeline::take_group() {
-  std::deque<Record> group;
-  for (std::size_t bytes = 0; !queue_.empty() && bytes < group_bytes_max;) {
-    bytes += queue_.front().cost();
-    group.push_back(std::move(queue_.front()));
-    queue_.pop_front();
-  }
-  return group;
+void WritePipeline::take_group(Records* into) {
+  while (!queue_.empty() && into->cost < group_bytes_max) into->push(queue_.pop());
 }
 
 Task<void> WritePipeline::run() {
   while (!stopped_) {
-    if (!wal_ && logged_.empty()) logged_ = take_group();
+    if (!wal_) take_group(&logged_);
     if (cut_is_due() && uploader_.has_slot()) {
       cut();
     } else if (!logged_.empty()) {
-      if (!co_await apply_logged(logged_.size())) co_return;
+      if (!co_await apply_logged(logged_.records.size())) co_return;
     } else {
       co_await poke_.wait_for(until_cut());
     }
@@ -158,11 +151,11 @@ Task<void> WritePipeline::run() {
 // The first `count` of them, each then acknowledged, in order.
 Task<bool> WritePipeline::apply_logged(std::size_t count) {
   for (; count > 0; --count) {
-    if (!co_await apply(logged_.front())) co_return false;
-    auto record = std::move(logged_.front());
-    logged_.pop_front();
+    if (!co_await apply(logged_.records.front())) co_return false;
+    auto record = logged_.pop();
     if (record.done) record.done(Status{});
   }
+  log_poke_.poke();
   co_return true;
 }
 
@@ -279,11 +272,11 @@ void WritePipeline::stop(Error why) {
   stopped_ = why;
   uploader_.stop();
   for (auto* records : {&logged_, &logging_, &queue_}) {
-    for (auto& record : *records) {
+    for (auto& record : records->records) {
       if (auto done = std::exchange(record.done, nullptr)) done(fail(why));
     }
   }
-  queue_.clear();
+  queue_ = {};
   log_poke_.poke();
   poke_.poke();
   changed_.notify_all();

@@ -96,6 +96,21 @@ class WritePipeline {
     ByteView view() const { return data ? ByteView(*data).subspan(data_at, data_bytes) : ByteView(); }
     std::size_t cost() const { return data_bytes + wal_record_bytes; }
   };
+  struct Records {
+    std::deque<Record> records;
+    std::size_t cost = 0;  // of all
+    bool empty() const { return records.empty(); }
+    void push(Record record) {
+      cost += record.cost();
+      records.push_back(std::move(record));
+    }
+    Record pop() {
+      auto first = std::move(records.front());
+      records.pop_front();
+      cost -= first.cost();
+      return first;
+    }
+  };
   struct Batch {  // what one segment holds of the unsent
     std::size_t cost = 0;
     std::optional<Instant> since;
@@ -103,7 +118,7 @@ class WritePipeline {
 
   Task<void> run_log();
   Task<bool> log_group();
-  std::deque<Record> take_group();
+  void take_group(Records* into);
   Task<void> run();
   Task<bool> apply_logged(std::size_t count);
   Task<bool> apply(Record record);
@@ -125,7 +140,7 @@ class WritePipeline {
   AsyncMutex admission_;
   // In the order in which they came: from `queue_` to the log, from there to `logged_`, until applied. Without a
   // log at once.
-  std::deque<Record> queue_, logging_, logged_;
+  Records queue_, logging_, logged_;
   SegmentBuilder builder_;
   Batch open_batch_;
   std::optional<ObjectId> open_object_;  // of the segment that is being built, once it has data
