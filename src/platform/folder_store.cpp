@@ -20,6 +20,8 @@ namespace ebb {
 namespace {
 
 constexpr int lock_files = 64;
+// What is so large is seldom read again soon (what is read is kept by the cache of disks): in the page cache it would cost
+// a copy, a delayed write, and memory that belongs to VMs.
 constexpr std::size_t direct_bytes_min = 256 * KiB;
 
 std::string digest_of(ByteView bytes) {
@@ -124,7 +126,7 @@ class Folder {
   Result<Bytes> get_inside(const std::string& key) const {
     EBB_CHECKED(check_object_key(key));
     EBB_TRY(file, open_object(key));
-    EBB_TRY(body, posix::read_at(file.fd.get(), 0, file.bytes, path_of(key)));
+    EBB_TRY(body, read(file, 0, file.bytes, path_of(key)));
     // Objects are replaced as a whole, never changed: a short read means that somebody else cut the file.
     if (body.size() != file.bytes)
       return fail(Code::corrupt, "{} became shorter while it was read", path_of(key));
@@ -135,9 +137,15 @@ class Folder {
     EBB_CHECKED(check_object_key(key));
     EBB_TRY(file, open_object(key));
     if (offset >= file.bytes) return Bytes{};
-    return posix::read_at(file.fd.get(), offset,
-                          static_cast<std::size_t>(std::min<std::uint64_t>(length, file.bytes - offset)),
-                          path_of(key));
+    return read(file, offset, static_cast<std::size_t>(std::min<std::uint64_t>(length, file.bytes - offset)),
+                path_of(key));
+  }
+
+  static Result<Bytes> read(const OpenObject& file, std::uint64_t offset, std::size_t length,
+                            const std::string& path) {
+    bool is_direct = length >= direct_bytes_min && posix::make_direct(file.fd.get());
+    return is_direct ? posix::read_past_cache(file.fd.get(), offset, length, path)
+                     : posix::read_at(file.fd.get(), offset, length, path);
   }
 
   // Folders stay: another process may be about to put something there.
@@ -196,7 +204,6 @@ class Folder {
       if (flock(out.fd.get(), LOCK_EX | LOCK_NB) != 0 || fstat(out.fd.get(), &info) != 0 ||
           info.st_nlink == 0)
         continue;
-      // What is large is seldom read back soon, and the page cache would cost it a copy and a delayed write.
       bool is_direct = body.size() >= direct_bytes_min && posix::make_direct(out.fd.get());
       auto written = is_direct ? posix::write_past_cache(out.fd.get(), body, out.path)
                                : posix::write_at(out.fd.get(), 0, body, out.path);

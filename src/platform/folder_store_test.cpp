@@ -47,6 +47,11 @@ TEST_F(FolderStoreTest, LargeObjectsOfAnyLengthAreGotBackWhole) {
     auto key = fmt::format("s/{}", bytes);
     ASSERT_TRUE(run(store->put(key, body, PutCondition::if_absent())));
     EXPECT_TRUE(run(store->get(key)).value().body == *body) << bytes;
+    for (std::size_t from : {0, 1, 4096, 5000}) {
+      auto part = run(store->get_range(key, from, 256 * KiB + 100)).value();
+      auto wanted = ByteView(*body).subspan(from).first(std::min(256 * KiB + 100, bytes - from));
+      EXPECT_TRUE(std::ranges::equal(part, wanted)) << bytes << " from " << from;
+    }
   }
 }
 

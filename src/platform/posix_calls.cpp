@@ -65,6 +65,25 @@ Result<Bytes> read_at(int fd, std::uint64_t offset, std::size_t length, const st
   return data;
 }
 
+Result<Bytes> read_past_cache(int fd, std::uint64_t offset, std::size_t length, const std::string& path) {
+  Bytes data;
+  data.reserve(length);
+  auto at = offset / BlockBuffer::block_bytes * BlockBuffer::block_bytes;
+  BlockBuffer piece(std::min<std::uint64_t>(1 * MiB, offset + length - at));
+  while (data.size() < length) {
+    auto wanted = std::min<std::uint64_t>(piece.capacity(), BlockBuffer::round_up(offset + length - at));
+    auto count = ::pread(fd, piece.first(wanted).data(), wanted, static_cast<off_t>(at));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_os(errno, "read", path);
+    auto found = ByteView(piece.first(static_cast<std::size_t>(count)));
+    found = found.subspan(std::min<std::uint64_t>(offset + data.size() - at, found.size()));
+    append(data, found.first(std::min(found.size(), length - data.size())));
+    if (static_cast<std::size_t>(count) < wanted) break;  // the end of the file
+    at += wanted;
+  }
+  return data;
+}
+
 Status write_at(int fd, std::uint64_t offset, ByteView data, const std::string& path) {
   while (!data.empty()) {
     auto count = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));

@@ -12,6 +12,8 @@ namespace ebb::posix {
 
 // Up to `length` bytes, fewer only at the end of the file. `path` is for errors, here and below.
 Result<Bytes> read_at(int fd, std::uint64_t offset, std::size_t length, const std::string& path);
+// The same of a file that was made direct.
+Result<Bytes> read_past_cache(int fd, std::uint64_t offset, std::size_t length, const std::string& path);
 Status write_at(int fd, std::uint64_t offset, ByteView data, const std::string& path);
 // Makes requests of whole blocks (BlockBuffer) go past the page cache; false: not on this file system.
 bool make_direct(int fd);
