@@ -8,6 +8,7 @@
 namespace ebb::disk {
 namespace {
 constexpr std::size_t group_bytes_max = 4 * MiB;
+constexpr std::size_t groups_max = 2;  // being written to the log
 constexpr Duration forever = 1h;
 }  // namespace
 
@@ -107,28 +108,31 @@ void WritePipeline::begin() {
 
 Task<void> WritePipeline::run_log() {
   while (!stopped_) {
-    if (queue_.empty() || logged_.cost >= group_bytes_max)
+    bool may_begin = logging_.size() < groups_max && logged_.cost < group_bytes_max;
+    if (queue_.empty() || !may_begin) {
       co_await log_poke_.wait_for(forever);
-    else if (!co_await log_group())
-      co_return;
+    } else {
+      take_group(&logging_.emplace_back());
+      scope_.spawn(log_group(&logging_.back()));
+    }
   }
 }
 
-// One group, written to the log together. The next one is written while this is applied.
-Task<bool> WritePipeline::log_group() {
-  take_group(&logging_);
+// One group, written to the log together, beside others; they end in their order.
+Task<void> WritePipeline::log_group(Records* group) {
   std::vector<Wal::Entry> entries;
-  for (const auto& record : logging_.records)
+  for (const auto& record : group->records)
     entries.push_back({record.kind, record.write_seq, record.block, record.count, record.view(), 0});
   // After a failed sync the group waits for the end of this process.
-  if (!co_await wal_->append(&entries)) co_return false;
-  CHECK(entries.size() == logging_.records.size());
+  if (!co_await wal_->append(&entries)) co_return;
+  CHECK(group == &logging_.front() && entries.size() == group->records.size());
   for (const auto& entry : entries) {
-    logging_.records.front().log_end = entry.end;
-    logged_.push(logging_.pop());
+    group->records.front().log_end = entry.end;
+    logged_.push(group->pop());
   }
+  logging_.pop_front();
   poke_.poke();
-  co_return true;
+  log_poke_.poke();
 }
 
 void WritePipeline::take_group(Records* into) {
@@ -271,7 +275,10 @@ void WritePipeline::stop(Error why) {
   if (stopped_) return;
   stopped_ = why;
   uploader_.stop();
-  for (auto* records : {&logged_, &logging_, &queue_}) {
+  std::vector<Records*> waiting{&logged_};
+  for (auto& group : logging_) waiting.push_back(&group);
+  waiting.push_back(&queue_);
+  for (auto* records : waiting) {
     for (auto& record : records->records) {
       if (auto done = std::exchange(record.done, nullptr)) done(fail(why));
     }

@@ -3,6 +3,7 @@
 // the log.
 #pragma once
 #include <deque>
+#include <list>
 
 #include "disk/log/segment_uploader.h"
 #include "disk/log/wal.h"
@@ -117,7 +118,7 @@ class WritePipeline {
   };
 
   Task<void> run_log();
-  Task<bool> log_group();
+  Task<void> log_group(Records* group);
   void take_group(Records* into);
   Task<void> run();
   Task<bool> apply_logged(std::size_t count);
@@ -140,7 +141,8 @@ class WritePipeline {
   AsyncMutex admission_;
   // In the order in which they came: from `queue_` to the log, from there to `logged_`, until applied. Without a
   // log at once.
-  Records queue_, logging_, logged_;
+  Records queue_, logged_;
+  std::list<Records> logging_;
   SegmentBuilder builder_;
   Batch open_batch_;
   std::optional<ObjectId> open_object_;  // of the segment that is being built, once it has data

@@ -24,6 +24,8 @@ Wal::Wal(Loop& loop, Files& files, Trouble& trouble, std::string folder, LogChai
       chain_(std::move(chain)),
       log_files_(loop, files, folder_, file_bytes_max),
       file_bytes_max_(file_bytes_max),
+      turn_(loop),
+      written_(loop),
       synced_changed_(loop) {}
 
 Task<Status> Wal::start(LogScan scan) {
@@ -34,7 +36,7 @@ Task<Status> Wal::start(LogScan scan) {
     EBB_CO_CHECKED(co_await file->sync());
     live_.push_back({old, 0});
   }
-  end_ = synced_ = scan.end;
+  taken_ = end_ = synced_ = scan.end;
   EBB_CO_CHECKED(co_await log_files_.start());
   co_return co_await begin_file();
 }
@@ -59,6 +61,7 @@ bool Wal::leaves_file(std::size_t bytes) const {
 
 Task<Status> Wal::make_room(std::size_t bytes) {
   if (leaves_file(bytes)) {
+    EBB_CO_CHECKED(co_await all_written());
     EBB_CO_CHECKED(co_await sync_through(end_));
     for (Backoff backoff(loop_);;) {
       auto begun = co_await begin_file();
@@ -71,57 +74,72 @@ Task<Status> Wal::make_room(std::size_t bytes) {
   co_return Status{};
 }
 
-std::size_t Wal::encode_records(std::vector<Entry>& entries, std::uint64_t& position, std::uint32_t& seed) {
-  auto bytes = padded_bytes(entries);
-  // An append whose task was destroyed still has it.
-  if (!buffer_ || buffer_.use_count() > 1 || buffer_->capacity() < bytes)
-    buffer_ = std::make_shared<BlockBuffer>(bytes);
-  auto room = buffer_->first(bytes);
+Wal::Place Wal::take_place(std::vector<Entry>& entries, BlockBuffer& into, std::size_t bytes) {
+  Place place{file_, file_bytes_, taken_, taken_};
+  auto room = into.first(bytes);
   for (auto& entry : entries) {
     WalRecord record{entry.kind,
-                     position,
+                     place.end,
                      synced_,
                      entry.write_seq,
                      entry.block,
                      entry.count,
                      static_cast<std::uint32_t>(entry.data.size())};
-    room = write_record(room, record, entry.data, seed);
-    position = entry.end = record.end();
+    room = write_record(room, record, entry.data, seed_);
+    place.end = entry.end = record.end();
   }
   if (!room.empty()) {
     WalRecord padding{WalKind::padding,
-                      position,
+                      place.end,
                       synced_,
                       0,
                       0,
                       0,
                       static_cast<std::uint32_t>(room.size() - wal_record_bytes)};
-    write_record(room, padding, {}, seed);
-    position = entries.back().end = padding.end();
+    write_record(room, padding, {}, seed_);
+    place.end = entries.back().end = padding.end();
   }
-  return bytes;
+  taken_ = place.end;
+  file_bytes_ += bytes;
+  live_.back().bytes = std::max(live_.back().bytes, file_bytes_);
+  return place;
 }
 
 Task<Status> Wal::append(std::vector<Entry>* entries) {
   if (entries->empty()) co_return Status{};
-  EBB_CO_CHECKED(co_await make_room(padded_bytes(*entries)));
-  auto seed = seed_;
-  auto position = end_;
-  auto bytes = encode_records(*entries, position, seed);
+  auto bytes = padded_bytes(*entries);
+  std::optional turn(co_await turn_.lock());
+  EBB_CO_CHECKED(co_await make_room(bytes));
+  // Another append may still use it, or one whose task was destroyed.
+  if (!buffer_ || buffer_.use_count() > 1 || buffer_->capacity() < bytes)
+    buffer_ = std::make_shared<BlockBuffer>(bytes);
+  auto buffer = buffer_;
+  if (buffer->capacity() > kept_buffer_bytes_max) buffer_.reset();
+  auto place = take_place(*entries, *buffer, bytes);
+  turn.reset();
   for (Backoff backoff(loop_);;) {
     if (broken_) co_return fail(*broken_);
-    auto file = file_;
-    auto written = co_await file->write(file_bytes_, buffer_, bytes);
+    auto written = co_await place.file->write(place.offset, buffer, bytes);
     if (written) break;
     trouble_.failed("the log", written.error());  // the same bytes in the same place, until it takes them
     co_await backoff.wait();
   }
   trouble_.ended();
-  if (buffer_->capacity() > kept_buffer_bytes_max) buffer_.reset();
-  seed_ = seed;
-  file_bytes_ += bytes;
-  live_.back().bytes = std::max(live_.back().bytes, file_bytes_);
-  end_ = position;
+  // What lies above a gap is not in the log.
+  while (end_ < place.begin) {
+    if (broken_) co_return fail(*broken_);
+    co_await written_.wait();
+  }
+  end_ = place.end;
+  written_.notify_all();
+  co_return Status{};
+}
+
+Task<Status> Wal::all_written() {
+  while (end_ < taken_) {
+    if (broken_) co_return fail(*broken_);
+    co_await written_.wait();
+  }
   co_return Status{};
 }
 
@@ -149,6 +167,7 @@ Task<Status> Wal::sync_now() {
     broken_ =
         Error{Code::internal, fmt::format("the log could not be synced: {}", synced.error().message), {}};
     trouble_.failed("the log", *broken_);
+    written_.notify_all();
     co_return fail(*broken_);
   }
   synced_ = std::max(synced_, upto);

@@ -75,8 +75,9 @@ class Wal {
   const std::string& folder() const { return folder_; }
   std::uint64_t end() const { return end_; }
 
-  // Hands the records to the device, in order. Waits, visibly, while the file system refuses. One call at a
-  // time. internal: a sync has failed, nothing may be believed of this log any more.
+  // Hands the records to the device. Several may be called one after the other and be under way together: they take their
+  // places in the order of the calls, and end in it. Waits, visibly, while the file system refuses. internal: a sync has
+  // failed, nothing may be believed of this log any more.
   Task<Status> append(std::vector<Entry>* entries);
   // Everything below `position` survives a power cut; concurrent callers share a sync.
   Task<Status> sync_through(std::uint64_t position);
@@ -93,8 +94,14 @@ class Wal {
   Task<Status> begin_file();
   Task<Status> make_room(std::size_t bytes);
   bool leaves_file(std::size_t bytes) const;
-  // The records, padded, in `buffer_`; moves `position` and `seed` to their ends.
-  std::size_t encode_records(std::vector<Entry>& entries, std::uint64_t& position, std::uint32_t& seed);
+  struct Place {
+    std::shared_ptr<DirectFile> file;
+    std::uint64_t offset = 0;
+    std::uint64_t begin = 0, end = 0;  // positions
+  };
+  // The records, padded, in `into`, with the next place of the log.
+  Place take_place(std::vector<Entry>& entries, BlockBuffer& into, std::size_t bytes);
+  Task<Status> all_written();
   Task<Status> sync_now();
 
   Loop& loop_;
@@ -105,14 +112,17 @@ class Wal {
   WalFiles log_files_;
   std::deque<LiveFile> live_;  // the last one is written
   std::shared_ptr<DirectFile> file_;
-  std::shared_ptr<BlockBuffer> buffer_;
+  std::shared_ptr<BlockBuffer> buffer_;  // used again, when it is free
   std::uint64_t file_bytes_max_, file_bytes_ = 0;
   std::uint32_t seed_ = 0;
-  std::uint64_t end_ = 0, synced_ = 0;
+  std::uint64_t taken_ = 0;  // the places of appends under way end here
+  std::uint64_t end_ = 0,
+                synced_ = 0;  // of what has been written, without a gap; and of that, what was synced
   std::uint64_t trim_to_ = 0;
   bool is_syncing_ = false, is_trimming_ = false;
   std::optional<Error> broken_;
-  Notify synced_changed_;
+  AsyncMutex turn_;
+  Notify written_, synced_changed_;
 };
 
 }  // namespace ebb::disk

@@ -62,27 +62,33 @@ class LogWorld {
     EXPECT_LE(last, written) << "invented";
   }
 
-  // Writes in groups, syncs and trims, as the seed has it, for as long as it is left alone.
   // False if the log refused.
-  static Task<bool> work(LogWorld* w, Random random, int groups) {
-    for (int i = 0; i < groups; ++i) {
-      std::vector<Bytes> contents;
-      std::vector<Wal::Entry> entries;
-      for (auto count = 1 + random.below(5); count > 0; --count) {
-        contents.push_back(content_of(w->next));
-        entries.push_back({WalKind::data,
-                           w->next,
-                           w->next * 10,
-                           static_cast<std::uint32_t>(contents.back().size() / block_bytes),
-                           {},
-                           0});
-        ++w->next;
-      }
-      for (std::size_t n = 0; n < entries.size(); ++n) entries[n].data = contents[n];
-      w->written = w->next - 1;
-      if (!co_await w->wal->append(&entries)) co_return false;
-      w->acknowledged = entries.back().write_seq;
-      for (const auto& entry : entries) w->ends[entry.write_seq] = entry.end;
+  static Task<bool> append_group(LogWorld* w, std::uint64_t count) {
+    std::vector<Bytes> contents;
+    std::vector<Wal::Entry> entries;
+    for (; count > 0; --count) {
+      contents.push_back(content_of(w->next));
+      auto blocks = static_cast<std::uint32_t>(contents.back().size() / block_bytes);
+      entries.push_back({WalKind::data, w->next, w->next * 10, blocks, {}, 0});
+      ++w->next;
+    }
+    for (std::size_t n = 0; n < entries.size(); ++n) entries[n].data = contents[n];
+    w->written = w->next - 1;
+    if (!co_await w->wal->append(&entries)) co_return false;
+    EXPECT_EQ(entries.front().write_seq, w->acknowledged + 1) << "not in their order";
+    w->acknowledged = entries.back().write_seq;
+    for (const auto& entry : entries) w->ends[entry.write_seq] = entry.end;
+    co_return true;
+  }
+  // Writes in groups, some at the same time, syncs and trims, as the seed has it, for as long as it is left
+  // alone. False if the log refused.
+  static Task<bool> work(LogWorld* w, Random random, int rounds) {
+    for (int i = 0; i < rounds; ++i) {
+      std::vector<Task<bool>> appends;
+      for (auto count = random.chance(0.5) ? 1 : 1 + random.below(4); count > 0; --count)
+        appends.push_back(append_group(w, 1 + random.below(5)));
+      for (bool is_written : co_await when_all(w->process->loop(), std::move(appends)))
+        if (!is_written) co_return false;
       if (random.chance(0.4)) {
         auto upto = w->acknowledged;
         if (!co_await w->wal->sync_through(w->wal->end())) co_return false;
