@@ -74,12 +74,16 @@ Result<Bytes> read_past_cache(int fd, std::uint64_t offset, std::size_t length, 
     auto wanted = std::min<std::uint64_t>(piece.capacity(), BlockBuffer::round_up(offset + length - at));
     auto count = ::pread(fd, piece.first(wanted).data(), wanted, static_cast<off_t>(at));
     if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EINVAL) {  // not of this file system after all
+      (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_DIRECT);
+      return read_at(fd, offset, length, path);
+    }
     if (count < 0) return fail_os(errno, "read", path);
     auto found = ByteView(piece.first(static_cast<std::size_t>(count)));
     found = found.subspan(std::min<std::uint64_t>(offset + data.size() - at, found.size()));
     append(data, found.first(std::min(found.size(), length - data.size())));
-    if (static_cast<std::size_t>(count) < wanted) break;  // the end of the file
-    at += wanted;
+    if (count == 0 || count % BlockBuffer::block_bytes != 0) break;  // the end of the file
+    at += static_cast<std::size_t>(count);
   }
   return data;
 }

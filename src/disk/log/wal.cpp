@@ -124,12 +124,13 @@ Task<Status> Wal::append(std::vector<Entry>* entries) {
     trouble_.failed("the log", written.error());  // the same bytes in the same place, until it takes them
     co_await backoff.wait();
   }
-  trouble_.ended();
   // What lies above a gap is not in the log.
   while (end_ < place.begin) {
     if (broken_) co_return fail(*broken_);
     co_await written_.wait();
   }
+  if (broken_) co_return fail(*broken_);
+  trouble_.ended();
   end_ = place.end;
   written_.notify_all();
   co_return Status{};

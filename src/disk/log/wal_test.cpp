@@ -80,6 +80,12 @@ class LogWorld {
     for (const auto& entry : entries) w->ends[entry.write_seq] = entry.end;
     co_return true;
   }
+  static Task<bool> sync(LogWorld* w) {
+    auto upto = w->acknowledged;
+    if (!co_await w->wal->sync_through(w->wal->end())) co_return false;
+    w->synced = std::max(w->synced, upto);
+    co_return true;
+  }
   // Writes in groups, some at the same time, syncs and trims, as the seed has it, for as long as it is left
   // alone. False if the log refused.
   static Task<bool> work(LogWorld* w, Random random, int rounds) {
@@ -87,13 +93,10 @@ class LogWorld {
       std::vector<Task<bool>> appends;
       for (auto count = random.chance(0.5) ? 1 : 1 + random.below(4); count > 0; --count)
         appends.push_back(append_group(w, 1 + random.below(5)));
+      if (random.chance(0.3)) appends.push_back(sync(w));  // beside them
       for (bool is_written : co_await when_all(w->process->loop(), std::move(appends)))
         if (!is_written) co_return false;
-      if (random.chance(0.4)) {
-        auto upto = w->acknowledged;
-        if (!co_await w->wal->sync_through(w->wal->end())) co_return false;
-        w->synced = std::max(w->synced, upto);
-      }
+      if (random.chance(0.4) && !co_await sync(w)) co_return false;
       if (random.chance(0.3) && w->synced > w->trimmed_seq) {
         w->trimmed_seq += 1 + random.below(w->synced - w->trimmed_seq);
         w->trimmed = w->ends.at(w->trimmed_seq);
