@@ -154,6 +154,22 @@ TEST_F(ObjectDiskTest, ALocalFlushIsNotAcknowledgedBeyondItsBoundInBytes) {
   EXPECT_TRUE(w_.flush(a_));
 }
 
+// How old those writes are is not known any more.
+TEST_F(ObjectDiskTest, ALocalFlushAfterARestartWaitsForWhatTheLogBroughtAlong) {
+  start(DiskClass::local);
+  w_.store.set_outage(true);
+  ASSERT_TRUE(w_.write(a_, 1, 1) && w_.flush(a_));
+  w_.store.set_outage(false);
+  ASSERT_TRUE(w_.boot(a_));
+  ASSERT_TRUE(w_.wait_open(a_));
+  w_.store.set_outage(true);
+  EXPECT_EQ((*w_.read_all(a_))[1], 1u);
+  EXPECT_EQ(w_.flush(a_).error().code, Code::unavailable) << "not answered";
+  w_.store.set_outage(false);
+  EXPECT_TRUE(w_.flush(a_));
+  EXPECT_EQ((*w_.read_offline())[1], 1u);
+}
+
 TEST_F(ObjectDiskTest, ALocalDiskReachesTheStoreByItselfWithinTheAge) {
   start(DiskClass::local);
   ASSERT_TRUE(w_.write(a_, 1, 1));

@@ -53,6 +53,7 @@ Task<Status> WritePipeline::replay(std::vector<ReplayRecord> records) {
     if (!found.data.empty()) record.data = std::make_shared<const Bytes>(std::move(found.data));
     record.log_end = found.record.end();
     unsent_.take(record.cost());
+    replayed_to_ = record.write_seq;
     if (!co_await apply(std::move(record))) co_return fail(*stopped_);
   }
   co_return Status{};
@@ -262,7 +263,12 @@ Task<Status> WritePipeline::flush_to_log() {
 }
 
 Task<Status> WritePipeline::wait_within_bound() {
-  while (unsent_bytes() > tuning_.unsent_bytes_max || unsent_age() > tuning_.unsent_age_max) {
+  auto is_beyond = [this] {
+    // How old it is what a former process left, nobody knows.
+    return unsent_bytes() > tuning_.unsent_bytes_max || unsent_age() > tuning_.unsent_age_max ||
+           committed_.write_seq < replayed_to_;
+  };
+  while (is_beyond()) {
     if (stopped_) co_return fail(*stopped_);
     cut_wanted_ = true, poke_.poke();
     co_await changed_.wait();

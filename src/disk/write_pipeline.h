@@ -151,6 +151,7 @@ class WritePipeline {
   LogPoint cut_point_, committed_;
   std::uint64_t next_write_seq_;
   std::uint64_t acknowledged_write_seq_;
+  std::uint64_t replayed_to_ = 0;  // the last write that a former process left
   std::uint64_t applied_log_end_ = 0;
   SharedRoom::Share unsent_;
   bool cut_wanted_ = false, is_closed_ = false;
