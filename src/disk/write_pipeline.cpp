@@ -264,7 +264,7 @@ Task<Status> WritePipeline::flush_to_log() {
 
 Task<Status> WritePipeline::wait_within_bound() {
   auto is_beyond = [this] {
-    // How old it is what a former process left, nobody knows.
+    // Nobody knows how old it is what a former process left.
     return unsent_bytes() > tuning_.unsent_bytes_max || unsent_age() > tuning_.unsent_age_max ||
            committed_.write_seq < replayed_to_;
   };
