@@ -41,14 +41,15 @@ Task<Status> Wal::start(LogScan scan) {
   co_return co_await begin_file();
 }
 
+// The caller has the turn, or is the only one: `taken_` stays.
 Task<Status> Wal::begin_file() {
   auto number = live_.empty() ? 1 : live_.back().file.number + 1;
   auto seed = static_cast<std::uint32_t>(loop_.random().next());
-  EBB_CO_TRY(begun, co_await log_files_.begin({chain_.disk, chain_.log_id, number, end_, seed}));
+  EBB_CO_TRY(begun, co_await log_files_.begin({chain_.disk, chain_.log_id, number, taken_, seed}, settle()));
   file_ = std::move(begun.file);
   file_bytes_ = wal_file_header_bytes;
   seed_ = seed;
-  live_.push_back({{number, end_}, begun.bytes});
+  live_.push_back({{number, taken_}, begun.bytes});
   co_return Status{};
 }
 
@@ -61,11 +62,10 @@ bool Wal::leaves_file(std::size_t bytes) const {
 
 Task<Status> Wal::make_room(std::size_t bytes) {
   if (leaves_file(bytes)) {
-    EBB_CO_CHECKED(co_await all_written());
-    EBB_CO_CHECKED(co_await sync_through(end_));
     for (Backoff backoff(loop_);;) {
       auto begun = co_await begin_file();
       if (begun) break;
+      if (broken_) co_return fail(*broken_);
       trouble_.failed("the log", begun.error());
       co_await backoff.wait();
     }
@@ -136,12 +136,12 @@ Task<Status> Wal::append(std::vector<Entry>* entries) {
   co_return Status{};
 }
 
-Task<Status> Wal::all_written() {
+Task<Status> Wal::settle() {
   while (end_ < taken_) {
     if (broken_) co_return fail(*broken_);
     co_await written_.wait();
   }
-  co_return Status{};
+  co_return co_await sync_through(taken_);
 }
 
 Task<Status> Wal::sync_through(std::uint64_t position) {

@@ -101,7 +101,8 @@ class Wal {
   };
   // The records, padded, in `into`, with the next place of the log.
   Place take_place(std::vector<Entry>& entries, BlockBuffer& into, std::size_t bytes);
-  Task<Status> all_written();
+  // All that has a place is written, and synced.
+  Task<Status> settle();
   Task<Status> sync_now();
 
   Loop& loop_;

@@ -61,9 +61,9 @@ WalFiles::Spare WalFiles::take_spare() {
   return spare;
 }
 
-Task<Result<WalFiles::Begun>> WalFiles::begin(WalFileHeader header) {
+Task<Result<WalFiles::Begun>> WalFiles::begin(WalFileHeader header, Task<Status> before_name) {
   auto spare = take_spare();
-  auto file = co_await name_spare(spare, header);
+  auto file = co_await name_spare(spare, header, std::move(before_name));
   if (!file) {
     // To be tried again with the same one; or it was renamed after all, and the next try finds that.
     if (spare.bytes > 0 && file.error().code != Code::not_found) {
@@ -76,13 +76,15 @@ Task<Result<WalFiles::Begun>> WalFiles::begin(WalFileHeader header) {
   co_return Begun{std::move(*file), std::max<std::uint64_t>(spare.bytes, wal_file_header_bytes)};
 }
 
-Task<Result<std::shared_ptr<DirectFile>>> WalFiles::name_spare(Spare spare, WalFileHeader header) {
+Task<Result<std::shared_ptr<DirectFile>>> WalFiles::name_spare(Spare spare, WalFileHeader header,
+                                                               Task<Status> before_name) {
   auto mode = spare.bytes > 0 ? OpenMode::read_write : OpenMode::create;
-  EBB_CO_TRY(file, co_await files_.open_direct(spare.path, mode));
-  auto block = std::make_shared<BlockBuffer>(wal_file_header_bytes);
-  std::ranges::copy(encode(header), block->first(wal_file_header_bytes).begin());
-  EBB_CO_CHECKED(co_await file->write(0, block, wal_file_header_bytes));
-  EBB_CO_CHECKED(co_await file->sync());
+  EBB_CO_TRY(opened, co_await files_.open_direct(spare.path, mode));
+  std::shared_ptr<DirectFile> file = std::move(opened);
+  std::vector<Task<Status>> side_by_side;
+  side_by_side.push_back(write_header(file, header));
+  side_by_side.push_back(std::move(before_name));
+  for (auto& done : co_await when_all(loop_, std::move(side_by_side))) EBB_CO_CHECKED(std::move(done));
   auto name = path(header.number);
   auto named = co_await files_.rename(spare.path, name);
   if (!named && named.error().code == Code::conflict) {
@@ -91,7 +93,14 @@ Task<Result<std::shared_ptr<DirectFile>>> WalFiles::name_spare(Spare spare, WalF
     named = co_await files_.rename(spare.path, name);
   }
   EBB_CO_CHECKED(named);
-  co_return std::shared_ptr<DirectFile>(std::move(file));
+  co_return file;
+}
+
+Task<Status> WalFiles::write_header(std::shared_ptr<DirectFile> file, WalFileHeader header) {
+  auto block = std::make_shared<BlockBuffer>(wal_file_header_bytes);
+  std::ranges::copy(encode(header), block->first(wal_file_header_bytes).begin());
+  EBB_CO_CHECKED(co_await file->write(0, block, wal_file_header_bytes));
+  co_return co_await file->sync();
 }
 
 Task<void> WalFiles::retire(std::uint64_t number, std::uint64_t bytes) {

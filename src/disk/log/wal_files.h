@@ -24,8 +24,9 @@ class WalFiles final {
   std::string path(std::uint64_t number) const;
 
   // The next file of the log, made of the largest spare; of an empty file if there is none. No file of that
-  // number has records.
-  Task<Result<Begun>> begin(WalFileHeader header);
+  // number has records. It has its name only once `before_name` has ended well, which runs while the header is
+  // written.
+  Task<Result<Begun>> begin(WalFileHeader header, Task<Status> before_name);
   // A file that the log needs no more becomes a spare, or goes. `bytes`: that it has been written with; 0:
   // not known.
   Task<void> retire(std::uint64_t number, std::uint64_t bytes);
@@ -42,7 +43,9 @@ class WalFiles final {
   };
   std::string new_spare_path();
   Spare take_spare();
-  Task<Result<std::shared_ptr<DirectFile>>> name_spare(Spare spare, WalFileHeader header);
+  Task<Result<std::shared_ptr<DirectFile>>> name_spare(Spare spare, WalFileHeader header,
+                                                       Task<Status> before_name);
+  Task<Status> write_header(std::shared_ptr<DirectFile> file, WalFileHeader header);
   Task<void> make_spare();
   Task<Status> write_zeroes(std::string path, std::uint64_t bytes);
 
