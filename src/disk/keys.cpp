@@ -46,8 +46,8 @@ std::string map_pack_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t chec
   return fmt::format("m/{}/{}/{:012x}/{:08x}", disk, epoch_part(epoch), checkpoint, pack);
 }
 
-std::string hints_key(const DiskId& disk, DiskEpoch epoch, std::uint32_t number) {
-  return fmt::format("m/{}/{}/hints/{}", disk, epoch_part(epoch), number);
+std::string hints_key(const DiskId& disk, DiskEpoch epoch) {
+  return fmt::format("m/{}/{}/hints", disk, epoch_part(epoch));
 }
 
 std::string roots_key(const DiskId& disk, const std::string& nonce) {

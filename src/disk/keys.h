@@ -17,7 +17,7 @@ std::string checkpoint_root_key(const DiskId& disk, DiskEpoch epoch, std::uint64
 std::string checkpoint_root_copy_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number);
 std::string map_pack_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t pack);
 // One of a few lists of hot regions that an epoch leaves.
-std::string hints_key(const DiskId& disk, DiskEpoch epoch, std::uint32_t number);
+std::string hints_key(const DiskId& disk, DiskEpoch epoch);
 std::string roots_key(const DiskId& disk, const std::string& nonce);
 std::string blob_key(const std::string& id, std::uint64_t chunk);
 inline std::string pool_format_key() { return "format"; }

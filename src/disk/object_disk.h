@@ -76,6 +76,7 @@ class ObjectDisk final : public BlockDevice {
   const Wal* wal() const { return wal_.get(); }
   const Head& head() const { return head_.head; }
   const BlockMap& map() const { return *map_; }
+  BlockMap& map() { return *map_; }
   const HotRegions& hot_regions() const { return reader_.hot_regions(); }
   const LogPoint& committed() const { return pipeline_.committed(); }
   std::uint64_t blocks_cleaned() const { return cleaner_.blocks_moved(); }

@@ -28,7 +28,7 @@ struct OpeningTools {
 
 struct Opened {
   std::unique_ptr<ObjectDisk> disk;  // replayed; start() is the caller's
-  bool replaces_unconfirmed = false, replaces_own = false;
+  bool replaces_unconfirmed = false, replaces_own = false, comes_from_elsewhere = false;  // as in Claim
   std::vector<KeptLog> kept_logs;
 };
 

@@ -1,12 +1,12 @@
 #include "disk/served_disk.h"
 
-#include "disk/cache/hints.h"
 #include "disk/keys.h"
 
 namespace ebb::disk {
 namespace {
+constexpr Duration hints_look_every = 5s;
 constexpr Duration silent_max = 10s;  // a store that answers no HEAD read for so long is reported
-}
+}  // namespace
 
 ImageDevice::ImageDevice(StoreAccess access, LoadedMap loaded, std::uint64_t size_bytes, DiskMemory memory)
     : size_bytes_(size_bytes),
@@ -157,6 +157,7 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
   record.is_settled = true, record.cuts = cuts_;
   if (start != Start::for_rescue) EBB_CO_CHECKED(co_await write_record(record));
   if (life_->disk->stopped()) co_return fail(*life_->disk->stopped());
+  if (opened.comes_from_elsewhere) scope_.spawn(warm_up_opened());
   scope_.spawn(leave_hints_now_and_then());
   co_return serve();
 }
@@ -238,34 +239,50 @@ Task<void> ServedDisk::run_standby() {
   if (seen) loaded.emplace(co_await load_map(access(), *seen, &cache_, env_.memory.pages));
   stage_.clear();
   become(DiskSeen::standby);
-  if (loaded && *loaded) co_await warm_up_from(std::move(at->head), std::move(**loaded));
+  if (loaded && *loaded) co_await warm_up_on_standby(std::move(at->head), std::move(**loaded));
 }
 
 // ---- hints: nothing waits for them, and nothing depends on them
 
-Task<void> ServedDisk::warm_up_from(Head head, LoadedMap loaded) {
-  auto hints = co_await find_hints(access(), std::move(head));
-  if (!hints) co_return;
-  auto bytes =
-      co_await disk::warm_up(access(), loaded.map.get(), env_.memory.pieces.get(), std::move(*hints), {});
+// The source leaves new ones as its guest goes on.
+Task<void> ServedDisk::warm_up_on_standby(Head head, LoadedMap loaded) {
+  for (std::optional<Hints> last;;) {
+    auto hints = co_await find_hints(access(), head);
+    if (hints && hints != last) {
+      last = hints;
+      co_await warm_up(loaded.map.get(), std::move(*hints));
+    }
+    co_await sleep_for(*env_.loop, hints_look_every);
+  }
+}
+
+// What the seal left after a standby looked, or of a worker that nobody stood by for.
+Task<void> ServedDisk::warm_up_opened() {
+  auto life = life_;
+  auto at = co_await read_head(access(), disk_);
+  if (!at) co_return;
+  if (auto hints = co_await find_hints(access(), std::move(at->head)))
+    co_await warm_up(&life->disk->map(), std::move(*hints));
+}
+
+Task<void> ServedDisk::warm_up(BlockMap* map, Hints hints) {
+  auto& pieces = *env_.memory.pieces;
+  auto bytes = co_await disk::warm_up(access(), map, &pieces, std::move(hints), {});
   env_.log.info("{}: {} MiB of it were in use elsewhere, and are here now", disk_, bytes / MiB);
 }
 
 Task<void> ServedDisk::leave_hints() {
   auto life = life_;
-  if (!life->disk || life->hints >= hints_number_max ||
-      life->disk->hot_regions().changes() == life->hinted_changes)
-    co_return;
+  if (!life->disk || life->hinted_changes == life->disk->hot_regions().changes()) co_return;
   life->hinted_changes = life->disk->hot_regions().changes();
   (void)co_await store_hints(access(),
                              {disk_, life->disk->epoch(), ++life->hints, life->disk->hot_regions().list()});
 }
 
-// The last one is left for the seal.
 Task<void> ServedDisk::leave_hints_now_and_then() {
-  const auto began = env_.loop->now();
-  for (auto after = env_.options->hints_after; life_->hints + 1 < hints_number_max; after *= 4) {
-    co_await sleep_until(*env_.loop, began + after);
+  const auto first = env_.options->hints_after;
+  for (auto pause = first;; pause = std::min(pause * 3, first * 5)) {
+    co_await sleep_for(*env_.loop, pause);
     if (state_ != DiskSeen::open) co_return;
     co_await leave_hints();
   }

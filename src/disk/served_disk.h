@@ -1,6 +1,7 @@
 // One disk on this worker: opened, served, sealed, closed, as the agent asks; fenced, as HEAD says.
 #pragma once
 #include "base/log.h"
+#include "disk/cache/hints.h"
 #include "disk/opening.h"
 #include "model/disk_daemon_types.h"
 
@@ -30,7 +31,7 @@ struct DaemonOptions {
   Offload* threads = nullptr;              // for what takes a processor long; null: it is done in place
   std::uint64_t cache_disk_bytes = 0;      // of the cache's file in the state folder; 0: none
   Duration hints_after =
-      1min;  // served so long, a disk leaves its first hints; the next after four times as long
+      1min;  // served so long, a disk leaves its first hints; later at least every five times as long
 };
 
 // What is opened again after a restart of the daemon.
@@ -100,8 +101,8 @@ class ServedDisk {
     Trouble trouble, log_trouble;
     std::unique_ptr<ObjectDisk> disk;
     std::unique_ptr<BlockDevice> image;
-    std::uint32_t hints = 0;  // written, or tried
-    std::uint64_t hinted_changes = 0;
+    std::uint32_t hints = 0;           // lists written, or tried
+    std::uint64_t hinted_changes = 0;  // of the hot regions, in the last one
   };
 
   Task<void> run_open(OpenDisk request, Start start);
@@ -114,7 +115,9 @@ class ServedDisk {
   Task<void> run_seal();
   Task<Status> seal_unopened(Epoch epoch);
   Task<void> run_standby();
-  Task<void> warm_up_from(Head head, LoadedMap loaded);
+  Task<void> warm_up_on_standby(Head head, LoadedMap loaded);
+  Task<void> warm_up_opened();
+  Task<void> warm_up(BlockMap* map, Hints hints);
   Task<void> leave_hints();
   Task<void> leave_hints_now_and_then();
   Task<void> run_snapshot(MakeSnapshot request);

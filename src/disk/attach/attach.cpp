@@ -50,12 +50,14 @@ DiskEpoch next_epoch(DiskEpoch now, std::uint64_t placement) {
 
 Task<Result<Claim>> claim_disk(StoreAccess access, HeadAt before, ClaimRequest request) {
   auto opener = fresh_token(*access.loop);
-  bool replaces_unconfirmed = false, replaces_own = false;
+  bool replaces_unconfirmed = false, replaces_own = false, comes_from_elsewhere = false;
   auto change = [&](const Head& head) -> Result<Head> {
     if (head.opener == opener) return head;  // an earlier try of ours, changed by someone who pinned a fork
     EBB_CHECKED(check_may_claim(head, request));
     replaces_unconfirmed = is_held(head) && head.owner != request.owner && !is_administrative(head.owner);
     replaces_own = is_held(head) && head.owner == request.owner;
+    comes_from_elsewhere =
+        !head.owner.empty() && head.owner != request.owner && !is_administrative(head.owner);
     Head next = head;
     next.state = HeadState::attaching;
     next.epoch = next_epoch(head.epoch, request.placement);
@@ -69,6 +71,7 @@ Task<Result<Claim>> claim_disk(StoreAccess access, HeadAt before, ClaimRequest r
   if (const auto* newest = newest_attached(at.head)) claim.newest_attached = *newest;
   claim.replaces_unconfirmed = replaces_unconfirmed;
   claim.replaces_own = replaces_own;
+  claim.comes_from_elsewhere = comes_from_elsewhere;
   claim.at = std::move(at);
   co_return claim;
 }

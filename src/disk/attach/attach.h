@@ -29,6 +29,7 @@ struct Claim {
   std::optional<LogPoint> newest_attached;  // whose log the last acknowledged writes are in
   bool replaces_unconfirmed = false;        // another owner was attached, and may still run its guest
   bool replaces_own = false;                // this one was: perhaps in the midst of waiting for another's end
+  bool comes_from_elsewhere = false;        // another worker served it last
 };
 
 // Step 1, from HEAD as it was read. fenced: HEAD names a newer placement, or another owner under this one.

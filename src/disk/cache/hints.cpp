@@ -47,30 +47,10 @@ Result<Hints> decode_hints(ByteView object) {
 
 Task<Status> store_hints(StoreAccess access, Hints hints) {
   auto body = std::make_shared<const Bytes>(encode(hints));
-  auto put = co_await access.store->put(hints_key(hints.disk, hints.epoch, hints.number), body,
-                                        PutCondition::if_absent());
+  auto put = co_await access.store->put(hints_key(hints.disk, hints.epoch), body, PutCondition::always());
   if (!put) co_return fail(std::move(put).error());
   co_return Status{};
 }
-
-namespace {
-
-Task<std::optional<Hints>> newest_hints(StoreAccess access, DiskId disk, DiskEpoch epoch) {
-  std::vector<Task<Result<StoredObject>>> gets;
-  for (std::uint32_t n = 1; n <= hints_number_max; ++n)
-    gets.push_back(access.store->get(hints_key(disk, epoch, n)));
-  auto got = co_await when_all(*access.loop, std::move(gets));
-  for (auto n = hints_number_max; n > 0; --n) {
-    auto& object = got[n - 1];
-    if (!object) continue;
-    auto hints = decode_hints(object->body);
-    bool is_it = hints && hints->disk == disk && hints->epoch == epoch && hints->number == n;
-    if (is_it) co_return std::move(*hints);
-  }
-  co_return std::nullopt;
-}
-
-}  // namespace
 
 Task<std::optional<Hints>> find_hints(StoreAccess access, Head head) {
   std::vector<DiskEpoch> epochs{head.epoch};
@@ -78,7 +58,10 @@ Task<std::optional<Hints>> find_hints(StoreAccess access, Head head) {
   for (auto it = head.lineage.rbegin(); it != head.lineage.rend(); ++it) epochs.push_back(it->epoch);
   epochs.erase(std::unique(epochs.begin(), epochs.end()), epochs.end());
   for (std::size_t i = 0; i < std::min(epochs.size(), hints_epochs_max); ++i) {
-    if (auto hints = co_await newest_hints(access, head.disk, epochs[i])) co_return hints;
+    auto object = co_await access.store->get(hints_key(head.disk, epochs[i]));
+    if (!object) continue;
+    auto hints = decode_hints(object->body);
+    if (hints && hints->disk == head.disk && hints->epoch == epochs[i]) co_return std::move(*hints);
   }
   co_return std::nullopt;
 }

@@ -1,5 +1,5 @@
-// What of a disk was in use where it is or was served, for the worker that it moves to: an immutable object
-// beside its maps, written now and then under its epoch. Nobody depends on it.
+// What of a disk is or was in use where it is served, for the worker that it moves to: one object an epoch,
+// beside its maps, overwritten now and then. Nobody depends on it.
 #pragma once
 #include "disk/cache/hot_regions.h"
 #include "disk/cache/piece_cache.h"
@@ -10,11 +10,10 @@ namespace ebb::disk {
 struct Hints {
   DiskId disk;
   DiskEpoch epoch;
-  std::uint32_t number = 0;  // from 1; the highest that is there counts
+  std::uint32_t number = 0;  // of this epoch's lists, from 1
   std::vector<RegionRun> runs;
   bool operator==(const Hints&) const = default;
 };
-inline constexpr std::uint32_t hints_number_max = 9;  // of one epoch
 inline constexpr std::size_t hints_epochs_max =
     3;  // the newest that left any is of use, and the two before it are looked at
 
@@ -23,7 +22,7 @@ Result<Hints> decode_hints(ByteView object);
 
 // Tried once.
 Task<Status> store_hints(StoreAccess access, Hints hints);
-// The newest of the epoch that HEAD names, else of the two before it.
+// Of the epoch that HEAD names, else of the two before it.
 Task<std::optional<Hints>> find_hints(StoreAccess access, Head head);
 
 struct WarmingLimits {

@@ -61,13 +61,13 @@ class HintsTest : public ::testing::Test {
   struct NoHints final : ObjectStore {
     NoHints(ObjectStore& s, Loop& l, const bool& hang) : store(s), loop(l), hangs(hang) {}
     Task<Result<ObjectTag>> put(std::string key, SharedBytes body, PutCondition condition) override {
-      bool is_hint = key.contains("/hints/");
+      bool is_hint = key.ends_with("/hints");
       if (is_hint && hangs) co_await sleep_for(loop, 10h);
       if (is_hint) co_return fail(Code::unavailable, "no hints here");
       co_return co_await store.put(std::move(key), std::move(body), std::move(condition));
     }
     Task<Result<StoredObject>> get(std::string key) override {
-      bool is_hint = key.contains("/hints/");
+      bool is_hint = key.ends_with("/hints");
       if (is_hint && hangs) co_await sleep_for(loop, 10h);
       if (is_hint) co_return fail(Code::unavailable, "no hints here");
       co_return co_await store.get(std::move(key));
@@ -79,10 +79,12 @@ class HintsTest : public ::testing::Test {
     Loop& loop;
     const bool& hangs;
   };
-  std::size_t hints_in_the_store() const {
-    auto keys = w_.store.keys("m/");
-    return static_cast<std::size_t>(
-        std::ranges::count_if(keys, [](const std::string& key) { return key.contains("/hints/"); }));
+  // The number of the newest list; 0: there is none.
+  std::uint32_t newest_hints() const {
+    std::uint32_t number = 0;
+    for (const auto& key : w_.store.keys("m/"))
+      if (key.ends_with("/hints")) number = decode_hints(w_.store.peek(key)->body).value().number;
+    return number;
   }
   double seconds_of(std::function<void()> work) {
     auto began = w_.world.loop().now();
@@ -107,6 +109,9 @@ TEST_F(HintsTest, AStandbyFetchesWhatTheGuestUsesSoThatTheMovedGuestIsWarm) {
 
   SimWorker c{"worker-c"};
   ASSERT_TRUE(w_.seal(b_, 2));
+  w_.wrap_store = [this](sim::SimProcess& process, ObjectStore& store) -> ObjectStore* {
+    return &process.make<NoHints>(store, process.loop(), hangs_);
+  };
   ASSERT_TRUE(w_.boot(c));
   ASSERT_TRUE(w_.open(c, 3));
   auto cold = boot_guest(c);
@@ -148,10 +153,10 @@ TEST_F(HintsTest, AStandbyIsWarmBeforeTheSourceIsSealedWhileItsGuestWorksOn) {
   Scope running(a_.process->loop());
   running.spawn(run_guest(&a_.process->loop(), a_.daemon->device(disk_id), boot_block, written, &guest));
   w_.run_for(70s);
-  ASSERT_EQ(hints_in_the_store(), 1u);
+  ASSERT_EQ(newest_hints(), 1u);
   guest.first = boot_reads / 2, guest.end = boot_reads;
   w_.run_for(180s);
-  ASSERT_EQ(hints_in_the_store(), 2u) << "fresh ones";
+  ASSERT_EQ(newest_hints(), 2u) << "fresh ones";
 
   ASSERT_TRUE(w_.call(b_, b_.daemon->standby({disk_id, pool_id, 2})));
   const auto& cache = *b_.daemon->memory().pieces;
@@ -176,6 +181,59 @@ TEST_F(HintsTest, AStandbyIsWarmBeforeTheSourceIsSealedWhileItsGuestWorksOn) {
     co_return Status{};
   }));
   EXPECT_EQ(last, stamped(guest.writes, written)) << "what was written after the list is as new as ever";
+}
+
+// Whoever stands by for long, before there is any list, is as warm as whoever came late.
+TEST_F(HintsTest, AStandbyLooksAgainForAsLongAsItStandsBy) {
+  start();
+  ASSERT_TRUE(w_.call(b_, b_.daemon->standby({disk_id, pool_id, 2})));
+  w_.run_for(20s);
+  const auto& cache = *b_.daemon->memory().pieces;
+  ASSERT_EQ(cache.stats().warmed_bytes, 0u);
+  boot_guest(a_);
+  w_.run_for(1min);
+  ASSERT_EQ(newest_hints(), 1u);
+  EXPECT_GE(cache.stats().warmed_bytes, boot_reads * HotRegions::region_bytes);
+  const auto once = cache.stats().warmed_bytes;
+  w_.run_for(1min);
+  EXPECT_EQ(cache.stats().warmed_bytes, once) << "the same list is not fetched twice";
+}
+
+// A guest on a worker for days: what it reads now is known, not what it read on its first day.
+TEST_F(HintsTest, AreLeftForAsLongAsTheDiskIsServed) {
+  start();
+  boot_guest(a_);
+  w_.run_for(24h);
+  const auto before = newest_hints();
+  ASSERT_GE(before, 1u);
+  w_.run_for(5min);
+  EXPECT_EQ(newest_hints(), before) << "nothing new to say";
+  ASSERT_TRUE(w_.io(a_, [](BlockDevice& d) -> Task<Status> {
+    auto got = co_await d.read(boot_block(boot_reads) * block_bytes, block_bytes);
+    co_return got ? Status{} : fail(got.error());
+  }));
+  w_.run_for(5min);
+  EXPECT_EQ(newest_hints(), before + 1);
+}
+
+// Nobody stood by: the move of a VM that was started elsewhere, or the take-over of a dead worker's disk.
+TEST_F(HintsTest, ADiskFromAnotherWorkerIsFetchedOnceItIsOpen) {
+  start();
+  boot_guest(a_);
+  ASSERT_TRUE(w_.seal(a_, 1));
+  w_.run_for(1s);
+  ASSERT_TRUE(w_.open(b_, 2));
+  w_.run_for(10s);
+  EXPECT_LT(boot_guest(b_), 0.5);
+  EXPECT_GE(b_.daemon->memory().pieces->stats().warmed_bytes, boot_reads * HotRegions::region_bytes);
+
+  // One that was here all the time is as warm as it was left.
+  ASSERT_TRUE(w_.seal(b_, 2));
+  w_.run_for(1s);
+  ASSERT_TRUE(w_.boot(b_));
+  ASSERT_TRUE(w_.open(b_, 3));
+  w_.run_for(10s);
+  EXPECT_EQ(b_.daemon->memory().pieces->stats().warmed_bytes, 0u);
 }
 
 // A guest that read its whole disk from end to end leaves one long run.
@@ -224,10 +282,10 @@ TEST_F(HintsTest, HoweverLongARunIsFewRequestsAreUnderWayAtATime) {
 TEST_F(HintsTest, TheSealLeavesThemAndWhoeverStandsByAfterwardsIsWarm) {
   start();
   boot_guest(a_);
-  ASSERT_EQ(hints_in_the_store(), 0u);
+  ASSERT_EQ(newest_hints(), 0u);
   ASSERT_TRUE(w_.seal(a_, 1));
   w_.run_for(1s);
-  ASSERT_EQ(hints_in_the_store(), 1u);
+  ASSERT_EQ(newest_hints(), 1u);
   ASSERT_TRUE(w_.call(b_, b_.daemon->standby({disk_id, pool_id, 2})));
   w_.run_for(10s);
   ASSERT_TRUE(w_.open(b_, 2));
@@ -266,7 +324,7 @@ TEST_F(HintsTest, AStoreThatFailsThemDelaysNothing) {
     start();
     boot_guest(a_);
     w_.run_for(2min);
-    EXPECT_EQ(hints_in_the_store() > 0, how == 0);
+    EXPECT_EQ(newest_hints() > 0, how == 0);
     standby[how] = seconds_of([&] { ASSERT_TRUE(w_.call(b_, b_.daemon->standby({disk_id, pool_id, 2}))); });
     EXPECT_EQ(w_.state_of(b_), DiskSeen::standby);
     boot_guest(a_);

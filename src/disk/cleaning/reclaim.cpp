@@ -213,8 +213,7 @@ class Reclaim {
 
   Task<Status> remove_hints() {
     std::vector<std::string> keys;
-    for (auto epoch : old_hints_)
-      for (std::uint32_t n = 1; n <= hints_number_max; ++n) keys.push_back(hints_key(disk(), epoch, n));
+    for (auto epoch : old_hints_) keys.push_back(hints_key(disk(), epoch));
     co_return co_await remove(std::move(keys));
   }
 
