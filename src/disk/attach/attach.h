@@ -15,6 +15,11 @@ enum class Replace {
 inline constexpr std::string_view administrative_prefix = "ebb:";
 inline bool is_administrative(std::string_view owner) { return owner.starts_with(administrative_prefix); }
 
+// What tells one process that opens a disk from all others. It is in all that the process leaves in the pool, and names the
+// worker: `worker/token`.
+std::string fresh_opener(Loop& loop, std::string_view owner);
+std::string owner_of(std::string_view opener);  // empty: it names none
+
 struct ClaimRequest {
   std::uint64_t placement = 0;
   std::string owner;

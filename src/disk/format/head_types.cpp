@@ -18,13 +18,21 @@ Status check_token(std::string_view token, std::string_view what) {
   return {};
 }
 
+// `owner/token`; of older versions the token alone.
+Status check_opener(std::string_view opener, std::string_view what) {
+  auto slash = opener.rfind('/');
+  auto owner = opener.substr(0, slash == std::string_view::npos ? 0 : slash);
+  if (owner.size() > token_bytes_max) return fail(Code::corrupt, "{} is not a token", what);
+  return check_token(opener.substr(slash + 1), what);
+}
+
 Status check_point(const LogPoint& p, std::string_view what) {
   if (p.epoch.placement > placement_max || p.epoch.incarnation > incarnation_max || p.seq > seq_max) {
     return fail(Code::corrupt, "{} is out of range", what);
   }
   if (!p.chain.empty() && !is_sha256_hex(p.chain)) return fail(Code::corrupt, "{} has no valid chain", what);
   if (p.seq > 0 && p.chain.empty()) return fail(Code::corrupt, "{} has segments and no chain", what);
-  EBB_CHECKED(check_token(p.opener, what));
+  EBB_CHECKED(check_opener(p.opener, what));
   if (!p.log_id.empty()) EBB_CHECKED(check_token(p.log_id, what));
   return {};
 }
@@ -94,7 +102,7 @@ Result<Head> decode_head(ByteView object, const DiskId& disk) {
     return fail(Code::corrupt, "{}: epoch out of range", what);
   }
   EBB_CHECKED(check_token(head.nonce, "HEAD's nonce"));
-  if (head.epoch != DiskEpoch{}) EBB_CHECKED(check_token(head.opener, "HEAD's opener"));
+  if (head.epoch != DiskEpoch{}) EBB_CHECKED(check_opener(head.opener, "HEAD's opener"));
   if (head.checkpoint) EBB_CHECKED(check_checkpoint(*head.checkpoint));
   if (head.roots) EBB_CHECKED(check_token(head.roots->nonce, "the roots' nonce"));
   EBB_CHECKED(check_points(head));
