@@ -1,7 +1,9 @@
 """ext4, XFS and Btrfs on a disk: ebb-diskd is killed under load, first while the machine above runs on, then together with it. The
 files go on being written across the first; after the second the journal is replayed, the file system is clean, and every file that
-had been synced is there, whole. --rounds N for more."""
+had been synced is there, whole. --rounds N for more. With --outage SECONDS the store hangs that long under load instead: no file sees an
+error, files are written on after it, and the file system is clean."""
 
+import functools
 import hashlib
 import os
 import random
@@ -9,10 +11,10 @@ import threading
 import time
 
 from mounted_disk import BlockDevice, require, run
-from rig import MIB, Rig, arguments, check
+from rig import MIB, Rig, arguments, check, in_parallel, wait_until
 
 require("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "mkfs.btrfs", "btrfs")
-args = arguments(__doc__, rounds=1, only="")
+args = arguments(__doc__, rounds=1, only="", outage=0)
 
 MAKE = {"ext4": ["mkfs.ext4", "-q", "-F", "-b", "4096"], "xfs": ["mkfs.xfs", "-q", "-f", "-s", "size=4096"], "btrfs": ["mkfs.btrfs", "-q", "-f"]}
 CHECK = {"ext4": ["e2fsck", "-fn"], "xfs": ["xfs_repair", "-n"], "btrfs": ["btrfs", "check", "--readonly"]}
@@ -116,19 +118,59 @@ def one_round(rig, diskd, disk, kind, state, seed):
     state["files"] += files.written
 
 
-for number, kind in enumerate(kind for kind in MAKE if args.only in ("", kind)):
-    for disk_class in ("local", "remote") if args.rounds > 1 else (("local", "remote", "local")[number],):
-        with Rig(args.bin) as rig:
-            disk = rig.create(f"d-{kind}", 400 * MIB, disk_class)
-            diskd = rig.diskd("worker-1")
-            diskd.open(disk)
-            device = BlockDevice(rig, disk, diskd.socket_of(disk))
-            run(*MAKE[kind], device.loop)
-            device.close()
-            state = {"synced": {}, "number": 0, "files": 0}
-            for turn in range(args.rounds):
-                one_round(rig, diskd, disk, kind, state, args.seed + turn)
-            diskd.seal(disk)
-            rig.offline_check(disk)
-            print(f"{kind}, {disk_class}: {state['files']} files written across {3 * args.rounds} kills, {len(state['synced'])} synced ones whole, clean",
-                  flush=True)
+def made(rig, diskd, kind, disk_class):
+    """A disk with an empty file system, open."""
+    disk = rig.create(f"d-{kind}", 400 * MIB, disk_class)
+    diskd.open(disk)
+    device = BlockDevice(rig, disk, diskd.socket_of(disk))
+    run(*MAKE[kind], device.loop)
+    device.close()
+    return disk
+
+
+def across_kills(kind, disk_class):
+    with Rig(args.bin) as rig:
+        diskd = rig.diskd("worker-1")
+        disk = made(rig, diskd, kind, disk_class)
+        state = {"synced": {}, "number": 0, "files": 0}
+        for turn in range(args.rounds):
+            one_round(rig, diskd, disk, kind, state, args.seed + turn)
+        diskd.seal(disk)
+        rig.offline_check(disk)
+        print(f"{kind}, {disk_class}: {state['files']} files written across {3 * args.rounds} kills, {len(state['synced'])} synced ones whole, clean",
+              flush=True)
+
+
+def through_an_outage(kind, disk_class):
+    with Rig(args.bin, "s3") as rig:
+        diskd = rig.diskd("worker-1")
+        disk = made(rig, diskd, kind, disk_class)
+        device = BlockDevice(rig, disk, diskd.socket_of(disk))
+        files = Files(device.mount(), args.seed, 0)
+        time.sleep(2)
+        rig.s3.fault({"fault": "hang"})
+        time.sleep(args.outage)
+        check(diskd.metric("ebb_disk_waiting") == 1, f"{kind}, {disk_class}: nothing waits for the store, so this was no trial")
+        before = files.written
+        rig.s3.fault()
+        wait_until(lambda: files.written > before + 20 or files.error, 120, f"{kind}, {disk_class}: files are written on")
+        files.stop()
+        check(not files.error, f"{kind}, {disk_class}: a file saw an error: {files.error}")
+        check_files(device.mounted, files.synced)
+        device.unmount()
+        run(*CHECK[kind], device.loop)
+        check_files(device.mount(), files.synced)
+        device.close()
+        diskd.seal(disk)
+        rig.offline_check(disk)
+        print(f"{kind}, {disk_class}: {before} files written before the end of an outage of {args.outage} s, {files.written} in all, "
+              f"{len(files.synced)} synced ones whole, clean", flush=True)
+
+
+kinds = [kind for kind in MAKE if args.only in ("", kind)]
+if args.outage:
+    in_parallel([functools.partial(through_an_outage, kind, disk_class) for kind in kinds for disk_class in ("local", "remote")], width=6)
+else:
+    for number, kind in enumerate(kinds):
+        for disk_class in ("local", "remote") if args.rounds > 1 else (("local", "remote", "local")[number],):
+            across_kills(kind, disk_class)

@@ -1,7 +1,8 @@
 """Disks are what a prefix of their writes left, and no promised write is missing: when ebb-diskd is killed under load, when its
 host is lost with all its state, when another worker takes over, and when the first one comes back with its old log.
 
-In each round something dies at a random moment. Each once; --rounds N for N of them on each of four disks."""
+In each round something dies at a random moment. Each once; --rounds N for N of them on each disk. --store for one store alone: Ceph's
+radosgw is there only so."""
 
 import functools
 import random
@@ -11,7 +12,7 @@ from prefix_oracle import History, read_stamps
 from rig import BAD_STORE, MIB, Rig, arguments, check, in_parallel, wait_until
 from stamped_writer import Writer, read_disk
 
-args = arguments(__doc__, rounds=3, seconds=0.5)
+args = arguments(__doc__, rounds=3, seconds=0.5, store="")
 
 
 class Story:
@@ -125,7 +126,7 @@ class Story:
         data = self.rig.offline_copy(self.disk).read_bytes()
         self.history.check(read_stamps(self.disk.name, data), self.history.acknowledged, "sealed, and read offline")
         what = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in sorted(self.counts.items()))
-        print(f"{self.rig.pool.split(':')[0]}, {self.disk.disk_class}: {self.history.total} writes, {what}; {self.history.checks} checks, "
+        print(f"{self.rig.store}, {self.disk.disk_class}: {self.history.total} writes, {what}; {self.history.checks} checks, "
               f"{self.history.lost} acknowledged writes lost with their host, as announced", flush=True)
 
 
@@ -143,4 +144,5 @@ def tell(store, disk_class, seed):
 
 
 in_parallel([functools.partial(tell, store, disk_class, args.seed + number)
-             for number, (store, disk_class) in enumerate((s, c) for s in ("folder", "s3") for c in ("local", "remote"))])
+             for number, (store, disk_class) in enumerate((s, c) for s in ([args.store] if args.store else ("folder", "s3"))
+                                                          for c in ("local", "remote"))])

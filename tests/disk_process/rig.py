@@ -1,4 +1,4 @@
-"""Lone disk daemons on a pool, for tests with real processes: started, killed, frozen, robbed of their state; and our S3 server."""
+"""Lone disk daemons on a pool, for tests with real processes: started, killed, frozen, robbed of their state; and S3 servers."""
 
 import argparse
 import json
@@ -17,8 +17,9 @@ import tempfile
 import time
 import urllib.request
 
+TESTS = pathlib.Path(__file__).resolve().parents[1]
 for other in ("fleet", "s3"):
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / other))
+    sys.path.insert(0, str(TESTS / other))
 from fleet import Program, wait_until  # noqa: E402
 from s3_client import S3Client  # noqa: E402
 
@@ -202,11 +203,53 @@ class Disk:
         self.name, self.size, self.disk_class, self.epoch = name, size, disk_class, 0
 
 
-class S3Server:
+class Bucket:
+    """Of an S3 server at `endpoint`."""
+
+    name, access_key, secret_key = "pool", "A", "S"
+
+    def keys(self, prefix):
+        """What is there; our own list, since Ebb never asks for one."""
+        keys, query = [], {"list-type": "2", "prefix": prefix}
+        client = S3Client(self.endpoint.removeprefix("http://"), self.access_key, self.secret_key)
+        while True:
+            reply = client.call("GET", f"/{self.name}", query=query)
+            check(reply.status == 200, f"{reply}")
+            found = re.findall("<Key>([^<]*)</Key>", reply.body.decode())
+            keys += found
+            if b"<IsTruncated>true" not in reply.body:
+                client.close()
+                return keys
+            query["start-after"] = found[-1]
+
+
+class Radosgw(Bucket):
+    """Ceph's, a real store: it makes no mistake on command."""
+
+    def __init__(self, log):
+        with open(log, "ab") as out:
+            self.process = subprocess.Popen([sys.executable, TESTS / "s3/radosgw.py", "--die-with-parent"], stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.PIPE, stderr=out, text=True, start_new_session=True)
+        line = self.process.stdout.readline()
+        check(line, log.read_text())
+        said = json.loads(line)
+        self.endpoint, self.name = said["endpoint"], said["bucket"]
+        self.access_key, self.secret_key = said["access_key"], said["secret_key"]
+
+    def fault(self, *rules, seed=7):
+        pass
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+class S3Server(Bucket):
     """Ours, in memory, with faults on command."""
 
     def __init__(self, bins, log, latency_ms=0, more=()):
-        words = [bins / "ebb-test-s3", "--bucket", "pool", "--access-key", "A", "--secret-key", "S", "--latency-ms", str(latency_ms), *more]
+        words = [bins / "ebb-test-s3", "--bucket", self.name, "--access-key", self.access_key, "--secret-key", self.secret_key,
+                 "--latency-ms", str(latency_ms), *more]
         with open(log, "ab") as out:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, text=True, start_new_session=True)
         self.endpoint = "http://" + self.process.stdout.readline().split()[-1]
@@ -225,20 +268,6 @@ class S3Server:
     def faults_met(self):
         """How many requests met a fault so far."""
         return sum(self.stats()["faults"].values())
-
-    def keys(self, prefix):
-        """What is there; our own list, since Ebb never asks for one."""
-        keys, query = [], {"list-type": "2", "prefix": prefix}
-        client = S3Client(self.endpoint.removeprefix("http://"), "A", "S")
-        while True:
-            reply = client.call("GET", "/pool", query=query)
-            check(reply.status == 200, f"{reply}")
-            found = re.findall("<Key>([^<]*)</Key>", reply.body.decode())
-            keys += found
-            if b"<IsTruncated>true" not in reply.body:
-                client.close()
-                return keys
-            query["start-after"] = found[-1]
 
     def is_quiet(self):
         return self.stats()["in_flight"] == 0
@@ -259,24 +288,27 @@ class S3Server:
 
 BAD_STORE = ({"fault": "latency", "ms": 5, "jitter_ms": 30}, {"fault": "slow_down", "probability": 0.1},
              {"fault": "lost_reply", "method": "PUT", "probability": 0.05}, {"fault": "internal_error", "probability": 0.03},
-             {"fault": "cut_body", "method": "GET", "probability": 0.05}, {"fault": "false_precondition", "probability": 0.02})
+             {"fault": "cut_body", "method": "GET", "probability": 0.05}, {"fault": "false_precondition", "probability": 0.02},
+             {"fault": "conflict", "method": "PUT", "probability": 0.05}, {"fault": "close_before", "probability": 0.03},
+             {"fault": "false_error", "probability": 0.03})
 
 
 class Rig:
-    """A pool, and what runs on it; gone at the end, however it comes. `store`: "folder" or "s3"."""
+    """A pool, and what runs on it; gone at the end, however it comes. `store`: "folder", "s3" or "radosgw"."""
 
     def __init__(self, bins, store="folder", latency_ms=0, s3_options=()):
         self.bin = pathlib.Path(bins).resolve()
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="ebb-disk-"))
         self.daemons, self.processes, self.endings = [], [], []
-        self.s3 = None
-        if store == "s3":
-            self.s3 = S3Server(self.bin, self.root / "s3.log", latency_ms, s3_options)
-            credentials = self.root / "s3.ini"
-            credentials.write_text("[default]\naws_access_key_id = A\naws_secret_access_key = S\n")
-            self.pool = f"s3://pool/cell-1?endpoint={self.s3.endpoint}&credentials={credentials}"
-        else:
+        self.store, self.s3 = store, None
+        if store == "folder":
             self.pool = f"dir:{self.root}/pool"
+            return
+        log = self.root / "s3.log"
+        self.s3 = Radosgw(log) if store == "radosgw" else S3Server(self.bin, log, latency_ms, s3_options)
+        credentials = self.root / "s3.ini"
+        credentials.write_text(f"[default]\naws_access_key_id = {self.s3.access_key}\naws_secret_access_key = {self.s3.secret_key}\n")
+        self.pool = f"s3://{self.s3.name}/cell-1?endpoint={self.s3.endpoint}&credentials={credentials}"
 
     def tool(self, program, *words):
         return subprocess.run([self.bin / program, *map(str, words)], capture_output=True, text=True, timeout=300)
