@@ -1,5 +1,5 @@
 // The second half of rule 2: what a returning host's log holds beyond a take-over's cut becomes a disk of its own.
-#include "disk/testing/disk_world.h"
+#include "disk/testing/snapshots.h"
 
 namespace ebb::disk {
 namespace {
@@ -103,6 +103,40 @@ TEST(Rescue, Rule02TheRestOfAReturningHostsLogBecomesADiskForkedAtTheCut) {
     ASSERT_FALSE(::testing::Test::HasFailure()) << s.w.last_lines();
   }
   EXPECT_GT(with_rest, 20u);
+}
+
+// The turn whose log it is had sent nothing: no segment tells of it. Then the disk is restored, and what it was is removed.
+TEST(Rescue, Rule02ACutKeepsWhereALogEndedThatHadSentNothing) {
+  Story s(7, 30);
+  Snapshots snapshots{s.w};
+  s.w.world.links().rejoin("worker-a");
+  ASSERT_TRUE(s.w.boot(s.a) && s.w.open(s.a, 2) && s.w.flush(s.a));
+  s.w.run_for(20s);
+  ASSERT_TRUE(snapshots.take(s.a, 2, "monday", "r1"));
+  ASSERT_TRUE(s.w.seal(s.a, 2) && s.w.open(s.a, 3));
+  auto expected = *s.w.read_all(s.a);
+  s.w.world.links().isolate("worker-a");
+  for (Stamp stamp = 1; stamp <= 5; ++stamp) {
+    ASSERT_TRUE(s.w.write(s.a, stamp, stamp));
+    expected[stamp] = stamp;
+  }
+  s.a.process->kill();
+
+  auto taking_over = s.w.open_request(4, true);
+  taking_over.cuts = {cut};
+  ASSERT_TRUE(s.w.call(s.b, s.b.daemon->open(taking_over)) && s.w.wait_open(s.b)) << s.w.last_lines();
+  ASSERT_TRUE(s.w.seal(s.b, 4));
+  auto restored = snapshots.restore("monday", "r2");
+  ASSERT_TRUE(restored) << restored.error().message;
+  ASSERT_TRUE(snapshots.remove(restored->kept_as));
+
+  s.return_host();
+  s.log_id = s.orphan().log_id;
+  ASSERT_EQ(s.orphan().records, 5u);
+  ASSERT_TRUE(s.fork());
+  auto done = s.rescue();
+  ASSERT_TRUE(done) << done.error().message << s.w.last_lines();
+  EXPECT_EQ(*s.w.read_offline(kept_id), expected);
 }
 
 TEST(Rescue, Rule02ADeathAnywhereInARescueLosesNothingOfTheLog) {

@@ -6,10 +6,14 @@
 namespace ebb::disk {
 
 // The writes of one lineage are numbered without gaps: the same last write is the same content.
+// One that also knows where all turns before ours ended, those too that sent nothing: what their logs hold beyond it can be told
+// for as long as the root is there.
 bool ObjectDisk::has_checkpoint_at(const LogPoint& point) const {
-  const auto& checkpoint = head_.head.checkpoint;
-  return checkpoint && checkpoint->disk == head_.head.disk &&
-         checkpoint->position.write_seq == point.write_seq;
+  const auto& head = head_.head;
+  return head.checkpoint && head.checkpoint->disk == head.disk &&
+         head.checkpoint->position.write_seq == point.write_seq &&
+         std::ranges::none_of(
+             head.lineage, [&](const LogPoint& end) { return head.checkpoint->position.epoch < end.epoch; });
 }
 
 Status ObjectDisk::check_still_attached(const Head& head) const {
