@@ -75,7 +75,7 @@ Task<Status> WritePipeline::wait_for_room(std::size_t bytes) {
 
 Task<Status> WritePipeline::write(std::uint64_t block, std::uint64_t count, Bytes data) {
   auto shared = data.empty() ? nullptr : std::make_shared<const Bytes>(std::move(data));
-  constexpr std::uint64_t record_blocks_max = record_data_bytes_max / block_bytes;
+  const std::uint64_t record_blocks_max = tuning_.record_bytes / block_bytes;
   OneShot<Status> last_done(*access_.loop);
   {
     // Records of one write stand together, in the order of the calls.

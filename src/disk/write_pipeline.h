@@ -14,6 +14,7 @@
 namespace ebb::disk {
 
 struct DiskTuning {
+  std::size_t record_bytes = record_data_bytes_max;  // a longer write is several records
   std::size_t segment_bytes = 8 * MiB;
   std::uint64_t window = 8;  // segments in flight
   std::uint64_t log_file_bytes = 64 * MiB;
@@ -53,7 +54,7 @@ class WritePipeline {
   Task<Status> replay(std::vector<ReplayRecord> records);
   void begin();
 
-  // Ends when acknowledged. Data longer than 1 MiB is several records.
+  // Ends when acknowledged. Data longer than a record is several of them.
   Task<Status> write(std::uint64_t block, std::uint64_t count, Bytes data);  // no data: zeroes
   // Everything acknowledged so far is in the store.
   Task<Status> flush_to_store();

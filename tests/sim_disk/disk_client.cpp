@@ -36,8 +36,12 @@ Task<void> Guest::live() {
       in_flight_.spawn(read_one(random_.below(content_.size() - count), count));
     } else {
       auto op = draw();
-      auto index = house_.oracle->issue(tenure_, op);
-      for (auto b = op.block; b < op.block + op.count; ++b) content_[b] = op.stamp, issued_[b] = index + 1;
+      const auto index = tenure_.ops.size();
+      for (const auto& part : parts_of(op)) {
+        auto at = house_.oracle->issue(tenure_, part);
+        for (auto b = part.block; b < part.block + part.count; ++b)
+          content_[b] = op.stamp, issued_[b] = at + 1;
+      }
       in_flight_.spawn(random_.chance(0.05) ? write_through(op, index)
                                             : write_one(op, index, random_.unit()));
     }
@@ -56,11 +60,21 @@ Op Guest::draw() {
   Op op;
   const auto blocks = content_.size();
   op.count = 1 + random_.below(random_.chance(0.15) ? 12 : 3);
+  if (random_.chance(0.02)) op.count = 1 + random_.below(blocks / 2);
   bool is_hole = random_.chance(0.1);
   if (is_hole && random_.chance(0.1)) op.count = 1 + random_.below(blocks / 2);
   op.block = random_.below(random_.chance(0.4) ? 24 : blocks - op.count);
   if (!is_hole) op.stamp = ++house_.last_stamp;
   return op;
+}
+
+std::vector<Op> Guest::parts_of(const Op& op) const {
+  if (op.stamp == 0) return {op};
+  const std::uint64_t most = house_.oracle->tuning().record_bytes / block_bytes;
+  std::vector<Op> parts;
+  for (std::uint64_t at = 0; at < op.count; at += most)
+    parts.push_back({op.block + at, std::min(op.count - at, most), op.stamp});
+  return parts;
 }
 
 Task<Status> Guest::change(Op op, double dice) {
@@ -77,8 +91,11 @@ Task<void> Guest::write_one(Op op, std::size_t index, double dice) {
     is_refused_ = true;
     co_return;
   }
-  house_.oracle->acknowledge(tenure_, index);
-  for (auto b = op.block; b < op.block + op.count; ++b) written_[b] = std::max(written_[b], index + 1);
+  for (const auto& part : parts_of(op)) {
+    house_.oracle->acknowledge(tenure_, index);
+    ++index;
+    for (auto b = part.block; b < part.block + part.count; ++b) written_[b] = std::max(written_[b], index);
+  }
 }
 
 // As a write with FUA.

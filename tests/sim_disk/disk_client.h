@@ -31,6 +31,9 @@ class Guest final {
  private:
   Task<void> live();
   Op draw();
+  // What the disk may hold the first of without the rest: its records.
+  std::vector<Op> parts_of(const Op& op) const;
+  // `index`: of its first part.
   Task<void> write_one(Op op, std::size_t index, double dice);
   Task<void> write_through(Op op, std::size_t index);
   Task<Status> change(Op op, double dice);

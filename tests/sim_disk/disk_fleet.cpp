@@ -32,6 +32,7 @@ class SimExport final : public disk::Published {
 
 disk::DiskTuning small_tuning() {
   disk::DiskTuning tuning;
+  tuning.record_bytes = 16 * KiB;
   tuning.segment_bytes = 48 * KiB;
   tuning.window = 4;
   tuning.log_file_bytes = 40 * KiB;
