@@ -51,6 +51,13 @@ std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& d
       reasons.push_back({"the object store is asked who owns the moved disks", std::nullopt,
                          "nobody: it goes on by itself"});
     }
+    if (drain.options.source_dead && !check.is_silent) {
+      reasons.push_back(
+          {fmt::format(
+               "{} was declared dead and may be back: the control plane has just started, and listens",
+               drain.worker),
+           std::nullopt, "nobody: it goes on by itself"});
+    }
     return reasons;
   }
   if (!check.report_fresh) {

@@ -173,6 +173,7 @@ DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
     const auto* said = seen.find(m.target, m.vm);
     if (!said || said->state != VmSeen::running) ++check.not_running;
   }
+  check.is_silent = seen.is_silent(drain.worker);
   if (const auto* worker = seen.find(drain.worker)) {
     const auto& report = worker->report;
     check.machines = report.machines, check.exports = report.exports, check.leases = report.leases;
@@ -184,7 +185,8 @@ DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
 
 bool is_done(const Drain& drain, const DoneCheck& check) {
   if (!check.heads_checked) return false;
-  if (drain.options.source_dead)
+  // One that was declared dead and is back runs what it is told, like any other.
+  if (drain.options.source_dead && check.is_silent)
     return check.vms_owned + check.migrations_open + check.not_running + check.heads_attached == 0;
   return check.report_fresh && check.all_zero();
 }

@@ -102,6 +102,28 @@ TEST(Done, EachSingleDebtKeepsADrainFromBeingDone) {
   EXPECT_FALSE(is_done(w.drain, fresh()));
 }
 
+// It may run what it is told while the drain waits for something else: the log that it came back with, written into a new disk.
+TEST(Done, OfAWorkerThatWasDeclaredDeadAsksItOnceItIsBack) {
+  World w;
+  w.drain.options.source_dead = true;
+  auto& at = w.seen.workers[WorkerId("a")];
+  auto is_done_now = [&] {
+    auto check = check_done(w.fleet, w.seen, w.drain);
+    check.heads_checked = true;
+    if (!is_done(w.drain, check)) EXPECT_FALSE(explain(w.fleet, w.seen, w.drain, check, {}).empty());
+    return is_done(w.drain, check);
+  };
+  at.report.leases = 1;
+  EXPECT_FALSE(is_done_now());
+  at.liveness = Liveness::silent;
+  EXPECT_TRUE(is_done_now()) << "nobody can be asked";
+  // The control plane was started anew, and has heard of nobody yet.
+  at = {};
+  EXPECT_FALSE(is_done_now());
+  w.seen.has_listened = true;
+  EXPECT_TRUE(is_done_now());
+}
+
 TEST(Rejected, ATargetIsAskedAgainAfterAWhile) {
   World w;
   w.vm("v1", "a");

@@ -118,6 +118,7 @@ struct DoneCheck {
   std::uint32_t machines = 0, exports = 0, leases = 0, unsent_logs = 0;  // by the agent
   std::uint32_t heads_attached = 0;                                      // by the object store itself
   bool report_fresh = false;  // the agent has reconciled with the newest wanted set
+  bool is_silent = false;     // nothing is heard of the agent
   bool heads_checked = false;
   bool operator==(const DoneCheck&) const = default;
   bool all_zero() const {
@@ -128,7 +129,7 @@ struct DoneCheck {
 };
 BOOST_DESCRIBE_STRUCT(DoneCheck, (),
                       (vms_owned, migrations_open, not_running, machines, exports, leases, unsent_logs,
-                       heads_attached, report_fresh, heads_checked))
+                       heads_attached, report_fresh, is_silent, heads_checked))
 
 struct DrainView {
   Drain drain;

@@ -100,6 +100,7 @@ struct WorkerSeen {
 
 struct Seen {
   std::map<WorkerId, WorkerSeen> workers;
+  bool has_listened = false;  // for so long that whoever can report has reported
   const WorkerSeen* find(const WorkerId& id) const {
     auto found = workers.find(id);
     return found == workers.end() ? nullptr : &found->second;
@@ -110,6 +111,11 @@ struct Seen {
     if (!at) return nullptr;
     auto found = at->vms.find(vm);
     return found == at->vms.end() ? nullptr : &found->second;
+  }
+  // Nothing comes from it any more: whether it runs anything is not known.
+  bool is_silent(const WorkerId& id) const {
+    const auto* at = find(id);
+    return at && at->heard ? at->liveness != Liveness::ready : has_listened;
   }
   bool is_ready(const WorkerId& id) const {
     const auto* at = find(id);

@@ -75,10 +75,11 @@ void step_drain(const Fleet& fleet, const Seen& seen, const Drain& drain, DrainP
   }
   reserve(fleet, drain, plan, batch);
   if (!batch.empty()) return;
-  if (drain::is_done(drain, done_check(fleet, seen, drain, progress))) {
+  const auto check = done_check(fleet, seen, drain, progress);
+  if (drain::is_done(drain, check)) {
     end_drain(
         drain, DrainState::done,
-        drain.options.source_dead
+        check.is_silent
             ? fmt::format(
                   "{} owns nothing any more; it was declared dead, so its own processes could not be checked",
                   drain.worker)

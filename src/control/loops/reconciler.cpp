@@ -7,7 +7,13 @@
 namespace ebb::control {
 
 Reconciler::Reconciler(Loop& loop, Owner& owner, Pools& pools, LivenessLimits limits, Logger log)
-    : loop_(loop), owner_(owner), pools_(pools), limits_(limits), log_(std::move(log)), poke_(loop) {
+    : loop_(loop),
+      owner_(owner),
+      pools_(pools),
+      limits_(limits),
+      began_(loop.now()),
+      log_(std::move(log)),
+      poke_(loop) {
   owner_.on_commit([this](const Touched&) { poke_.poke(); });
 }
 
@@ -93,6 +99,7 @@ Task<void> Reconciler::confirm_heads(DrainId id) {
 }
 
 Task<void> Reconciler::update_liveness() {
+  owner_.seen().has_listened = loop_.now() - began_ >= limits_.silent;
   std::vector<std::pair<WorkerId, Liveness>> transitions;
   for (auto& [id, at] : owner_.seen().workers) {
     if (!at.heard) continue;

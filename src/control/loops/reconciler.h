@@ -34,6 +34,7 @@ class Reconciler {
   Owner& owner_;
   Pools& pools_;
   LivenessLimits limits_;
+  Instant began_;
   Logger log_;
   Poke poke_;
   DrainProgresses drains_;
