@@ -51,6 +51,13 @@ std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& d
       reasons.push_back({"the object store is asked who owns the moved disks", std::nullopt,
                          "nobody: it goes on by itself"});
     }
+    if (drain.options.source_dead && check.heads_attached > 0) {
+      reasons.push_back({fmt::format("{} was back, and went silent while {} disk(s) were attached to it: the "
+                                     "log that it was writing into them",
+                                     drain.worker, check.heads_attached),
+                         worker && worker->heard ? std::optional(worker->heard_at_wall) : std::nullopt,
+                         "operator: bring it back, or cancel the drain: the log lies there"});
+    }
     if (drain.options.source_dead && !check.is_silent) {
       reasons.push_back(
           {fmt::format(

@@ -115,7 +115,8 @@ struct Seen {
   // Nothing comes from it any more: whether it runs anything is not known.
   bool is_silent(const WorkerId& id) const {
     const auto* at = find(id);
-    return at && at->heard ? at->liveness != Liveness::ready : has_listened;
+    return at && at->heard ? at->liveness == Liveness::silent || at->liveness == Liveness::suspect
+                           : has_listened;
   }
   bool is_ready(const WorkerId& id) const {
     const auto* at = find(id);

@@ -93,7 +93,7 @@ Task<HttpResponse> AgentService::report(Call call) {
     for (const auto& vm : said->vms) at.vms[vm.vm] = vm;
     at.report = std::move(*said);
     at.report.vms.clear();
-    at.heard = true;
+    at.heard = true, at.liveness = Liveness::ready;
     at.heard_at = c_.loop.now(), at.heard_at_wall = c_.loop.wall_now();
     c_.reconciler.poke();
   }

@@ -95,6 +95,9 @@ std::vector<DiskId> disks_to_confirm(const Fleet& fleet, const Drain& drain) {
     const auto* vm = fleet.find(m.vm);
     if (vm && vm->disk) disks.insert(*vm->disk);
   }
+  // And what the worker writes logs into that it came back with.
+  const auto& rescues = fleet.rescues_at(drain.worker);
+  disks.insert(rescues.begin(), rescues.end());
   return {disks.begin(), disks.end()};
 }
 

@@ -11,13 +11,14 @@ Reconciler::Reconciler(Loop& loop, Owner& owner, Pools& pools, LivenessLimits li
       owner_(owner),
       pools_(pools),
       limits_(limits),
-      began_(loop.now()),
+
       log_(std::move(log)),
       poke_(loop) {
   owner_.on_commit([this](const Touched&) { poke_.poke(); });
 }
 
 Task<void> Reconciler::run() {
+  began_ = loop_.now();  // from here on agents are answered
   while (true) {
     co_await update_liveness();
     co_await expire_holds();
@@ -99,7 +100,9 @@ Task<void> Reconciler::confirm_heads(DrainId id) {
 }
 
 Task<void> Reconciler::update_liveness() {
-  owner_.seen().has_listened = loop_.now() - began_ >= limits_.silent;
+  // An agent that could not be answered asks again within this time.
+  constexpr Duration agents_pause_max = 15s;
+  owner_.seen().has_listened = loop_.now() - began_ >= limits_.silent + agents_pause_max;
   std::vector<std::pair<WorkerId, Liveness>> transitions;
   for (auto& [id, at] : owner_.seen().workers) {
     if (!at.heard) continue;
@@ -107,9 +110,8 @@ Task<void> Reconciler::update_liveness() {
     auto liveness = quiet < limits_.silent    ? Liveness::ready
                     : quiet < limits_.suspect ? Liveness::silent
                                               : Liveness::suspect;
-    if (liveness == at.liveness) continue;
-    transitions.emplace_back(id, liveness);
     at.liveness = liveness;
+    if (std::exchange(told_[id], liveness) != liveness) transitions.emplace_back(id, liveness);
   }
   if (transitions.empty()) co_return;
   co_await decide([transitions](Batch& batch) {

@@ -34,9 +34,10 @@ class Reconciler {
   Owner& owner_;
   Pools& pools_;
   LivenessLimits limits_;
-  Instant began_;
+  Instant began_{};
   Logger log_;
   Poke poke_;
+  std::map<WorkerId, Liveness> told_;  // in the journal
   DrainProgresses drains_;
   Unplaced unplaced_;
 };
