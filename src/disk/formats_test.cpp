@@ -26,10 +26,10 @@ LogPoint point(std::uint64_t placement, std::uint64_t seq) {
 Head sample_head() {
   Head head;
   head.disk = disk, head.size_bytes = 1 * MiB, head.state = HeadState::attached;
-  head.epoch = {7, 2}, head.owner = "worker-1", head.opener = "opener", head.nonce = "nonce";
+  head.epoch = {7, 2}, head.owner = "worker-1", head.opener = "worker-1/opener", head.nonce = "nonce";
   head.checkpoint = CheckpointRef{DiskId("parent"), {3, 1}, 4, 500, 17, point(3, 9)};
   head.lineage = {point(5, 3)};
-  head.unsealed = {{{7, 2}, "opener", 0, 30, chain, "", 0}};
+  head.unsealed = {{{7, 2}, "worker-1/opener", 0, 30, chain, "", 0}};
   head.roots = RootsRef{"abc", 5, 6};
   head.parent = ParentRef{DiskId("parent"), "image"};
   return head;
@@ -131,11 +131,23 @@ TEST(Formats, HeadsThatContradictThemselvesAreRefused) {
 
 TEST(Formats, ANewerVersionIsSaidToBeNewerAndNotDamaged) {
   auto text = std::string(as_text(encode(sample_head())));
-  text.replace(text.find(" 1 "), 3, " 2 ");
+  text.replace(text.find(" 2 "), 3, " 3 ");
   auto read = decode_head(as_bytes(text), disk);
   ASSERT_FALSE(read);
   EXPECT_EQ(read.error().code, Code::invalid);
-  EXPECT_NE(read.error().message.find("version 2"), std::string::npos) << read.error().message;
+  EXPECT_NE(read.error().message.find("version 3"), std::string::npos) << read.error().message;
+}
+
+TEST(Formats, AHeadOfTheVersionBeforeNamesOpenersByTheirTokenAlone) {
+  auto head = sample_head();
+  head.opener = head.unsealed[0].opener = "opener";
+  auto text = std::string(as_text(encode(head)));
+  text.replace(text.find(" 2 "), 3, " 1 ");
+  auto read = decode_head(as_bytes(text), disk);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, head);
+  head.opener = head.unsealed[0].opener = std::string(65, 'w') + "/opener";
+  EXPECT_FALSE(decode_head(encode(head), disk)) << "no name of a worker";
 }
 
 TEST(Formats, RootsReadBackAndNoDamageIsAccepted) {

@@ -16,7 +16,7 @@ std::string checkpoint_root_key(const DiskId& disk, DiskEpoch epoch, std::uint64
 // The same bytes once more: all objects of a disk are found by its root, and nothing in a pool is ever listed.
 std::string checkpoint_root_copy_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t number);
 std::string map_pack_key(const DiskId& disk, DiskEpoch epoch, std::uint64_t checkpoint, std::uint32_t pack);
-// One of a few lists of hot regions that an epoch leaves.
+// The list of hot regions that an epoch leaves.
 std::string hints_key(const DiskId& disk, DiskEpoch epoch);
 std::string roots_key(const DiskId& disk, const std::string& nonce);
 std::string blob_key(const std::string& id, std::uint64_t chunk);

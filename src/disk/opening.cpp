@@ -119,6 +119,7 @@ Task<Result<Opened>> open_disk(OpeningTools tools, OpeningRequest request) {
   opened.replaces_unconfirmed = claim.replaces_unconfirmed;
   opened.replaces_own = claim.replaces_own;
   opened.comes_from_elsewhere = claim.comes_from_elsewhere;
+  opened.head = with_roots;
   opened.disk = std::make_unique<ObjectDisk>(ObjectDisk::Parts{access.for_guests(), std::move(attached),
                                                                claim.opener, std::move(loaded),
                                                                std::move(wal), tools.memory, request.tuning});

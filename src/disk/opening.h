@@ -29,6 +29,7 @@ struct OpeningTools {
 struct Opened {
   std::unique_ptr<ObjectDisk> disk;  // replayed; start() is the caller's
   bool replaces_unconfirmed = false, replaces_own = false, comes_from_elsewhere = false;  // as in Claim
+  Head head;  // as it was when it became ours: a cut makes it forget older epochs
   std::vector<KeptLog> kept_logs;
 };
 

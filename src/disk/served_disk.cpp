@@ -157,7 +157,7 @@ Task<Status> ServedDisk::open_steps(OpenDisk request, Start start) {
   record.is_settled = true, record.cuts = cuts_;
   if (start != Start::for_rescue) EBB_CO_CHECKED(co_await write_record(record));
   if (life_->disk->stopped()) co_return fail(*life_->disk->stopped());
-  if (opened.comes_from_elsewhere) scope_.spawn(warm_up_opened());
+  if (opened.comes_from_elsewhere) scope_.spawn(warm_up_opened(std::move(opened.head)));
   scope_.spawn(leave_hints_now_and_then());
   co_return serve();
 }
@@ -234,40 +234,49 @@ Task<void> ServedDisk::run_standby() {
     fail_open(at.error());
     co_return;
   }
-  auto seen = co_await follow_unsealed(access(), at->head, &cache_);
-  std::optional<Result<LoadedMap>> loaded;
-  if (seen) loaded.emplace(co_await load_map(access(), *seen, &cache_, env_.memory.pages));
+  auto loaded = co_await load_standby_map(at->head);
   stage_.clear();
   become(DiskSeen::standby);
-  if (loaded && *loaded) co_await warm_up_on_standby(std::move(at->head), std::move(**loaded));
+  if (loaded) co_await warm_up_on_standby(std::move(at->head), std::move(*loaded));
+}
+
+Task<Result<LoadedMap>> ServedDisk::load_standby_map(Head head) {
+  EBB_CO_TRY(seen, co_await follow_unsealed(access(), std::move(head), &cache_));
+  co_return co_await load_map(access(), seen, &cache_, env_.memory.pages);
 }
 
 // ---- hints: nothing waits for them, and nothing depends on them
 
-// The source leaves new ones as its guest goes on.
+// The source leaves new ones as its guest goes on, and its map moves on with it.
 Task<void> ServedDisk::warm_up_on_standby(Head head, LoadedMap loaded) {
-  for (std::optional<Hints> last;;) {
+  std::optional<Hints> last;
+  for (auto of_map = head.nonce;;) {
     auto hints = co_await find_hints(access(), head);
     if (hints && hints != last) {
       last = hints;
+      if (head.nonce != of_map) {
+        auto fresh = co_await load_standby_map(head);
+        if (fresh) loaded = std::move(*fresh), of_map = head.nonce;
+      }
       co_await warm_up(loaded.map.get(), std::move(*hints));
     }
     co_await sleep_for(*env_.loop, hints_look_every);
+    if (auto at = co_await read_head(access(), disk_)) head = std::move(at->head);
   }
 }
 
 // What the seal left after a standby looked, or of a worker that nobody stood by for.
-Task<void> ServedDisk::warm_up_opened() {
+Task<void> ServedDisk::warm_up_opened(Head head) {
   auto life = life_;
-  auto at = co_await read_head(access(), disk_);
-  if (!at) co_return;
-  if (auto hints = co_await find_hints(access(), std::move(at->head)))
+  if (auto hints = co_await find_hints(access(), std::move(head)))
     co_await warm_up(&life->disk->map(), std::move(*hints));
 }
 
 Task<void> ServedDisk::warm_up(BlockMap* map, Hints hints) {
+  WarmingLimits limits;
+  limits.goes_on = [this] { return state_ == DiskSeen::standby || state_ == DiskSeen::open; };
   auto& pieces = *env_.memory.pieces;
-  auto bytes = co_await disk::warm_up(access(), map, &pieces, std::move(hints), {});
+  auto bytes = co_await disk::warm_up(access(), map, &pieces, std::move(hints), std::move(limits));
   env_.log.info("{}: {} MiB of it were in use elsewhere, and are here now", disk_, bytes / MiB);
 }
 

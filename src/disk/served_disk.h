@@ -116,7 +116,8 @@ class ServedDisk {
   Task<Status> seal_unopened(Epoch epoch);
   Task<void> run_standby();
   Task<void> warm_up_on_standby(Head head, LoadedMap loaded);
-  Task<void> warm_up_opened();
+  Task<void> warm_up_opened(Head head);
+  Task<Result<LoadedMap>> load_standby_map(Head head);
   Task<void> warm_up(BlockMap* map, Hints hints);
   Task<void> leave_hints();
   Task<void> leave_hints_now_and_then();

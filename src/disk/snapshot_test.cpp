@@ -364,7 +364,7 @@ TEST_F(SnapshotTest, RootsOfTheFirstVersionAreRead) {
   ASSERT_TRUE(page) << page.error().message;
   EXPECT_EQ(page->roots.at(0).name, "image");
   EXPECT_EQ(page->forks.at(0).disk, fork_1);
-  EXPECT_EQ(decode_roots(encode_text("ebb-roots", json, 3)).error().code, Code::invalid)
+  EXPECT_EQ(decode_roots(encode_text("ebb-roots", json, 5)).error().code, Code::invalid)
       << "a newer one is refused";
   EXPECT_EQ(decode_roots(encode(*page)), page);
 }

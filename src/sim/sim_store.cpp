@@ -13,9 +13,13 @@ std::unexpected<Error> no_answer(std::string_view verb, const std::string& key) 
   return fail(Code::unavailable, "{} {}: no answer from the store", verb, key);
 }
 
+// What guests read: advice, overwritten as it changes, and removed.
+bool is_advice(std::string_view key) { return key.ends_with("/hints"); }
+
 }  // namespace
 
 bool SimStore::is_immutable(std::string_view key) {
+  if (is_advice(key)) return false;
   // The shape of a pool's keys; a pool may itself stand under a prefix.
   for (std::string_view kind : {"s/", "g/", "m/", "r/", "b/"})
     if (key.starts_with(kind) || key.contains("/" + std::string(kind))) return true;
@@ -129,7 +133,7 @@ Task<Result<ObjectTag>> SimStoreClient::put(std::string key, SharedBytes body, P
 }
 
 Status SimStore::apply_removal(const std::string& key) {
-  if (!is_immutable(key)) world_.violation(fmt::format("{} was removed", key));
+  if (!is_immutable(key) && !is_advice(key)) world_.violation(fmt::format("{} was removed", key));
   auto found = objects_.find(key);
   if (found == objects_.end()) return {};
   if (on_removed_) on_removed_(key, found->second.body);

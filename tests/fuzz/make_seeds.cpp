@@ -54,10 +54,10 @@ Head attached_head() {
   Head head;
   head.disk = disk_id, head.size_bytes = 64 * MiB, head.disk_class = DiskClass::local,
   head.state = HeadState::attached;
-  head.epoch = epoch, head.owner = "worker-1", head.opener = "opener", head.nonce = "nonce";
+  head.epoch = epoch, head.owner = "worker-1", head.opener = "worker-1/opener", head.nonce = "nonce";
   head.checkpoint = CheckpointRef{parent, {3, 1}, 4, 500, 17, point(3, 9)};
   head.lineage = {point(5, 3), point(6, 2)};
-  head.unsealed = {{epoch, "opener", 0, 30, chain, "", 0}};
+  head.unsealed = {{epoch, "worker-1/opener", 0, 30, chain, "", 0}};
   head.roots = RootsRef{"abc", 5, 6};
   head.parent = ParentRef{parent, "image"};
   head.reclaimed = CheckpointId{{5, 1}, 2};

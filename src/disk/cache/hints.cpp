@@ -70,6 +70,7 @@ Task<std::uint64_t> warm_up(StoreAccess access, BlockMap* map, PieceCache* cache
                             WarmingLimits limits) {
   constexpr std::uint64_t region_blocks = HotRegions::region_bytes / block_bytes;
   constexpr std::uint64_t regions_at_once = 16;
+  auto turn = co_await cache->warming_turn(*access.loop).lock();
   const auto bytes_max = cache->warming_bytes_max();
   std::uint64_t warmed = 0;
   const auto began = access.loop->now();
@@ -78,6 +79,7 @@ Task<std::uint64_t> warm_up(StoreAccess access, BlockMap* map, PieceCache* cache
     for (std::uint64_t done = 0; done < run.count && warmed < bytes_max; done += regions_at_once) {
       auto block = (run.first + done) * region_blocks;
       auto count = std::min<std::uint64_t>(run.count - done, regions_at_once) * region_blocks;
+      if (!limits.goes_on()) co_return warmed;
       if (block >= map->size_blocks()) break;
       auto found = co_await map->find(block, std::min(count, map->size_blocks() - block));
       if (!found) co_return warmed;

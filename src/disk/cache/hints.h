@@ -28,9 +28,10 @@ Task<std::optional<Hints>> find_hints(StoreAccess access, Head head);
 struct WarmingLimits {
   std::uint64_t bytes_each_second = 64 * MiB;
   std::size_t requests = 16;  // at a time
+  std::function<bool()> goes_on = [] { return true; };
 };
-// Fetches what they name, the hottest first, as far as there is room for it. Returns the bytes. `map` and
-// `cache` outlive it.
+// Fetches what they name, the hottest first, as far as there is room for it and for as long as it goes on; one list at a time,
+// for guests of other disks boot meanwhile. Returns the bytes. `map` and `cache` outlive it.
 Task<std::uint64_t> warm_up(StoreAccess access, BlockMap* map, PieceCache* cache, Hints hints,
                             WarmingLimits limits);
 

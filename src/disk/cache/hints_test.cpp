@@ -236,6 +236,32 @@ TEST_F(HintsTest, ADiskFromAnotherWorkerIsFetchedOnceItIsOpen) {
   EXPECT_EQ(b_.daemon->memory().pieces->stats().warmed_bytes, 0u);
 }
 
+// Of a worker that died: what is taken over is kept as a cut, and the cut's checkpoint makes HEAD forget the epochs before.
+TEST_F(HintsTest, ATakeOverWithACutFindsWhatTheDeadWorkersGuestRead) {
+  start();
+  boot_guest(a_);
+  w_.run_for(70s);
+  ASSERT_EQ(newest_hints(), 1u);
+  a_.process->kill();
+  auto request = w_.open_request(2, true);
+  request.cuts = {{"cut-2", "request"}};
+  ASSERT_TRUE(w_.call(b_, b_.daemon->open(request)) && w_.wait_open(b_)) << w_.last_lines();
+  w_.run_for(10s);
+  EXPECT_LT(boot_guest(b_), 0.5);
+}
+
+// The source's daemon was started anew: its lists are of another epoch, and its map goes on.
+TEST_F(HintsTest, AStandbyFollowsASourceThatWasStartedAnew) {
+  start();
+  ASSERT_TRUE(w_.call(b_, b_.daemon->standby({disk_id, pool_id, 2})));
+  w_.run_for(10s);
+  ASSERT_TRUE(w_.boot(a_));
+  ASSERT_TRUE(w_.world.loop().run_until([&] { return w_.state_of(a_) == DiskSeen::open; }, 1min));
+  boot_guest(a_);
+  w_.run_for(2min);
+  EXPECT_GE(b_.daemon->memory().pieces->stats().warmed_bytes, boot_reads * HotRegions::region_bytes);
+}
+
 // A guest that read its whole disk from end to end leaves one long run.
 TEST_F(HintsTest, HoweverLongARunIsFewRequestsAreUnderWayAtATime) {
   struct Counting final : ObjectStore {

@@ -44,6 +44,11 @@ class PieceCache final {
   std::unique_ptr<AheadRoom> take_room_ahead(std::uint64_t bytes, Instant now);
   // How much of what was in use elsewhere is worth fetching.
   std::uint64_t warming_bytes_max() const;
+  // Held by whoever fetches it: one list at a time.
+  AsyncMutex& warming_turn(Loop& loop) {
+    if (!warming_turn_) warming_turn_.emplace(loop);
+    return *warming_turn_;
+  }
 
   std::size_t bytes() const { return memory_.bytes(); }
   Stats stats() const;
@@ -77,6 +82,7 @@ class PieceCache final {
   FrameTables tables_;
   Flights flights_;
   std::uint64_t ahead_in_flight_ = 0;
+  std::optional<AsyncMutex> warming_turn_;
   Stats stats_;
   std::unique_ptr<DiskTier> disk_;
 };

@@ -187,7 +187,7 @@ class Reclaim {
     co_return Status{};
   }
 
-  // What guests read under epochs that are over. Nine keys for each of those, so once for each: when a
+  // What guests read under epochs that are over. Once for each of those: when a
   // checkpoint of a newer epoch is carried out for the first time, for what had not yet been over when the
   // last one was.
   void find_old_hints(DiskEpoch now) {

@@ -7,8 +7,10 @@
 namespace ebb::disk {
 namespace {
 
+// The number is outside of the checksum: one flipped bit must not make it an older one (3 would be 2).
+constexpr int head_version = 2;  // 1: openers are tokens alone
 constexpr int roots_version =
-    2;  // 1: without request, time and owner of a root, restores, dropped, removed and replaced
+    4;  // 2: the same; 1: without request, time and owner of a root, restores, dropped, removed and replaced
 
 Status check_token(std::string_view token, std::string_view what) {
   if (token.empty() || token.size() > token_bytes_max ||
@@ -88,11 +90,11 @@ Status check_state(const Head& h) {
 
 }  // namespace
 
-Bytes encode(const Head& head) { return write_text_object("ebb-head", head); }
+Bytes encode(const Head& head) { return write_text_object("ebb-head", head, head_version); }
 
 Result<Head> decode_head(ByteView object, const DiskId& disk) {
   auto what = fmt::format("HEAD of {}", disk);
-  EBB_TRY(head, read_text_object<Head>(object, "ebb-head", what));
+  EBB_TRY(head, read_text_object<Head>(object, "ebb-head", what, head_version));
   if (head.disk != disk) return fail(Code::corrupt, "{} says that it is of '{}'", what, head.disk);
   if (!is_valid_name(head.disk.str())) return fail(Code::corrupt, "{} names no valid disk", what);
   if (head.size_bytes % block_bytes != 0 || head.size_bytes > disk_bytes_max)
