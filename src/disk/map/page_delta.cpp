@@ -58,7 +58,8 @@ void PageDelta::clear(std::uint32_t block, std::uint32_t count) {
 }
 
 std::span<const PageDelta::Entry> PageDelta::entries_from(std::uint32_t block) const {
-  return {std::lower_bound(entries_.begin(), entries_.end(), block, is_before), entries_.end()};
+  auto from = std::lower_bound(entries_.begin(), entries_.end(), block, is_before);
+  return entries().subspan(static_cast<std::size_t>(from - entries_.begin()));
 }
 
 std::optional<PageDelta::Range> PageDelta::cleared_at(std::uint32_t block) const {

@@ -1,6 +1,7 @@
 // What happened to one page of the map since its last checkpoint: blocks that were written, ranges that were
 // cleared. A block that is in neither is as the checkpoint says.
 #pragma once
+#include <boost/container/small_vector.hpp>
 #include <optional>
 #include <span>
 #include <vector>
@@ -25,7 +26,7 @@ class PageDelta {
            std::uint32_t data_block);
   void clear(std::uint32_t block, std::uint32_t count);
 
-  std::span<const Entry> entries() const { return entries_; }
+  std::span<const Entry> entries() const { return {entries_.data(), entries_.size()}; }
   // Those at or behind `block`.
   std::span<const Entry> entries_from(std::uint32_t block) const;
   // The cleared range that `block` lies in. A write into it stands above it.
@@ -35,12 +36,14 @@ class PageDelta {
   // Nothing of what was there before shows through in [begin, end).
   bool covers(std::uint32_t begin, std::uint32_t end) const;
   std::size_t bytes() const {
-    return sizeof *this + entries_.capacity() * sizeof(Entry) + cleared_.capacity() * sizeof(Range);
+    const auto apart = entries_.capacity() > few ? entries_.capacity() * sizeof(Entry) : 0;
+    return sizeof *this + apart + cleared_.capacity() * sizeof(Range);
   }
 
  private:
-  std::vector<Entry> entries_;  // by block
-  std::vector<Range> cleared_;  // by block, apart from each other
+  static constexpr std::size_t few = 2;  // random writes seldom meet in a page: no memory apart for those
+  boost::container::small_vector<Entry, few> entries_;  // by block
+  std::vector<Range> cleared_;                          // by block, apart from each other
 };
 
 // `base` (null: an empty page) with `delta` over it.
