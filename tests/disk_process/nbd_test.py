@@ -203,7 +203,7 @@ def check_restart_under_load(diskd, disk):
     left = list(connections)
     while left:
         left = [c for c in left if c.go_on()]
-    diskd.stop()
+    diskd.program.process.wait(10)  # not asked twice: a second SIGTERM may meet a process that is past heeding it, and ends it at once
     check(diskd.program.process.returncode == 0, f"the stop was not clean: {diskd.program.process.returncode}")
     waiting = [c.lost for c in connections]
     check(all(waiting), f"not every connection had writes on their way: {waiting}")
