@@ -32,12 +32,12 @@ void BlockMap::use_root(CheckpointRoot root) {
 
 const PageDelta* BlockMap::Changes::find(std::uint32_t page) const {
   auto it = pages.find(page);
-  return it == pages.end() ? nullptr : &it->second;
+  return it == pages.end() ? nullptr : &deltas[it->second];
 }
 
-std::vector<BlockMap::Span> BlockMap::spans(std::uint64_t block, std::uint64_t count) const {
+BlockMap::Spans BlockMap::spans(std::uint64_t block, std::uint64_t count) const {
   CHECK(block + count <= blocks_);
-  std::vector<Span> out;
+  Spans out;
   for (auto end = block + count; block < end;) {
     auto begin = static_cast<std::uint32_t>(block % blocks_per_page);
     auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(end - block, blocks_per_page - begin));
@@ -50,10 +50,12 @@ std::vector<BlockMap::Span> BlockMap::spans(std::uint64_t block, std::uint64_t c
 template <class Change>
 void BlockMap::change_pages(std::uint64_t block, std::uint64_t count, Change change) {
   for (const auto& span : spans(block, count)) {
-    auto [it, is_new] = changed_.pages.try_emplace(span.page);
-    if (!is_new) changed_.bytes -= it->second.bytes();
-    change(it->second, span);
-    changed_.bytes += it->second.bytes();
+    auto& [pages, deltas, bytes] = changed_;
+    auto [it, is_new] = pages.try_emplace(span.page, static_cast<std::uint32_t>(deltas.size()));
+    auto& delta = is_new ? deltas.emplace_back() : deltas[it->second];
+    if (!is_new) bytes -= delta.bytes();
+    change(delta, span);
+    bytes += delta.bytes();
   }
 }
 

@@ -1,11 +1,12 @@
 // The map of a disk: for each block where its bytes lie and what their CRC is. What changed since the last
 // checkpoint is in memory, page by page; all else is in pages that are fetched when they are asked for.
 #pragma once
+#include <boost/container/deque.hpp>
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
-#include <unordered_map>
 
 #include "disk/format/segment_types.h"
 #include "disk/map/page_cache.h"
@@ -105,8 +106,13 @@ class BlockMap final {
   void adopt();
 
  private:
+  // A segment of random writes changes a page with nearly each of them, and an attach replays several: no
+  // memory apart for each page.
   struct Changes {
-    std::unordered_map<std::uint32_t, PageDelta> pages;
+    boost::unordered_flat_map<std::uint32_t, std::uint32_t> pages;  // each one's place in `deltas`
+    boost::container::deque<PageDelta, void,
+                            boost::container::deque_options_t<boost::container::block_size<128>>>
+        deltas;
     std::size_t bytes = 0;
     const PageDelta* find(std::uint32_t page) const;
   };
@@ -125,7 +131,8 @@ class BlockMap final {
   void use_root(CheckpointRoot root);
   template <class Change>
   void change_pages(std::uint64_t block, std::uint64_t count, Change change);
-  std::vector<Span> spans(std::uint64_t block, std::uint64_t count) const;
+  using Spans = boost::container::small_vector<Span, 2>;
+  Spans spans(std::uint64_t block, std::uint64_t count) const;
   bool is_covered(const Span& span) const;
   void append_pieces(const Span& span, const LoadedPage* stored, std::vector<MapPiece>& out) const;
   void append_stored(const Span& span, const LoadedPage* stored, std::vector<MapPiece>& out) const;

@@ -51,7 +51,7 @@ class BlockMap::CheckpointWriter {
   // The changed ones, and those that keep an old pack alive nearly alone.
   std::vector<std::uint32_t> pages_to_write() const {
     std::set<std::uint32_t> pages;
-    for (const auto& [page, delta] : frozen_->pages) pages.insert(page);
+    for (auto [page, place] : frozen_->pages) pages.insert(page);
     const auto& root = map_.root_;
     std::vector<std::uint64_t> used(root.packs.size());
     for (const auto& ref : root.pages)
