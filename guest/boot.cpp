@@ -55,7 +55,16 @@ void mount_system() {
   }
 }
 
-void load_bus() { load_modules({"virtio_ring", "virtio", "virtio_mmio"}); }
+// A microvm has its devices at addresses of their own; a PC has them on its PCI bus.
+void load_bus() {
+  load_modules({"virtio_ring", "virtio"});
+  std::error_code error;
+  const std::filesystem::directory_iterator on_pci("/sys/bus/pci/devices", error);
+  if (on_pci == std::filesystem::directory_iterator())
+    load_modules({"virtio_mmio"});
+  else
+    load_modules({"virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci"});
+}
 
 bool has_device(VirtioDevice kind) {
   std::error_code error;
@@ -79,13 +88,25 @@ void load_driver(VirtioDevice kind) {
 
 DiskState mount_disk(std::string& why) {
   if (access("/dev/vda", F_OK) != 0) return DiskState::absent;
-  if (mount("/dev/vda", "/data", "ext4", MS_NOATIME, nullptr) == 0) return DiskState::mounted;
+  const auto device = "/dev/" + kernel_option("witness.disk", "vda");
+  if (mount(device.c_str(), "/data", "ext4", MS_NOATIME, nullptr) == 0) return DiskState::mounted;
   why = std::string("mount: ") + std::strerror(errno);
   return DiskState::failed;
 }
 
 void unmount_disk() {
   if (umount2("/data", 0) != 0 && errno != EINVAL) complain("unmount /data");
+}
+
+void tell_seed() {
+  if (access("/dev/vdb1", F_OK) != 0) return;
+  load_modules({"nls_cp437", "nls_ascii", "fat", "vfat"});
+  if (mount("/dev/vdb1", "/seed", "vfat", MS_RDONLY, "iocharset=ascii") != 0) return complain("mount /seed");
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/seed", error))
+    std::fprintf(stderr, "seed: %s: %s\n", entry.path().filename().c_str(),
+                 read_small_file(entry.path()).value_or("").c_str());
+  umount2("/seed", 0);
 }
 
 std::string disk_serial() { return read_small_file("/sys/block/vda/serial").value_or(""); }

@@ -21,6 +21,9 @@ void load_driver(VirtioDevice kind);
 DiskState mount_disk(std::string& why);
 void unmount_disk();
 
+// What the host says about this guest, if it gave it a seed (/dev/vdb1, as cloud-init would look for it): to the console.
+void tell_seed();
+
 // The serial number the host gave the disk, or an empty text.
 std::string disk_serial();
 

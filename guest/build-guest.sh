@@ -1,12 +1,13 @@
 #!/bin/bash
-# build-guest.sh OUTDIR: makes the witness guest - OUTDIR/{vmlinux,initrd.cpio,initrd-sqlite.cpio,disk.raw,cmdline}.
+# build-guest.sh OUTDIR: makes the witness guest - OUTDIR/{vmlinux,initrd.cpio,initrd-sqlite.cpio,disk.raw,cmdline} - and, as a disk
+# that boots by itself, by BIOS or UEFI, OUTDIR/boot.raw.
 # Does nothing when its inputs have not changed; safe to run many at once; the kernel package is kept in
 # OUTDIR/cache, so only the first run needs a network. EBB_GUEST_KERNEL=new asks for the newest kernel again.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-modules=(virtio_ring virtio virtio_mmio virtio_console virtio_blk failover net_failover virtio_net)
-outputs=(vmlinux initrd.cpio initrd-sqlite.cpio disk.raw cmdline)
+modules=(virtio_ring virtio virtio_mmio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_console virtio_blk failover net_failover virtio_net nls_cp437 nls_ascii fat vfat)
+outputs=(vmlinux initrd.cpio initrd-sqlite.cpio disk.raw boot.raw cmdline)
 compile=(clang++-19 -std=c++23 -static -O2 -s -fuse-ld=lld -ffunction-sections -Wl,--gc-sections)
 
 # quiet, panic, reboot   a short console, and an end of QEMU (-no-reboot) whether the guest crashes or stops
@@ -34,6 +35,7 @@ main() {
   make_initrd initrd.cpio
   make_initrd initrd-sqlite.cpio -DEBB_GUEST_SQLITE -lsqlite3
   make_disk
+  make_boot_disk
   echo "$cmdline" >"$work/cmdline"
   publish "$key"
 }
@@ -81,6 +83,7 @@ input_key() {
     sha256sum <"$package"
     "${compile[0]}" --version
     mke2fs -V 2>&1
+    grub-mkimage --version
   } | sha256sum | cut -d ' ' -f 1
 }
 
@@ -100,7 +103,7 @@ unpack_kernel() {
 make_initrd() {
   local into=$work/$1 root=$work/root-$1 module found
   shift
-  mkdir -p "$root"/{dev,proc,sys,data,modules}
+  mkdir -p "$root"/{dev,proc,sys,data,seed,modules}
   "${compile[@]}" "$here"/{main,init,boot,witness,record_table}.cpp "$@" -o "$root/init"
   for module in "${modules[@]}"; do
     found=$(find "$work/kernel" -name "$module.ko")
@@ -112,12 +115,52 @@ make_initrd() {
   (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$into"
 }
 
-# Small, with a journal, read-only after the first error, and the same bytes each time.
 make_disk() {
   truncate -s 64M "$work/disk.raw"
+  make_file_system "$work/disk.raw"
+}
+
+# make_file_system FILE OPTION...: small, with a journal, read-only after the first error, and the same bytes each time.
+make_file_system() {
+  local file=$1
+  shift
   E2FSPROGS_FAKE_TIME=1 mke2fs -q -F -t ext4 -b 4096 -I 256 -N 64 -m 0 -J size=4 -e remount-ro -L ebbdata -O ^resize_inode \
     -U 0ebb0ebb-0ebb-4ebb-8ebb-0ebb0ebb0ebb -E hash_seed=0ebb0ebb-0ebb-4ebb-8ebb-0ebb0ebb0ebb,root_owner=0:0,lazy_itable_init=0 \
-    "$work/disk.raw"
+    "$@" "$file"
+}
+
+# As cloud images are: GPT, with GRUB for BIOS in a partition of its own, for UEFI in a FAT one, and kernel and initrd in the
+# third, which is also where the witness writes.
+make_boot_disk() {
+  local disk=$work/boot.raw bios=2048 efi=4096 data=36864 end=200704 root=$work/boot-root
+  local loads=(part_gpt ext2 linux normal)
+  truncate -s $(((end + 2048) * 512)) "$disk"
+  sfdisk -q "$disk" <<END
+label: gpt
+label-id: 0EBB0EBB-0EBB-4EBB-8EBB-0EBB0EBB0EBB
+start=$bios, size=$((efi - bios)), type=21686148-6449-6E6F-744E-656564454649, uuid=0EBB0EBB-0EBB-4EBB-8EBB-0EBB0EBB0001
+start=$efi, size=$((data - efi)), type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, uuid=0EBB0EBB-0EBB-4EBB-8EBB-0EBB0EBB0002
+start=$data, size=$((end - data)), type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, uuid=0EBB0EBB-0EBB-4EBB-8EBB-0EBB0EBB0003
+END
+  mkdir -p "$root/boot/grub"
+  cp "$work"/kernel/boot/vmlinuz-* "$root/boot/vmlinuz"
+  cp "$work/initrd.cpio" "$root/boot/initrd.cpio"
+  printf 'linux /boot/vmlinuz %s witness.disk=vda3\ninitrd /boot/initrd.cpio\nboot\n' "$cmdline" >"$root/boot/grub/grub.cfg"
+  find "$root" -exec touch -h -d @0 {} +
+  truncate -s $(((end - data) * 512)) "$work/data.ext4"
+  make_file_system "$work/data.ext4" -d "$root"
+
+  grub-mkimage -O x86_64-efi -p '(hd0,gpt3)/boot/grub' -o "$work/BOOTX64.EFI" "${loads[@]}"
+  truncate -s $(((data - efi) * 512)) "$work/efi.fat"
+  mformat -i "$work/efi.fat" -N 0ebb0ebb ::
+  mmd -i "$work/efi.fat" ::/EFI ::/EFI/BOOT
+  touch -d @315532800 "$work/BOOTX64.EFI"
+  mcopy -m -i "$work/efi.fat" "$work/BOOTX64.EFI" ::/EFI/BOOT/
+
+  grub-mkimage -O i386-pc -p '(hd0,gpt3)/boot/grub' -o "$work/core.img" biosdisk "${loads[@]}"
+  python3 "$here/install-grub.py" "$disk" /usr/lib/grub/i386-pc/boot.img "$work/core.img" "$bios"
+  dd if="$work/efi.fat" of="$disk" bs=512 seek="$efi" conv=notrunc,sparse status=none
+  dd if="$work/data.ext4" of="$disk" bs=512 seek="$data" conv=notrunc,sparse status=none
 }
 
 # Each file appears whole; the key comes last, so an interrupted run is repeated.

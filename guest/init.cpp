@@ -152,6 +152,7 @@ void Init::boot() {
   } else {
     witness_ = start_witness(disk == DiskState::mounted ? "/data/records" : "");
   }
+  tell_seed();
   if (has_network) {
     load_driver(VirtioDevice::network);
     start_network();

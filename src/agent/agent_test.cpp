@@ -265,7 +265,7 @@ TEST_F(AgentTest, AnUnknownMachineIsLeftUntilAWantedSetIsReceived) {
 
 TEST_F(AgentTest, AKernelThatIsNotWhatWasAnnouncedIsNotBooted) {
   auto bad = vm("a", 5);
-  bad.kernel.sha256[0] = bad.kernel.sha256[0] == '0' ? '1' : '0';
+  bad.kernel->sha256[0] = bad.kernel->sha256[0] == '0' ? '1' : '0';
   start_agent();
   control_.want({bad});
   ASSERT_TRUE(reaches("a", VmSeen::failed, 5));

@@ -239,15 +239,18 @@ Task<Status> VmRunner::start(WantedVm wish) {
 }
 
 Task<Status> VmRunner::fetch_blobs(WantedVm wish, MachineSpec* spec) {
-  EBB_CO_TRY(kernel, co_await t_.blobs->fetch(wish.image_pool, wish.kernel));
-  spec->kernel = std::move(kernel);
+  spec->firmware = wish.firmware;
+  if (wish.kernel) {
+    EBB_CO_TRY(kernel, co_await t_.blobs->fetch(wish.image_pool, *wish.kernel));
+    spec->kernel = std::move(kernel);
+  }
   if (wish.initrd) {
     EBB_CO_TRY(initrd, co_await t_.blobs->fetch(wish.image_pool, *wish.initrd));
     spec->initrd = std::move(initrd);
   }
   spec->vm = wish.vm, spec->epoch = wish.epoch;
   spec->cmdline = wish.cmdline, spec->cpus = wish.cpus, spec->memory_bytes = wish.memory_bytes;
-  spec->channels = wish.channels;
+  spec->channels = wish.channels, spec->seed = wish.seed.value_or(std::map<std::string, std::string>());
   for (const auto& port : wish.ports) spec->ports.push_back({port.name, port.guest});
   co_return Status{};
 }
@@ -342,7 +345,8 @@ Task<Duration> VmRunner::step_standby(WantedVm wish) {
   enter(VmSeen::preparing);
   auto began = t_.loop->now();
   MachineSpec unused;
-  auto prepared = co_await fetch_blobs(wish, &unused);
+  Status prepared = t_.hypervisor->can_boot(wish.firmware);  // before the source is stopped
+  if (prepared) prepared = co_await fetch_blobs(wish, &unused);
   for (const auto& disk : wish.disks) {
     if (!prepared || !is_current(version) || disk.read_only) continue;
     auto warm = co_await drive(Verb::standby, wish, disk);

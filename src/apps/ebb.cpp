@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "platform/asio_offload.h"
+#include "platform/images/disk_image.h"
 #include "platform/real_env.h"
 #include "platform/s3/pool_store.h"
 
@@ -44,7 +46,12 @@ int main(int argc, char** argv) {
   ebb::RealEnv env;
   TerminalScreen screen;
   auto open_pool = [&env](std::string url) { return ebb::open_pool_store(env.loop, std::move(url)); };
-  ebb::Cli cli({env.loop, env.http, env.files, screen, environment(), open_pool});
+  auto variables = environment();
+  auto temporary = variables["TMPDIR"];
+  if (temporary.empty()) temporary = "/var/tmp";
+  ebb::AsioOffload threads(env.loop);
+  ebb::DiskImageFetcher disk_images(env.loop, threads, temporary);
+  ebb::Cli cli({env.loop, env.http, env.files, screen, std::move(variables), open_pool, &disk_images});
   env.loop.on_signal([&cli](int) { cli.interrupt(); });
   return ebb::run_until_done(env.loop, cli.run({argv + 1, argv + argc}));
 }

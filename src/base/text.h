@@ -21,6 +21,8 @@ std::string format_duration(Duration d);
 std::string format_time(WallMs ms);
 
 std::vector<std::string_view> split(std::string_view text, char separator);
+// RFC 3629: no overlong forms, no surrogates.
+bool is_valid_utf8(std::string_view text);
 bool is_hex(std::string_view text);
 std::string to_hex(std::string_view bytes);
 

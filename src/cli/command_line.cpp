@@ -118,6 +118,19 @@ void add_disk_check(Builder& b, CLI::App* disks, const std::string& name, const 
   b.on(added, [=] { return [=](Context& c) { return run(c, {DiskId(*disk), *pool}); }; });
 }
 
+Result<std::string> parse_sha256(std::string text) {
+  std::ranges::transform(text, text.begin(),
+                         [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c; });
+  if (text.size() == 64 && is_hex(text)) return text;
+  return fail(Code::invalid, "'{}' is no SHA-256: 64 hexadecimal digits", text);
+}
+
+Result<Firmware> parse_firmware(std::string_view firmware) {
+  if (firmware == "bios") return Firmware::bios;
+  if (firmware == "uefi") return Firmware::uefi;
+  return fail(Code::invalid, "'{}' is no firmware: choose bios or uefi", firmware);
+}
+
 void add_storage_commands(Builder& b) {
   auto* disks = b.command("disks", "list disks");
   b.on_none(disks, list_disks);
@@ -138,16 +151,28 @@ void add_storage_commands(Builder& b) {
   b.on_one(images, "rm", "remove an image", "IMAGE", remove_image);
   auto options = std::make_shared<ImportOptions>();
   auto name = std::make_shared<std::string>();
-  auto* import = b.command(images, "import", "upload an image: kernel, and what goes with it");
+  auto firmware = std::make_shared<std::string>("bios");
+  auto* import = b.command(images, "import",
+                           "upload an image: a disk that boots by itself, or a kernel and what goes with it");
   import->add_option("NAME", *name)->required();
-  import->add_option("--kernel", options->kernel, "ELF kernel (vmlinux, not bzImage)")->required();
-  import->add_option("--initrd", options->initrd, "initial RAM disk");
-  import->add_option("--disk", options->disk, "raw disk that VMs fork from");
-  import->add_option("--cmdline", options->cmdline, "kernel command line");
+  auto* disk = import->add_option("--disk", options->disk,
+                                  "disk that VMs fork from: a file or an http(s) URL, raw or qcow2");
+  import->add_option("--sha256", options->disk_sha256, "what the disk's file must have")->needs(disk);
+  auto* kernel = import->add_option(
+      "--kernel", options->kernel, "ELF kernel (vmlinux, not bzImage); without one the disk boots by itself");
+  import->add_option("--initrd", options->initrd, "initial RAM disk")->needs(kernel);
+  import->add_option("--cmdline", options->cmdline, "kernel command line")->needs(kernel);
+  import->add_option("--firmware", *firmware, "what boots the disk: bios (default) or uefi")
+      ->type_name("bios|uefi")
+      ->excludes(kernel);
   import->add_option("--channel", options->channels, "virtio-serial channel of the guest; may be repeated")
       ->allow_extra_args(false);
   b.on(import, [=] {
     options->name = ImageId(*name);
+    if (options->kernel.empty() && options->disk.empty()) throw CLI::RequiredError("--disk, or --kernel,");
+    if (!options->disk_sha256.empty())
+      options->disk_sha256 = value_or_refuse(parse_sha256(options->disk_sha256), "--sha256");
+    if (options->kernel.empty()) options->firmware = value_or_refuse(parse_firmware(*firmware), "--firmware");
     return [o = *options](Context& c) { return import_image(c, o); };
   });
 
@@ -196,8 +221,17 @@ void add_run_command(Builder& b) {
   run->add_option("--port", t->ports, "NAME=PORT of the guest to forward; may be repeated")
       ->allow_extra_args(false);
   run->add_option("--label", t->labels, "KEY=VALUE; may be repeated")->allow_extra_args(false);
+  run->add_option("--ssh-key", t->options.ssh_keys,
+                  "a public key that the guest lets in, or its file; may be repeated")
+      ->allow_extra_args(false);
+  run->add_option("--user-data", t->options.user_data, "file with cloud-init user data");
+  run->add_option("--network-config", t->options.network_config,
+                  "file with cloud-init network configuration");
+  auto* hostname =
+      run->add_option("--hostname", t->options.hostname, "of the guest; the VM's name, if not given");
   run->add_option("--count", t->options.count, "so many VMs: NAME-1, NAME-2 ...")
       ->check(CLI::Range(1, 10'000))
+      ->excludes(hostname)
       ->capture_default_str();
   run->add_flag("--wait", t->options.wait, "until the guests are up");
   run->add_option("--timeout", t->wait_limit, "how long --wait waits")->capture_default_str();

@@ -24,7 +24,10 @@ Task<Result<Exit>> show_events(Context& c, EventsOptions options);
 
 // ---- vm_commands.cpp ----
 struct RunOptions {
-  std::string disk_from;  // DISK@SNAPSHOT or VM@SNAPSHOT; empty: the image
+  std::string disk_from;                  // DISK@SNAPSHOT or VM@SNAPSHOT; empty: the image
+  std::string user_data, network_config;  // paths; empty: none
+  std::vector<std::string> ssh_keys;      // paths, or keys
+  std::string hostname;                   // empty: the VM's name
   std::string name;
   std::uint32_t count = 1;  // more than one: NAME-1, NAME-2 ...
   VmSpec spec;
@@ -77,7 +80,10 @@ Task<Result<DiskOrigin>> find_origin(Context& c, std::string text);
 // ---- image_commands.cpp ----
 struct ImportOptions {
   ImageId name;
-  std::string kernel, initrd, disk;  // paths; empty: none
+  std::optional<Firmware> firmware{};  // boots the disk; absent: the kernel is loaded
+  std::string kernel, initrd;          // paths; empty: none
+  std::string disk;                    // a path or a URL; empty: none
+  std::string disk_sha256;             // what it must have, before it is converted; empty: anything
   std::string cmdline;
   std::vector<std::string> channels;
 };

@@ -7,6 +7,7 @@
 #include "cli/screen.h"
 #include "cli/table_view.h"
 #include "client/api_client.h"
+#include "env/disk_images.h"
 #include "env/files.h"
 #include "env/loop.h"
 #include "env/object_store.h"
@@ -36,6 +37,7 @@ struct CliEnv {
       variables;  // of the process's environment: EBB_SERVER, EBB_TOKEN, NO_COLOR ...
   // A store by its URL, in this process; for `ebb pool check`.
   std::function<Task<Result<std::unique_ptr<ReclaimableStore>>>(std::string url)> open_pool = {};
+  DiskImages* disk_images = nullptr;  // null: a disk is a raw file
 };
 
 enum class Format { text, json };

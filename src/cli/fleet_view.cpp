@@ -176,9 +176,11 @@ std::string disks_table(const std::vector<Disk>& disks, WallMs now) {
 }
 
 std::string images_table(const std::vector<Image>& images, WallMs now) {
-  Table table({"IMAGE", "STATE", ">KERNEL", ">INITRD", ">DISK", "POOL", "CREATED"});
+  Table table({"IMAGE", "STATE", "BOOT", ">KERNEL", ">INITRD", ">DISK", "POOL", "CREATED"});
   for (const auto& image : images) {
-    table.add({image.id.value, std::string(json::name_of(image.state)), format_size(image.kernel.size_bytes),
+    table.add({image.id.value, std::string(json::name_of(image.state)),
+               image.firmware ? std::string(json::name_of(*image.firmware)) : "kernel",
+               image.kernel ? format_size(image.kernel->size_bytes) : "",
                image.initrd ? format_size(image.initrd->size_bytes) : "",
                image.disk_blob ? format_size(image.disk_blob->size_bytes) : "", image.pool.value,
                ago(image.created_at, now)});

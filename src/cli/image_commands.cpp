@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/fleet_view.h"
 #include "cli/image_file.h"
+#include "disk/format/limits.h"
 
 namespace ebb {
 namespace {
@@ -12,26 +13,26 @@ constexpr Duration progress_interval = 100ms;
 struct Part {
   ImagePart part;
   ImageFile file;
+  std::shared_ptr<void> keep = nullptr;  // what the file was made in
 };
 
 // "checking  [####----]  50%  12 MiB of 24 MiB" on a terminal; nothing in a pipe.
 class UploadProgress final {
  public:
-  UploadProgress(Context& c, std::uint64_t total)
-      : c_(c), painter_(c.screen(), Output::talk), total_(total) {}
-  void begin(std::string_view doing) {
-    doing_ = doing;
-    done_ = 0;
+  explicit UploadProgress(Context& c) : c_(c), painter_(c.screen(), Output::talk) {}
+  void begin(std::string_view doing, std::uint64_t total) {
     shown_at_.reset();
-    add(0);
+    at(doing, 0, total);
   }
-  void add(std::uint64_t bytes) {
-    done_ += bytes;
+  void add(std::uint64_t bytes) { at(doing_, done_ + bytes, total_); }
+  void at(std::string_view doing, std::uint64_t done, std::uint64_t total) {
+    doing_ = doing, done_ = done, total_ = total;
     if (!c_.screen().is_terminal(Output::talk)) return;
     auto now = c_.env.loop.now();
     if (shown_at_ && now - *shown_at_ < progress_interval && done_ < total_) return;
     shown_at_ = now;
-    auto share = total_ == 0 ? 1 : static_cast<double>(done_) / static_cast<double>(total_);
+    if (total_ == 0) return painter_.show({fmt::format("{:<10}{}", doing_, format_size(done_))});
+    auto share = static_cast<double>(done_) / static_cast<double>(total_);
     auto columns = c_.screen().size().columns;
     auto text = fmt::format("{:<10}{} {:>3.0f}%  {} of {}", doing_,
                             bar(share, std::min<std::size_t>(columns / 3, 40)), share * 100,
@@ -43,24 +44,43 @@ class UploadProgress final {
  private:
   Context& c_;
   LivePainter painter_;
-  std::uint64_t total_, done_ = 0;
+  std::uint64_t total_ = 0, done_ = 0;
   std::string doing_;
   std::optional<Instant> shown_at_;
 };
 
-Task<Result<std::vector<Part>>> open_and_check(Context& c, ImportOptions options) {
+Task<Result<Part>> open_disk(Context& c, ImportOptions options, UploadProgress* progress) {
+  RawDisk raw{options.disk, nullptr};
+  if (c.env.disk_images) {
+    EBB_CO_TRY(fetched, co_await c.env.disk_images->fetch(
+                            {options.disk, options.disk_sha256, disk::disk_bytes_max},
+                            [=](std::string_view doing, std::uint64_t done, std::uint64_t total) {
+                              progress->at(doing, done, total);
+                            }));
+    raw = std::move(fetched);
+    progress->end();
+  }
+  EBB_CO_TRY(disk, co_await open_image_file(c.env.files, raw.path));
+  disk.path = options.disk;  // for people
+  EBB_CO_CHECKED(co_await check_raw_disk(disk));
+  if (options.firmware) EBB_CO_CHECKED(co_await check_boots_by_itself(disk));
+  co_return Part{ImagePart::disk, std::move(disk), std::move(raw.keep)};
+}
+
+Task<Result<std::vector<Part>>> open_and_check(Context& c, ImportOptions options, UploadProgress* progress) {
   std::vector<Part> parts;
-  EBB_CO_TRY(kernel, co_await open_image_file(c.env.files, options.kernel));
-  EBB_CO_CHECKED(co_await check_kernel(kernel));
-  parts.push_back({ImagePart::kernel, std::move(kernel)});
+  if (!options.kernel.empty()) {
+    EBB_CO_TRY(kernel, co_await open_image_file(c.env.files, options.kernel));
+    EBB_CO_CHECKED(co_await check_kernel(kernel));
+    parts.push_back({ImagePart::kernel, std::move(kernel)});
+  }
   if (!options.initrd.empty()) {
     EBB_CO_TRY(initrd, co_await open_image_file(c.env.files, options.initrd));
     parts.push_back({ImagePart::initrd, std::move(initrd)});
   }
   if (!options.disk.empty()) {
-    EBB_CO_TRY(disk, co_await open_image_file(c.env.files, options.disk));
-    EBB_CO_CHECKED(co_await check_raw_disk(disk));
-    parts.push_back({ImagePart::disk, std::move(disk)});
+    EBB_CO_TRY(disk, co_await open_disk(c, options, progress));
+    parts.push_back(std::move(disk));
   }
   co_return parts;
 }
@@ -68,9 +88,10 @@ Task<Result<std::vector<Part>>> open_and_check(Context& c, ImportOptions options
 CreateImage announce(const ImportOptions& options, const std::vector<Part>& parts) {
   CreateImage request;
   request.id = options.name;
+  request.firmware = options.firmware;
   request.cmdline = options.cmdline;
   request.channels = options.channels;
-  for (const auto& [part, file] : parts) {
+  for (const auto& [part, file, keep] : parts) {
     switch (part) {
       case ImagePart::kernel:
         request.kernel_bytes = file.size_bytes, request.kernel_sha256 = file.sha256;
@@ -103,7 +124,9 @@ Task<Status> upload_part(Context& c, ImageId id, Part* part, UploadProgress* pro
 
 Task<Result<Image>> upload_and_seal(Context& c, ImageId id, std::vector<Part>* parts,
                                     UploadProgress* progress) {
-  progress->begin("uploading");
+  std::uint64_t total = 0;
+  for (const auto& part : *parts) total += part.file.size_bytes;
+  progress->begin("uploading", total);
   for (auto& part : *parts) EBB_CO_CHECKED(co_await upload_part(c, id, &part, progress));
   progress->end();
   co_return co_await c.client.seal_image(id);
@@ -124,11 +147,13 @@ Task<Result<Exit>> show_image(Context& c, ImageId id) {
 }
 
 Task<Result<Exit>> import_image(Context& c, ImportOptions options) {
-  EBB_CO_TRY(parts, co_await open_and_check(c, options));
+  UploadProgress progress(c);
+  auto opened = co_await open_and_check(c, options, &progress);
+  progress.end();
+  EBB_CO_TRY(parts, std::move(opened));
   std::uint64_t total = 0;
   for (const auto& part : parts) total += part.file.size_bytes;
-  UploadProgress progress(c, total);
-  progress.begin("checking");
+  progress.begin("checking", total);
   for (auto& part : parts) {
     EBB_CO_CHECKED(co_await hash_image_file(part.file, [&](std::uint64_t bytes) { progress.add(bytes); }));
   }

@@ -99,6 +99,35 @@ Task<Status> check_raw_disk(ImageFile& disk) {
   co_return Status{};
 }
 
+Task<Status> check_boots_by_itself(ImageFile& disk) {
+  constexpr std::size_t sector = 512, boot_signature = 510, gpt_last = 32;  // UEFI specification 2.10, 5.3.2
+  EBB_CO_TRY(start, co_await disk.file->read(0, 2 * sector));
+  const auto text = as_text(start);
+  using namespace std::string_view_literals;
+  constexpr std::pair<std::string_view, const char*> packed[] = {{"\x1f\x8b"sv, "gzip"},
+                                                                 {"\xfd"
+                                                                  "7zXZ"sv,
+                                                                  "xz"},
+                                                                 {"\x28\xb5\x2f\xfd"sv, "zstd"},
+                                                                 {"KDMV"sv, "VMDK"},
+                                                                 {"vhdxfile"sv, "VHDX"}};
+  for (const auto& [magic, name] : packed)
+    if (text.starts_with(magic))
+      co_return fail(Code::invalid,
+                     "{} is a {} file: unpack it, or convert it with 'qemu-img convert -O raw', first",
+                     disk.path, name);
+  if (text.substr(boot_signature, 2) != "\x55\xaa")
+    co_return fail(Code::invalid,
+                   "{} has no boot sector: it does not boot by itself; give its kernel with --kernel",
+                   disk.path);
+  if (!text.substr(sector).starts_with("EFI PART")) co_return Status{};
+  const auto last = load_le<std::uint64_t>(start, sector + gpt_last);
+  if (last >= disk.size_bytes / sector)
+    co_return fail(Code::invalid, "{} is truncated: its partition table ends at sector {}, the file at {}",
+                   disk.path, last, disk.size_bytes / sector);
+  co_return Status{};
+}
+
 Task<Status> hash_image_file(ImageFile& file, std::function<void(std::uint64_t)> on_bytes) {
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> digest(EVP_MD_CTX_new(), EVP_MD_CTX_free);
   CHECK(digest && EVP_DigestInit_ex(digest.get(), EVP_sha256(), nullptr) == 1);

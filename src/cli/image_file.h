@@ -26,6 +26,8 @@ Task<Status> check_kernel(ImageFile& kernel);
 
 // A whole number of 4 KiB blocks, and no smaller than what its ext2/3/4 superblock says, if it has one.
 Task<Status> check_raw_disk(ImageFile& disk);
+// What firmware must find on it: a boot sector, and a whole table of partitions if there is one.
+Task<Status> check_boots_by_itself(ImageFile& disk);
 
 // Reads all of it; `on_bytes` gets how many bytes each step took.
 Task<Status> hash_image_file(ImageFile& file, std::function<void(std::uint64_t)> on_bytes);

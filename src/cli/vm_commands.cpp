@@ -1,6 +1,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/fleet_view.h"
+#include "model/instance_data.h"
 
 namespace ebb {
 namespace {
@@ -53,6 +54,50 @@ Task<Result<std::optional<VmView>>> wait_for_vm(Context& c, VmId id, Until until
   }
 }
 
+Task<Result<std::string>> read_text_file(Context& c, std::string path) {
+  auto bytes = co_await c.env.files.read_all(path);
+  // Bad input of ours, not a record that the control plane lacks.
+  if (!bytes) co_return fail(Code::invalid, "cannot read {}: {}", path, bytes.error().message);
+  if (bytes->empty()) co_return fail(Code::invalid, "{} is empty", path);
+  co_return std::string(as_text(*bytes));
+}
+
+// A key, or the keys of a file, one a line.
+Task<Result<std::vector<std::string>>> read_ssh_keys(Context& c, std::string key_or_path) {
+  std::vector<std::string> keys;
+  if (check_instance_data({.ssh_keys = {key_or_path}})) {
+    keys.push_back(std::move(key_or_path));
+    co_return keys;
+  }
+  EBB_CO_TRY(text, co_await read_text_file(c, key_or_path));
+  for (auto key : split(text, '\n')) {
+    if (key.ends_with('\r')) key.remove_suffix(1);
+    if (!key.empty() && !key.starts_with('#')) keys.emplace_back(key);
+  }
+  if (keys.empty()) co_return fail_field("--ssh-key", "{} holds no key", key_or_path);
+  co_return keys;
+}
+
+// Absent if nothing was asked for.
+Task<Result<std::optional<InstanceData>>> read_instance_data(Context& c, RunOptions options) {
+  InstanceData data;
+  data.hostname = options.hostname;
+  for (const auto& key : options.ssh_keys) {
+    EBB_CO_TRY(keys, co_await read_ssh_keys(c, key));
+    data.ssh_keys.insert(data.ssh_keys.end(), keys.begin(), keys.end());
+  }
+  if (!options.user_data.empty()) {
+    EBB_CO_TRY(text, co_await read_text_file(c, options.user_data));
+    data.user_data = std::move(text);
+  }
+  if (!options.network_config.empty()) {
+    EBB_CO_TRY(text, co_await read_text_file(c, options.network_config));
+    data.network_config = std::move(text);
+  }
+  EBB_CO_CHECKED(check_instance_data(data));  // here already: a private key by mistake goes nowhere
+  co_return data == InstanceData() ? std::nullopt : std::optional(std::move(data));
+}
+
 // Waits if that was asked for, then shows the VM as it is.
 Task<Result<Exit>> finish_change(Context& c, ChangeVmOptions options, VmView view, Until until) {
   if (options.wait) {
@@ -85,6 +130,8 @@ Task<Result<Exit>> show_vm(Context& c, VmId id) {
 }
 
 Task<Result<Exit>> run_vms(Context& c, RunOptions options) {
+  EBB_CO_TRY(instance_data, co_await read_instance_data(c, options));
+  options.spec.instance_data = std::move(instance_data);
   if (!options.disk_from.empty()) {
     EBB_CO_TRY(origin, co_await find_origin(c, options.disk_from));
     options.spec.disk_from = std::move(origin);

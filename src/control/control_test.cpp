@@ -463,6 +463,26 @@ TEST(Control, ATruncatedImageIsRefusedAndRemoved) {
   EXPECT_EQ(w.ask("GET", "/v1/images/short").status, 404);
 }
 
+TEST(Control, AnImageHasAKernelOrADiskThatFirmwareBoots) {
+  Fleet3 w;
+  auto refused = [&](auto change) {
+    CreateImage wish;
+    wish.id = ImageId("cloud"), wish.firmware = Firmware::bios;
+    wish.disk_bytes = 8192, wish.disk_sha256 = std::string(64, 'a');
+    change(wish);
+    auto answer = w.ask("POST", "/v1/images", json::write_text(wish));
+    EXPECT_EQ(answer.status, 400);
+    return json::read_text<ErrorBody>(answer.body).value().field.value_or("");
+  };
+  EXPECT_EQ(refused([](CreateImage& i) { i.firmware.reset(); }), "kernel_bytes");
+  EXPECT_EQ(refused([](CreateImage& i) { i.disk_bytes.reset(), i.disk_sha256.reset(); }), "disk_bytes");
+  EXPECT_EQ(refused([](CreateImage& i) { i.kernel_bytes = 1, i.kernel_sha256 = std::string(64, 'a'); }),
+            "kernel_bytes");
+  EXPECT_EQ(refused([](CreateImage& i) { i.initrd_bytes = 1, i.initrd_sha256 = std::string(64, 'a'); }),
+            "initrd_bytes");
+  EXPECT_EQ(refused([](CreateImage& i) { i.cmdline = "quiet"; }), "cmdline");
+}
+
 TEST(Control, AnUploadThatARestartInterruptedIsRemoved) {
   Fleet3 w;
   CreateImage wish;

@@ -1,5 +1,6 @@
 #include "control/wanted.h"
 
+#include "control/instance_seed.h"
 #include "migration/migration_step.h"
 
 namespace ebb::control {
@@ -12,8 +13,10 @@ WantedVm entry_for(const Fleet& fleet, const Vm& vm, Epoch epoch, Wanted wanted,
   entry.ports = vm.spec.ports, entry.stop_grace_ms = vm.spec.stop_grace_ms;
   const auto* image = fleet.find(vm.spec.image);
   CHECK(image);  // images in use are not removed
-  entry.image_pool = image->pool, entry.kernel = image->kernel, entry.initrd = image->initrd;
+  entry.image_pool = image->pool, entry.firmware = image->firmware, entry.kernel = image->kernel,
+  entry.initrd = image->initrd;
   entry.cmdline = image->cmdline, entry.channels = image->channels;
+  entry.seed = instance_seed(vm, *image);
   if (vm.disk) {
     const auto* disk = fleet.find(*vm.disk);
     CHECK(disk);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/firmware.h"
 #include "base/id.h"
 #include "base/result.h"
 #include "base/time.h"
@@ -31,14 +32,17 @@ struct MachinePort {
 // adopted.
 struct MachineSpec {
   VmId vm;
-  std::uint64_t epoch = 0;     // placement epoch under which it runs
-  std::string kernel, initrd;  // paths on this worker
+  std::uint64_t epoch = 0;             // placement epoch under which it runs
+  std::optional<Firmware> firmware{};  // boots the first disk; absent: the kernel is loaded
+  std::string kernel, initrd;          // paths on this worker
   std::string cmdline;
   std::uint32_t cpus = 1;
   std::uint64_t memory_bytes = 0;
   std::vector<MachineDisk> disks;
   std::vector<MachinePort> ports;
   std::vector<std::string> channels;  // names of extra virtio-serial ports, logged to a bounded file each
+  std::map<std::string, std::string>
+      seed{};  // a read-only file system `cidata` with these files; empty: none
 };
 
 enum class MachineState {
@@ -61,6 +65,8 @@ struct MachineStatus {
 class Hypervisor {
  public:
   virtual ~Hypervisor() = default;
+  // Whether this worker has what boots such a machine; the error says what to install.
+  virtual Status can_boot(std::optional<Firmware> firmware) const = 0;
   // Ends when the machine's process runs (state booting). conflict if that VM has a machine here already.
   // Fails with a reason that names what is missing (QEMU, kernel file, memory).
   virtual Task<Result<MachineStatus>> start(MachineSpec spec) = 0;

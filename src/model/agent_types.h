@@ -35,18 +35,20 @@ struct WantedVm {
   std::uint32_t cpus = 1;
   std::uint64_t memory_bytes = 0;
   PoolId image_pool;
-  Blob kernel;
+  std::optional<Firmware> firmware{};  // boots the first disk; absent: the kernel is loaded
+  std::optional<Blob> kernel;
   std::optional<Blob> initrd;
   std::string cmdline;
   std::vector<WantedDisk> disks;
   std::vector<Port> ports;
   std::vector<std::string> channels;
   std::uint32_t stop_grace_ms = 10'000;
+  std::optional<std::map<std::string, std::string>> seed{};  // files of a NoCloud seed, by name
   bool operator==(const WantedVm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(WantedVm, (),
-                      (vm, epoch, wanted, cpus, memory_bytes, image_pool, kernel, initrd, cmdline, disks,
-                       ports, channels, stop_grace_ms))
+                      (vm, epoch, wanted, cpus, memory_bytes, image_pool, firmware, kernel, initrd, cmdline,
+                       disks, ports, channels, stop_grace_ms, seed))
 
 struct WantedSet {
   WorkerId worker;

@@ -166,8 +166,9 @@ struct CreateImage {
   ImageId id;
   std::optional<PoolId> pool;  // the only one, if there is just one
   std::string cmdline;
-  std::uint64_t kernel_bytes = 0;
-  std::string kernel_sha256;
+  std::optional<Firmware> firmware{};  // boots the disk; absent: the kernel is loaded
+  std::optional<std::uint64_t> kernel_bytes;
+  std::optional<std::string> kernel_sha256;
   std::optional<std::uint64_t> initrd_bytes;
   std::optional<std::string> initrd_sha256;
   std::optional<std::uint64_t> disk_bytes;  // raw
@@ -175,7 +176,7 @@ struct CreateImage {
   std::vector<std::string> channels;
 };
 BOOST_DESCRIBE_STRUCT(CreateImage, (),
-                      (id, pool, cmdline, kernel_bytes, kernel_sha256, initrd_bytes, initrd_sha256,
+                      (id, pool, cmdline, firmware, kernel_bytes, kernel_sha256, initrd_bytes, initrd_sha256,
                        disk_bytes, disk_sha256, channels))
 
 struct CreateSnapshot {

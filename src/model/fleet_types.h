@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/firmware.h"
 #include "base/id.h"
 #include "base/json.h"
 #include "base/time.h"
@@ -196,23 +197,25 @@ BOOST_DESCRIBE_STRUCT(Blob, (), (id, size_bytes, sha256))
 enum class ImageState { uploading, ready, deleting };
 BOOST_DESCRIBE_ENUM(ImageState, uploading, ready, deleting)
 
-// A direct-kernel image: kernel, initial RAM disk, command line, and optionally a root disk that VMs fork
-// from.
+// What VMs are made from. With a kernel of its own: that, an initial RAM disk, a command line, and optionally a root
+// disk that VMs fork from. Else a disk that boots by itself.
 struct Image {
   ImageId id;
   PoolId pool;
   ImageState state = ImageState::uploading;
-  Blob kernel;
+  std::optional<Blob> kernel;  // unless firmware boots the disk
   std::optional<Blob> initrd;
   std::string cmdline;
   std::optional<DiskId> disk;     // the snapshot's disk in the pool
   std::optional<Blob> disk_blob;  // what was announced for it: raw bytes
   std::vector<std::string> channels;
   WallMs created_at = 0;
+  std::optional<Firmware> firmware{};
   bool operator==(const Image&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Image, (),
-                      (id, pool, state, kernel, initrd, cmdline, disk, disk_blob, channels, created_at))
+                      (id, pool, state, kernel, initrd, cmdline, disk, disk_blob, channels, created_at,
+                       firmware))
 
 struct Port {
   std::string name;
@@ -227,6 +230,15 @@ enum class Storage {
 };
 BOOST_DESCRIBE_ENUM(Storage, none, object)
 
+// What cloud-init finds in the guest. Empty parts are left out.
+struct InstanceData {
+  std::string hostname{};               // empty: the VM's name
+  std::vector<std::string> ssh_keys{};  // lines of an authorized_keys file
+  std::string user_data{}, network_config{};
+  bool operator==(const InstanceData&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(InstanceData, (), (hostname, ssh_keys, user_data, network_config))
+
 struct VmSpec {
   ImageId image;
   std::uint32_t cpus = 1;
@@ -237,11 +249,12 @@ struct VmSpec {
   Labels labels;
   std::uint32_t stop_grace_ms = 10'000;
   std::optional<DiskOrigin> disk_from{};  // its disk begins as this snapshot; absent: as the image
+  std::optional<InstanceData> instance_data{};
   bool operator==(const VmSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(VmSpec, (),
                       (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms,
-                       disk_from))
+                       disk_from, instance_data))
 
 enum class VmDesired { running, stopped, absent };
 BOOST_DESCRIBE_ENUM(VmDesired, running, stopped, absent)
@@ -407,6 +420,7 @@ EBB_JSON_EXTERN(Disk)
 EBB_JSON_EXTERN(Blob)
 EBB_JSON_EXTERN(Image)
 EBB_JSON_EXTERN(Port)
+EBB_JSON_EXTERN(InstanceData)
 EBB_JSON_EXTERN(VmSpec)
 EBB_JSON_EXTERN(Vm)
 EBB_JSON_EXTERN(Hold)

@@ -8,6 +8,7 @@
 #include <pwd.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -90,6 +91,13 @@ std::uint32_t tsc_khz() {
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(d & (1u << 4))) return 0;
   auto told = tsc_khz_by_cpuid();
   return told != 0 ? told : tsc_khz_by_measuring();
+}
+
+std::string host_kernel() {
+  utsname system{};
+  if (uname(&system) != 0) return {};
+  auto path = fmt::format("/boot/vmlinuz-{}", system.release);
+  return access(path.c_str(), F_OK) == 0 ? path : std::string();
 }
 
 void raise_open_files_limit() {

@@ -22,6 +22,9 @@ std::uint32_t tsc_khz();
 // The numeric id of a user of this machine. invalid: there is none of that name.
 Result<std::uint32_t> user_id(const std::string& name);
 
+// The file of the kernel that runs here; empty if it is not found where distributions keep it.
+std::string host_kernel();
+
 // As many open files as the system lets this process have.
 void raise_open_files_limit();
 

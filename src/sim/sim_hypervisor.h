@@ -78,6 +78,7 @@ class SimHypervisor final : public Hypervisor {
   SimHypervisor(SimProcess& process, SimMachines& machines) : process_(process), machines_(machines) {}
 
   Task<Result<MachineStatus>> start(MachineSpec spec) override;
+  Status can_boot(std::optional<Firmware>) const override { return {}; }
   Task<Result<bool>> stop(VmId vm, Duration grace) override;
   Task<Status> pause(VmId vm) override;
   Task<Status> resume(VmId vm) override;

@@ -18,6 +18,7 @@ namespace {
   X(Blob)                  \
   X(Image)                 \
   X(Port)                  \
+  X(InstanceData)          \
   X(VmSpec)                \
   X(Vm)                    \
   X(Hold)                  \
@@ -70,7 +71,8 @@ namespace {
   X(DiskState)           \
   X(SnapshotState)       \
   X(RescueState)         \
-  X(ImageState) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
+  X(ImageState)          \
+  X(Firmware) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
 
 template <class T>
 std::string schema_name();
@@ -193,8 +195,9 @@ TEST_F(OpenApiTest, EveryDescribedTypeOfTheModelIsComparedAndNothingElseIsDescri
   EBB_API_STRUCTS(EBB_INSERT)
   EBB_API_ENUMS(EBB_INSERT)
   EBB_API_PAGES(EBB_INSERT_PAGE)
-  for (const char* header : {"fleet_types.h", "agent_types.h", "api_types.h"}) {
-    auto text = read_text_file(std::string(EBB_ROOT "/src/model/") + header);
+  for (const char* header :
+       {"base/firmware.h", "model/fleet_types.h", "model/agent_types.h", "model/api_types.h"}) {
+    auto text = read_text_file(std::string(EBB_ROOT "/src/") + header);
     std::regex announcement(R"(BOOST_DESCRIBE_(STRUCT|ENUM)\((Page<)?(\w+))");
     for (std::sregex_iterator at(text.begin(), text.end(), announcement), end; at != end; ++at) {
       announced.insert((*at)[3].str() + ((*at)[2].matched ? "Page" : ""));

@@ -338,11 +338,15 @@ class Fleet:
             self.ebb("stop", name)
         wait_until(lambda: all(self.vm(n)["vm"].get("worker") is None for n in names), limit_s, "VMs are stopped")
 
-    def check_records(self, name):
-        """Reads the VM's disk from the pool alone and compares it with every number the guest ever reported as durable."""
+    def check_records(self, name, at=0):
+        """Reads the VM's disk from the pool alone and compares it with every number the guest ever reported as durable. `at`: where on the
+        disk the witness's file system begins."""
         disk = self.vm(name)["vm"]["disk"]
         raw = self.root / f"check-{name}.raw"
         subprocess.run([self.bin / "ebb-disk", "cat", "--pool", self.pool, disk, raw], check=True, capture_output=True)
+        if at > 0:
+            subprocess.run(["dd", f"if={raw}", f"of={raw}.part", "bs=1M", f"skip={at}", "iflag=skip_bytes", "conv=sparse", "status=none"], check=True)
+            pathlib.Path(f"{raw}.part").rename(raw)
         done = subprocess.run([self.bin / "witness-check", "--scratch", "--disk", raw, "--reported", self.watch.record_of(name)],
                               capture_output=True, text=True)
         raw.unlink()

@@ -32,6 +32,23 @@ Status check_unused(const Fleet& fleet, const ImageId& id) {
   return {};
 }
 
+Status check_parts(const CreateImage& wish) {
+  if (!wish.firmware) {
+    if (wish.kernel_bytes) return {};
+    return fail_field(
+        "kernel_bytes",
+        "an image has a kernel, or a disk that boots by itself: 'firmware' is then 'bios' or 'uefi'");
+  }
+  if (!wish.disk_bytes) return fail_field("disk_bytes", "firmware boots from a disk, and the image has none");
+  if (wish.kernel_bytes)
+    return fail_field("kernel_bytes", "firmware loads no kernel: leave it out, or 'firmware'");
+  if (wish.initrd_bytes)
+    return fail_field("initrd_bytes", "firmware loads no initial RAM disk: leave it out, or 'firmware'");
+  if (!wish.cmdline.empty())
+    return fail_field("cmdline", "firmware knows no command line: leave it out, or 'firmware'");
+  return {};
+}
+
 HttpResponse no_content() {
   HttpResponse reply;
   reply.status = 204;
@@ -75,8 +92,12 @@ Result<Image> ImagesService::announced_image(const CreateImage& wish, WallMs now
   image.id = wish.id, image.cmdline = wish.cmdline, image.channels = wish.channels, image.created_at = now;
   EBB_TRY(pool, c_.pools.choose(wish.pool));
   image.pool = pool;
-  EBB_TRY(kernel, announced(c_.loop, "kernel", wish.kernel_bytes, wish.kernel_sha256, kernel_max));
-  image.kernel = kernel;
+  image.firmware = wish.firmware;
+  EBB_CHECKED(check_parts(wish));
+  if (wish.kernel_bytes) {
+    EBB_TRY(kernel, announced(c_.loop, "kernel", *wish.kernel_bytes, wish.kernel_sha256, kernel_max));
+    image.kernel = kernel;
+  }
   if (wish.initrd_bytes) {
     EBB_TRY(initrd, announced(c_.loop, "initrd", *wish.initrd_bytes, wish.initrd_sha256, initrd_max));
     image.initrd = initrd;
@@ -109,7 +130,7 @@ Task<HttpResponse> ImagesService::create(Call call) {
   });
   if (!image) co_return error_reply(image.error());
   auto upload = std::make_shared<Upload>(c_.loop);
-  upload->parts["kernel"].announced = image->kernel;
+  if (image->kernel) upload->parts["kernel"].announced = *image->kernel;
   if (image->initrd) upload->parts["initrd"].announced = *image->initrd;
   if (image->disk_blob) upload->parts["disk"].announced = *image->disk_blob;
   uploads_[image->id] = std::move(upload);

@@ -1,5 +1,6 @@
 #include "control/api/services.h"
 #include "control/loops/candidates.h"
+#include "model/instance_data.h"
 
 namespace ebb::control {
 namespace {
@@ -22,6 +23,7 @@ Status check_spec(const VmSpec& spec) {
     if (!names.insert(port.name).second)
       return fail_field("spec.ports", "port name '{}' is there twice", port.name);
   }
+  if (spec.instance_data) EBB_CHECKED(check_instance_data(*spec.instance_data));
   return check_labels("spec.labels", spec.labels);
 }
 

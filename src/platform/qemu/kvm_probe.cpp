@@ -59,22 +59,67 @@ bool KvmProbe::device_is_usable() {
 }
 
 Task<Accel> KvmProbe::decide(std::string program, std::string kernel) {
-  if (!decided_ && !std::exchange(probing_, true)) scope_.spawn(probe(std::move(program), std::move(kernel)));
-  while (!decided_) co_await concluded_.wait();
+  while (!decided_) {
+    const bool is_hosts = kernel.empty();
+    if (is_hosts && settings_.host_kernel.empty()) co_return Accel::tcg;  // the next one may have one
+    if (!std::exchange(probing_, true)) scope_.spawn(probe(program, kernel));
+    co_await concluded_.wait();
+  }
   co_return *decided_;
 }
 
 Task<void> KvmProbe::probe(std::string program, std::string kernel) {
   auto started = loop_.now();
-  auto booted = co_await boot_guest(std::move(program), std::move(kernel));
+  const bool is_hosts = kernel.empty();
+  Result<void> booted;
+  if (is_hosts) {
+    auto copy = copy_host_kernel();
+    booted = copy ? co_await boot_guest(std::move(program), std::move(*copy)) : fail(std::move(copy).error());
+  } else {
+    booted = co_await boot_guest(std::move(program), std::move(kernel));
+  }
   auto took = to_ms(loop_.now() - started);
   if (booted) {
     conclude(Accel::kvm, fmt::format("KVM booted a guest in {} ms", took));
+  } else if (is_hosts) {
+    // It may be the kernel: one that cannot be read, or has no serial console built in. An image's own kernel will tell.
+    log_.warning(
+        "whether KVM boots guests is not known: {} did not boot: {}; machines without a kernel of their own "
+        "run under tcg",
+        settings_.host_kernel, booted.error().message);
+    settings_.host_kernel.clear();
+    probing_ = false;
+    concluded_.notify_all();
   } else {
     conclude(Accel::tcg,
              fmt::format("KVM does not boot a guest: {} (after {} ms)", booted.error().message, took));
   }
 }
+
+// For whom machines run as: distributions keep it for root.
+Result<std::string> KvmProbe::copy_host_kernel() const {
+  auto copy = settings_.folder + "/kernel";
+  std::error_code error;
+  std::filesystem::create_directories(settings_.folder, error);
+  std::filesystem::copy_file(settings_.host_kernel, copy, std::filesystem::copy_options::overwrite_existing,
+                             error);
+  if (error) return fail_os(error.value(), "copy", settings_.host_kernel);
+  if (chmod(copy.c_str(), 0644) != 0) return fail_os(errno, "open up", copy);
+  return copy;
+}
+
+namespace {
+
+bool is_elf(const std::string& path) {
+  char start[4] = {};
+  UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return file && read(file.get(), start, sizeof start) == sizeof start &&
+         std::string_view(start, 4) ==
+             "\x7f"
+             "ELF";
+}
+
+}  // namespace
 
 Task<Result<void>> KvmProbe::boot_guest(std::string program, std::string kernel) {
   std::error_code error;
@@ -87,7 +132,7 @@ Task<Result<void>> KvmProbe::boot_guest(std::string program, std::string kernel)
     co_return fail_os(errno, "change the owner of", console);
   }
   SpawnRequest request;
-  request.argv = make_probe_command(program, kernel, settings_.tsc_khz);
+  request.argv = make_probe_command(program, kernel, is_elf(kernel), settings_.tsc_khz);
   request.folder = settings_.folder;
   request.output = "qemu.log";
   request.record = "process";

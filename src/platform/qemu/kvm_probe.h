@@ -18,19 +18,22 @@ class KvmProbe final {
     std::uint64_t tsc_khz = 0;
     Duration limit = 8s;
     std::string device = "/dev/kvm";
+    std::string
+        host_kernel{};  // for callers without one; empty: none was found, and they are not served by KVM
   };
   KvmProbe(AsioLoop& loop, Logger log, Settings settings);
   KvmProbe(const KvmProbe&) = delete;
   ~KvmProbe();
 
-  // How to run a machine now. The first caller's kernel is the one that is probed; all wait for that one
-  // probe.
+  // How to run a machine now. The first caller's kernel is the one that is probed, or this host's own if it has none; all wait for
+  // that one probe. That the host's kernel does not boot says nothing of others'.
   Task<Accel> decide(std::string program, std::string kernel);
   // "kvm works", or why not; empty while undecided.
   const std::string& explanation() const { return explanation_; }
 
  private:
   Task<void> probe(std::string program, std::string kernel);
+  Result<std::string> copy_host_kernel() const;
   Task<Result<void>> boot_guest(std::string program, std::string kernel);
   bool device_is_usable();
   void load();

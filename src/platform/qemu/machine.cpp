@@ -5,7 +5,7 @@
 
 namespace ebb::qemu {
 namespace {
-constexpr Duration continue_pause_first = 1s, continue_pause_max = 30s;
+constexpr Duration continue_pause_first = 1s, continue_pause_max = 30s, power_button_period = 5s;
 }
 
 Machine::Machine(AsioLoop& loop, Logger log, std::string folder, MachineRecord record, Settings settings)
@@ -69,8 +69,15 @@ Task<bool> Machine::stop(Duration grace) {
   stop_asked_ = true;
   auto deadline = loop_.now() + grace;
   // A paused guest cannot answer; what is given no time is not asked.
-  bool asked = grace > 0s && state_ != MachineState::paused && control_ && control_->send("stop\n");
-  while (asked && !exited() && loop_.now() < deadline) co_await news_.wait_for(deadline - loop_.now());
+  const bool may_ask = grace > 0s && state_ != MachineState::paused;
+  bool asked = may_ask && ask_to_stop();
+  // The power button means nothing to a boot loader: it is pressed again.
+  const bool asks_again = may_ask && record_.spec.firmware;
+  while ((asked || asks_again) && !exited() && loop_.now() < deadline) {
+    const bool is_news =
+        co_await news_.wait_for(std::min<Duration>(deadline - loop_.now(), power_button_period));
+    if (asks_again && !is_news) asked = ask_to_stop();
+  }
   if (!exited()) {
     kill_sent_ = true;
     if (auto status = send_signal(pidfd_, SIGKILL); !status)
@@ -78,6 +85,12 @@ Task<bool> Machine::stop(Duration grace) {
     while (!exited()) co_await news_.wait();
   }
   co_return !kill_sent_;
+}
+
+// A guest of ours listens on its control port, and what firmware has booted heeds the power button.
+bool Machine::ask_to_stop() {
+  if (!record_.spec.firmware || guest_spoke_) return control_ && control_->send("stop\n").has_value();
+  return monitor_ && monitor_->send("{\"execute\":\"system_powerdown\"}\n").has_value();
 }
 
 // By signal and not by QEMU's monitor: its `stop` flushes the disks first and waits for requests under way,

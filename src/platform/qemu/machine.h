@@ -40,6 +40,7 @@ class Machine final {
   Status resume();
 
  private:
+  bool ask_to_stop();
   Task<void> watch_exit();
   Task<void> watch_monitor();
   Task<void> watch_control();

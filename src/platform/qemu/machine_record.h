@@ -3,6 +3,7 @@
 //
 //   <state>/machines/<vm>/machine.json   MachineRecord, written before the process starts
 //                         process        /proc/PID/stat of the process, written by itself before it becomes
+//                         seed/          what its guest finds in the file system `cidata`
 //                         QEMU qmp.sock control.sock overlay-N.qcow2 qemu.log console.log channel-NAME.log,
 //                         and one older NAME.1 of each
 //   <state>/logs/<vm>.<wall ms>/         the logs of machines that are gone, the latest few
@@ -15,8 +16,10 @@
 namespace ebb {
 BOOST_DESCRIBE_STRUCT(MachineDisk, (), (serial, nbd_socket, nbd_export, read_only, bytes))
 BOOST_DESCRIBE_STRUCT(MachinePort, (), (name, guest))
+// Without the seed, which lies beside it in its folder.
 BOOST_DESCRIBE_STRUCT(MachineSpec, (),
-                      (vm, epoch, kernel, initrd, cmdline, cpus, memory_bytes, disks, ports, channels))
+                      (vm, epoch, firmware, kernel, initrd, cmdline, cpus, memory_bytes, disks, ports,
+                       channels))
 }  // namespace ebb
 
 namespace ebb::qemu {

@@ -12,15 +12,27 @@ using Args = std::vector<std::string>;
 
 void add(Args& args, std::initializer_list<std::string> more) { args.insert(args.end(), more); }
 
-// Shared by all: no devices that we did not ask for, system calls fenced, a reset is the end.
-void add_base(Args& args, const std::string& program, Accel accel) {
+// A kernel of ours needs no more than a microvm, where its reset is the end of the machine. What firmware boots is a system that
+// somebody made for a PC: it may reboot, and is told to end by the power button.
+struct Board {
+  const char *machine, *tcg_cpu, *bus;  // bus: of virtio devices
+  bool may_reboot, has_pci;
+};
+constexpr Board microvm{"microvm,acpi=on,x-option-roms=off", "qemu64", "device", false, false};
+constexpr Board pc{"q35", "Nehalem", "pci", true,
+                   true};  // the least CPU that distributions are built for: x86-64-v2
+
+const Board& board_of(const MachineSpec& spec) { return spec.firmware ? pc : microvm; }
+
+// Shared by all: no devices that we did not ask for, system calls fenced.
+void add_base(Args& args, const std::string& program, Accel accel, const Board& board) {
   add(args, {program});
   // The translation cache is kept small: it counts for every machine, and guests are small.
   add(args, {"-accel", accel == Accel::kvm ? "kvm" : "tcg,thread=multi,tb-size=32"});
   // arat keeps an idle guest from waking at every tick of an emulated timer.
-  add(args, {"-cpu", accel == Accel::kvm ? "host" : "qemu64,+arat"});
-  add(args, {"-M", "microvm,acpi=on,x-option-roms=off", "-nodefaults", "-no-user-config", "-display", "none",
-             "-no-reboot"});
+  add(args, {"-cpu", accel == Accel::kvm ? "host" : fmt::format("{},+arat", board.tcg_cpu)});
+  add(args, {"-M", board.machine, "-nodefaults", "-no-user-config", "-display", "none"});
+  if (!board.may_reboot) add(args, {"-no-reboot"});
   add(args, {"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"});
 }
 
@@ -29,7 +41,7 @@ std::string with_tsc(const std::string& cmdline, std::uint64_t tsc_khz) {
   return tsc_khz ? fmt::format("{} tsc_early_khz={}", cmdline, tsc_khz) : cmdline;
 }
 
-void add_disk(Args& args, const MachineDisk& disk, std::size_t index) {
+void add_disk(Args& args, const MachineDisk& disk, std::size_t index, const Board& board) {
   auto node = fmt::format("d{}", index);
   auto nbd_node = disk.read_only ? fmt::format("image{}", index) : node;
   json::Object nbd{
@@ -57,13 +69,34 @@ void add_disk(Args& args, const MachineDisk& disk, std::size_t index) {
     add(args, {"-blockdev", json::to_text(overlay)});
   }
   json::Object device{
-      {"driver", "virtio-blk-device"}, {"drive", node},    {"serial", disk.serial}, {"discard", true},
-      {"write-zeroes", true},          {"werror", "stop"}, {"rerror", "stop"},
+      {"driver", fmt::format("virtio-blk-{}", board.bus)},
+      {"drive", node},
+      {"serial", disk.serial},
+      {"discard", true},
+      {"write-zeroes", true},
+      {"werror", "stop"},
+      {"rerror", "stop"},
   };
+  if (board.has_pci) device["bootindex"] = index + 1;
   add(args, {"-device", json::to_text(device)});
 }
 
-void add_network(Args& args, const MachineSpec& spec, const std::map<std::string, std::uint16_t>& ports) {
+// A read-only FAT file system that QEMU makes of the folder. After the disks: QEMU makes devices in JSON in their order, and
+// after all others.
+void add_seed(Args& args, const Board& board) {
+  json::Object files{{"driver", "vvfat"},
+                     {"node-name", "seed"},
+                     {"dir", seed_folder_name},
+                     {"label", "CIDATA"},
+                     {"read-only", true}};
+  add(args, {"-blockdev", json::to_text(files)});
+  json::Object device{
+      {"driver", fmt::format("virtio-blk-{}", board.bus)}, {"drive", "seed"}, {"serial", "cidata"}};
+  add(args, {"-device", json::to_text(device)});
+}
+
+void add_network(Args& args, const MachineSpec& spec, const std::map<std::string, std::uint16_t>& ports,
+                 const Board& board) {
   if (spec.ports.empty()) return;
   // Restricted: a guest must not reach this worker's own services through QEMU. Forwarded ports work all the
   // same.
@@ -71,13 +104,13 @@ void add_network(Args& args, const MachineSpec& spec, const std::map<std::string
   for (const auto& port : spec.ports) {
     netdev += fmt::format(",hostfwd=tcp:127.0.0.1:{}-:{}", ports.at(port.name), port.guest);
   }
-  add(args, {"-netdev", netdev, "-device", "virtio-net-device,netdev=net0"});
+  add(args, {"-netdev", netdev, "-device", fmt::format("virtio-net-{},netdev=net0", board.bus)});
 }
 
-void add_ports(Args& args, const MachineSpec& spec) {
+void add_ports(Args& args, const MachineSpec& spec, const Board& board) {
   add(args, {"-chardev", fmt::format("socket,id=qmp,fd={},server=on,wait=off", qmp_fd), "-mon",
              "chardev=qmp,mode=control"});
-  add(args, {"-device", "virtio-serial-device"});
+  add(args, {"-device", fmt::format("virtio-serial-{}", board.bus)});
   add(args, {"-chardev", fmt::format("socket,id=control,fd={},server=on,wait=off", control_fd)});
   add(args, {"-device", "virtserialport,chardev=control,name=ebb.control"});
   for (std::size_t i = 0; i < spec.channels.size(); ++i) {
@@ -88,6 +121,18 @@ void add_ports(Args& args, const MachineSpec& spec) {
   add(args, {"-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"});
 }
 
+// What the machine comes up with.
+void add_boot(Args& args, const MachineSpec& spec, const CommandInput& input) {
+  if (!spec.firmware) {
+    add(args, {"-kernel", spec.kernel});
+    if (!spec.initrd.empty()) add(args, {"-initrd", spec.initrd});
+    add(args, {"-append", with_tsc(spec.cmdline, input.tsc_khz)});
+  } else if (*spec.firmware == Firmware::uefi) {
+    add(args, {"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + input.uefi_code});
+    add(args, {"-drive", fmt::format("if=pflash,unit=1,format=raw,file={}", uefi_vars_name)});
+  }  // else SeaBIOS, which comes with QEMU
+}
+
 }  // namespace
 
 std::string overlay_name(std::size_t disk_index) { return fmt::format("overlay-{}.qcow2", disk_index); }
@@ -95,21 +140,23 @@ std::string channel_log_name(const std::string& channel) { return fmt::format("c
 
 Args make_command(const MachineSpec& spec, const CommandInput& input) {
   Args args;
-  add_base(args, input.program, input.accel);
+  const auto& board = board_of(spec);
+  add_base(args, input.program, input.accel, board);
   add(args, {"-name", "ebb-" + spec.vm.value, "-m", fmt::format("{}M", spec.memory_bytes / MiB), "-smp",
              std::to_string(spec.cpus)});
-  add(args, {"-kernel", spec.kernel});
-  if (!spec.initrd.empty()) add(args, {"-initrd", spec.initrd});
-  add(args, {"-append", with_tsc(spec.cmdline, input.tsc_khz)});
-  for (std::size_t i = 0; i < spec.disks.size(); ++i) add_disk(args, spec.disks[i], i);
-  add_ports(args, spec);
-  add_network(args, spec, input.ports);
+  add_boot(args, spec, input);
+  for (std::size_t i = 0; i < spec.disks.size(); ++i) add_disk(args, spec.disks[i], i, board);
+  if (!spec.seed.empty()) add_seed(args, board);
+  add_ports(args, spec, board);
+  add_network(args, spec, input.ports, board);
   return args;
 }
 
-Args make_probe_command(const std::string& program, const std::string& kernel, std::uint64_t tsc_khz) {
+Args make_probe_command(const std::string& program, const std::string& kernel, bool is_elf,
+                        std::uint64_t tsc_khz) {
   Args args;
-  add_base(args, program, Accel::kvm);
+  add_base(args, program, Accel::kvm, is_elf ? microvm : pc);
+  if (!is_elf) add(args, {"-no-reboot"});
   add(args, {"-name", "ebb-kvm-probe", "-m", "128M", "-kernel", kernel});
   add(args, {"-append", with_tsc("console=ttyS0 panic=-1 reboot=t", tsc_khz)});
   add(args, {"-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"});
@@ -118,20 +165,26 @@ Args make_probe_command(const std::string& program, const std::string& kernel, s
 
 Status check_spec(const MachineSpec& spec) {
   if (!is_valid_name(spec.vm.value)) return fail_field("vm", "'{}' is not a valid VM name", spec.vm);
-  if (spec.kernel.empty()) return fail_field("kernel", "VM '{}' names no kernel", spec.vm);
+  if (spec.kernel.empty() && !spec.firmware) return fail_field("kernel", "VM '{}' names no kernel", spec.vm);
+  if (spec.disks.empty() && spec.firmware)
+    return fail_field("disks", "VM '{}' has nothing to boot from", spec.vm);
   if (spec.memory_bytes < 16 * MiB)
     return fail_field("memory_bytes", "VM '{}' has less than 16 MiB of memory", spec.vm);
   if (spec.cpus < 1 || spec.cpus > 255)
     return fail_field("cpus", "VM '{}' has {} CPUs; 1 to 255 are possible", spec.vm, spec.cpus);
-  constexpr std::size_t slots = 8;  // virtio-mmio transports of a microvm: serial, network, disks
-  if (spec.disks.size() + 2 > slots)
-    return fail_field("disks", "VM '{}' has more than {} disks", spec.vm, slots - 2);
+  constexpr std::size_t slots =
+      8;  // virtio-mmio transports of a microvm: serial, network, seed, disks; a PC has more
+  const std::size_t others = spec.seed.empty() ? 2 : 3;
+  if (spec.disks.size() + others > slots)
+    return fail_field("disks", "VM '{}' has more than {} disks", spec.vm, slots - others);
   std::set<std::string> names;
   for (const auto& channel : spec.channels) {
     if (!is_valid_name(channel) || channel == "control" || !names.insert(channel).second) {
       return fail_field("channels", "'{}' cannot be the name of a channel", channel);
     }
   }
+  for (const auto& [name, content] : spec.seed)
+    if (!is_valid_name(name)) return fail_field("seed", "'{}' cannot be the name of a file", name);
   names.clear();
   for (const auto& port : spec.ports) {
     if (port.guest == 0 || !names.insert(port.name).second)

@@ -18,16 +18,19 @@ struct CommandInput {
   Accel accel = Accel::tcg;
   std::uint64_t tsc_khz = 0;                   // of the host; 0: not told to the guest
   std::map<std::string, std::uint16_t> ports;  // by name: TCP port on this worker
+  std::string uefi_code{};                     // of Firmware::uefi: its file
 };
 
 // File names in it are relative to the machine's folder.
 std::vector<std::string> make_command(const MachineSpec& spec, const CommandInput& input);
 
-// A kernel alone, without disks, ports or initrd, that ends by itself: for the KVM probe.
+// A kernel alone, without disks, ports or initrd, that ends by itself: for the KVM probe. `is_elf`: it is a vmlinux, else a bzImage.
 std::vector<std::string> make_probe_command(const std::string& program, const std::string& kernel,
-                                            std::uint64_t tsc_khz);
+                                            bool is_elf, std::uint64_t tsc_khz);
 
 std::string overlay_name(std::size_t disk_index);
+inline constexpr const char* seed_folder_name = "seed";
+inline constexpr const char* uefi_vars_name = "uefi-vars.fd";
 std::string channel_log_name(const std::string& channel);
 
 // Refuses what would not fit a command line or a file name.

@@ -50,7 +50,12 @@ class QemuHypervisor final : public Hypervisor {
         options_(std::move(options)),
         boot_id_(host_boot_id),
         run_as_(run_as),
-        kvm_(loop, log, {options_.state_dir + "/kvm-probe", host_boot_id, run_as, options_.tsc_khz}),
+        kvm_(loop, log,
+             {.folder = options_.state_dir + "/kvm-probe",
+              .boot_id = host_boot_id,
+              .run_as = run_as,
+              .tsc_khz = options_.tsc_khz,
+              .host_kernel = host_kernel()}),
         scope_(loop) {}
   ~QemuHypervisor() override { scope_.cancel(); }
 
@@ -58,6 +63,7 @@ class QemuHypervisor final : public Hypervisor {
   Status check();
 
   Task<Result<MachineStatus>> start(MachineSpec spec) override;
+  Status can_boot(std::optional<Firmware> firmware) const override;
   Task<Result<bool>> stop(VmId vm, Duration grace) override;
   Task<Status> pause(VmId vm) override { return on_machine(std::move(vm), &Machine::pause); }
   Task<Status> resume(VmId vm) override { return on_machine(std::move(vm), &Machine::resume); }
@@ -72,7 +78,13 @@ class QemuHypervisor final : public Hypervisor {
   Status adopt();
   Task<Status> on_machine(VmId vm, Status (Machine::*act)());
   Task<Result<MachineStatus>> start_checked(MachineSpec spec, std::string program);
-  Result<std::shared_ptr<Machine>> launch(const MachineSpec& spec, const std::string& program, Accel accel);
+  struct Uefi {
+    std::string code;  // its file
+    Bytes variables;
+  };
+  Result<Uefi> find_uefi(std::optional<Firmware> firmware) const;
+  Result<std::shared_ptr<Machine>> launch(const MachineSpec& spec, CommandInput input,
+                                          ByteView uefi_variables);
   Status make_folder(const MachineSpec& spec, std::uint64_t& file_bytes_max);
   Status make_owned_file(const std::string& path, ByteView content);
   void open_sockets(const MachineSpec& spec);
@@ -166,9 +178,10 @@ Task<Result<MachineStatus>> QemuHypervisor::start_checked(MachineSpec spec, std:
   auto vm = spec.vm;
   Accel accel = Accel::tcg;
   if (options_.may_use_kvm) accel = co_await kvm_.decide(program, spec.kernel);
+  EBB_CO_TRY(uefi, find_uefi(spec.firmware));
   std::string why;
   for (int tries = 0; tries < port_tries_max; ++tries) {
-    auto launched = launch(spec, program, accel);
+    auto launched = launch(spec, {program, accel, options_.tsc_khz, {}, uefi.code}, uefi.variables);
     if (!launched) {
       (void)remove_folder(vm);
       co_return fail(std::move(launched).error().within(fmt::format("VM '{}'", vm)));
@@ -182,21 +195,40 @@ Task<Result<MachineStatus>> QemuHypervisor::start_checked(MachineSpec spec, std:
     // Somebody took a port between our look and QEMU's: choose others. Anything else stays wrong.
     if (why.find("host forwarding") == std::string::npos) break;
   }
-  co_return fail(Code::unavailable, "VM '{}': QEMU ended at its start (kernel {}): {}", vm, spec.kernel,
+  co_return fail(Code::unavailable, "VM '{}': QEMU ended at its start{}: {}", vm,
+                 spec.kernel.empty() ? "" : fmt::format(" (kernel {})", spec.kernel),
                  why.empty() ? "it said nothing" : why);
+}
+
+Result<QemuHypervisor::Uefi> QemuHypervisor::find_uefi(std::optional<Firmware> firmware) const {
+  if (firmware != Firmware::uefi) return Uefi{};
+  for (const auto& [code, variables] : options_.uefi_files) {
+    if (access(code.c_str(), R_OK) != 0) continue;
+    EBB_TRY(text, read_small_file(variables));
+    return Uefi{code, to_bytes(text)};
+  }
+  return fail(Code::unavailable, "this worker has no UEFI firmware: install the package ovmf");
+}
+
+Status QemuHypervisor::can_boot(std::optional<Firmware> firmware) const {
+  EBB_TRY(uefi, find_uefi(firmware));
+  (void)uefi;
+  return {};
 }
 
 // Up to the running process in one go, without a suspension: a task that ends half-way leaves either no
 // process or one that the table and the folder know.
-Result<std::shared_ptr<Machine>> QemuHypervisor::launch(const MachineSpec& spec, const std::string& program,
-                                                        Accel accel) {
+Result<std::shared_ptr<Machine>> QemuHypervisor::launch(const MachineSpec& spec, CommandInput input,
+                                                        ByteView uefi_variables) {
   auto folder = folder_of(spec.vm);
   SpawnRequest request;
   request.file_bytes_max = file_bytes_backstop;
   EBB_CHECKED(make_folder(spec, request.file_bytes_max));
+  if (spec.firmware == Firmware::uefi)
+    EBB_CHECKED(make_owned_file(fmt::format("{}/{}", folder, uefi_vars_name), uefi_variables));
   MachineRecord record;
   record.spec = spec;
-  record.accel = to_text(accel);
+  record.accel = to_text(input.accel);
   record.boot_id = boot_id_;
   for (const auto& port : spec.ports) {
     EBB_TRY(number, options_.find_port ? options_.find_port() : find_free_port());
@@ -206,13 +238,14 @@ Result<std::shared_ptr<Machine>> QemuHypervisor::launch(const MachineSpec& spec,
   EBB_TRY(monitor, qemu::listen_unix(folder + "/qmp.sock"));
   EBB_TRY(control, qemu::listen_unix(folder + "/control.sock"));
 
-  request.argv = make_command(spec, {program, accel, options_.tsc_khz, record.ports});
+  input.ports = record.ports;
+  request.argv = make_command(spec, input);
   request.folder = folder;
   request.pass_fds = {monitor.get(), control.get()};
   request.output = "qemu.log";
   request.record = "process";
-  request.must_be_readable = {spec.kernel};
-  if (!spec.initrd.empty()) request.must_be_readable.push_back(spec.initrd);
+  for (const auto& file : {spec.kernel, spec.initrd, input.uefi_code})
+    if (!file.empty()) request.must_be_readable.push_back(file);
   request.run_as = run_as_;
   open_sockets(spec);
   EBB_TRY(process, spawn_detached(request));
@@ -228,6 +261,13 @@ Status QemuHypervisor::make_folder(const MachineSpec& spec, std::uint64_t& file_
   EBB_CHECKED(make_owned_file(folder + "/console.log", {}));
   for (const auto& channel : spec.channels) {
     EBB_CHECKED(make_owned_file(fmt::format("{}/{}", folder, channel_log_name(channel)), {}));
+  }
+  if (!spec.seed.empty()) {
+    auto seed = fmt::format("{}/{}", folder, seed_folder_name);
+    if (mkdir(seed.c_str(), 0755) != 0 && errno != EEXIST) return fail_os(errno, "make", seed);
+    if (chmod(seed.c_str(), 0755) != 0) return fail_os(errno, "open up", seed);  // whatever our umask is
+    for (const auto& [name, content] : spec.seed)
+      EBB_CHECKED(make_owned_file(fmt::format("{}/{}", seed, name), as_bytes(content)));
   }
   for (std::size_t i = 0; i < spec.disks.size(); ++i) {
     if (!spec.disks[i].read_only) continue;

@@ -20,6 +20,10 @@ struct QemuOptions {
       30s;  // a guest that never speaks on its control port counts as ready after this
   std::uint64_t log_bytes_max =
       1024 * 1024;  // of each console and channel log, and once more for an older one
+  // UEFI's code, and the variables that a new machine begins with: the first pair that is there (Debian: package ovmf).
+  std::vector<std::pair<std::string, std::string>> uefi_files{
+      {"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+      {"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"}};
   // Where forwarded ports come from: find_free_port, unless a test has other ideas.
   std::function<Result<std::uint16_t>()> find_port;
 };

@@ -214,6 +214,31 @@ TEST(Command, ADiskIsANbdClientThatReconnectsAndNeverReportsErrorsToTheGuest) {
   EXPECT_EQ(text.find("qcow2"), std::string::npos);
 }
 
+TEST(Command, WhatFirmwareBootsIsAPcThatMayReboot) {
+  auto spec = small_spec();
+  spec.kernel.clear(), spec.cmdline.clear();
+  spec.firmware = Firmware::bios;
+  EXPECT_FALSE(check_spec(spec)) << "there is nothing to boot from";
+  spec.disks.push_back({"disk-1", "/run/d.sock", "disk-1", false, GiB});
+  spec.ports = {{"ssh", 22}};
+  ASSERT_TRUE(check_spec(spec));
+  auto text = [&] {
+    return fmt::format(
+        "{}",
+        fmt::join(
+            make_command(spec, {.program = "qemu", .ports = {{"ssh", 4711}}, .uefi_code = "/ovmf/code.fd"}),
+            " "));
+  };
+  for (const auto* part :
+       {"-M q35", "virtio-blk-pci", "virtio-net-pci", "virtio-serial-pci", "\"bootindex\":1"})
+    EXPECT_TRUE(text().contains(part)) << part << " is not in " << text();
+  for (const auto* part : {"-no-reboot", "-kernel", "-append", "pflash", "microvm"})
+    EXPECT_FALSE(text().contains(part)) << part << " is in " << text();
+  spec.firmware = Firmware::uefi;
+  EXPECT_TRUE(text().contains("if=pflash,unit=0,format=raw,readonly=on,file=/ovmf/code.fd")) << text();
+  EXPECT_TRUE(text().contains("if=pflash,unit=1,format=raw,file=uefi-vars.fd")) << text();
+}
+
 TEST(Command, PortsAreForwardedFromLoopbackOnly) {
   auto spec = small_spec();
   spec.ports = {{"http", 80}};
@@ -283,6 +308,28 @@ TEST(KvmProbe, AGuestThatDoesNotComeUpMeansEmulationUntilTheNextBootOfTheHost) {
     EXPECT_EQ(all, std::vector<Accel>(3, Accel::tcg));
   }
   EXPECT_EQ(read_file(folder / "runs"), "run\nrun\n");
+}
+
+// The host's kernel did not come up: that may be the kernel, and is no verdict for images that bring their own.
+TEST(KvmProbe, TheHostsKernelDecidesNothingByFailing) {
+  TempFolder folder;
+  write_file(folder / "kvm", "");
+  write_file(folder / "kernel", "");
+  write_file(folder / "qemu",
+             "#!/bin/sh\ncase \"$*\" in *probe/kernel*) exit 1;; esac\n"
+             "echo 'Unable to mount root fs on unknown-block' >> console.log\n");
+  chmod((folder / "qemu").c_str(), 0755);
+  AsioLoop loop;
+  KvmProbe::Settings settings{folder / "probe", "boot", std::nullopt, 0, 8s, folder / "kvm"};
+  for (const auto* host_kernel : {"kernel", "no-such-kernel"}) {
+    settings.host_kernel = folder / host_kernel;
+    KvmProbe probe(loop, Logger(), settings);
+    EXPECT_EQ(run_until_done(loop, probe.decide(folder / "qemu", "")), Accel::tcg);
+    EXPECT_EQ(run_until_done(loop, probe.decide(folder / "qemu", "")), Accel::tcg);
+    EXPECT_EQ(run_until_done(loop, probe.decide(folder / "qemu", folder / "kernel")), Accel::kvm);
+    EXPECT_EQ(run_until_done(loop, probe.decide(folder / "qemu", "")), Accel::kvm);
+    std::filesystem::remove(folder / "probe/verdict.json");
+  }
 }
 
 TEST(KvmProbe, AGuestThatLooksForItsRootHasBooted) {
