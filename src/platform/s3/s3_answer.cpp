@@ -109,10 +109,20 @@ Error error_of(const CurlReply& reply, const S3Asked& asked) {
   return {Code::unavailable, said(), {}};  // 500 and its like: whether it was carried out is not known
 }
 
-bool is_about_old_keys(const CurlReply& reply) {
+namespace {
+bool has_one_of(const CurlReply& reply, std::initializer_list<std::string_view> codes) {
   if (reply.status != 400 && reply.status != 403) return false;
-  auto code = read_error_body(as_text(reply.body)).code;
-  return code == "ExpiredToken" || code == "TokenRefreshRequired";
+  return std::ranges::find(codes, read_error_body(as_text(reply.body)).code) != codes.end();
+}
+}  // namespace
+
+bool is_about_old_keys(const CurlReply& reply) {
+  return has_one_of(reply, {"ExpiredToken", "TokenRefreshRequired"});
+}
+
+bool is_about_keys(const CurlReply& reply) {
+  return is_about_old_keys(reply) ||
+         has_one_of(reply, {"InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"});
 }
 
 std::optional<Duration> retry_after(const CurlReply& reply) {

@@ -31,8 +31,10 @@ struct S3Asked {
 // The error that an answer other than success stands for.
 Error error_of(const CurlReply& reply, const S3Asked& asked);
 
-// True if other keys may help: these are unknown, or have ended.
+// The keys have ended: new ones help.
 bool is_about_old_keys(const CurlReply& reply);
+// Or they are unknown or wrong: others may help, once somebody has mended where they come from.
+bool is_about_keys(const CurlReply& reply);
 
 // The header Retry-After, in seconds; a date is not looked at.
 std::optional<Duration> retry_after(const CurlReply& reply);

@@ -14,5 +14,15 @@ TEST(S3Answer, ARegionFullOfTerminalCodesIsMadeFitForALog) {
   EXPECT_LT(error.message.size(), 1000u);
 }
 
+TEST(S3AnswerTest, KeysThatAreRefusedAreLookedForAgain) {
+  auto refused = [](std::string code) {
+    return CurlReply{403, {}, to_bytes("<Error><Code>" + code + "</Code></Error>")};
+  };
+  for (auto code : {"ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
+    EXPECT_TRUE(is_about_keys(refused(code))) << code;
+  EXPECT_FALSE(is_about_keys(refused("AccessDenied")));
+  EXPECT_FALSE(is_about_old_keys(refused("InvalidAccessKeyId"))) << "refused for good: the pool is wrong";
+}
+
 }  // namespace
 }  // namespace ebb

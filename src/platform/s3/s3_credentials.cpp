@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "env/scope.h"
 #include "platform/posix_files.h"
 #include "platform/s3/curl_transport.h"
 
@@ -61,33 +62,52 @@ class FileCredentials final : public S3Credentials {
 class InstanceCredentials final : public S3Credentials {
  public:
   InstanceCredentials(AsioLoop& loop, CurlTransport& transport, std::string endpoint, S3KeyLimits limits)
-      : loop_(loop), transport_(transport), mutex_(loop), endpoint_(std::move(endpoint)), limits_(limits) {}
+      : loop_(loop),
+        transport_(transport),
+        mutex_(loop),
+        endpoint_(std::move(endpoint)),
+        limits_(limits),
+        renewal_(loop) {}
 
+  // Nobody waits for new ones while the old ones are good, however long the service takes.
   Task<Result<S3Keys>> keys() override {
-    if (is_fresh()) co_return *keys_;
-    auto guard = co_await mutex_.lock();
-    if (is_fresh()) co_return *keys_;  // somebody fetched them meanwhile
-    auto fetched = co_await fetch();
-    auto now = loop_.wall_now();
-    if (fetched) {
-      keys_ = *fetched, look_again_at_ = now + to_ms(limits_.ask_again);
-      co_return *fetched;
-    }
-    // The old ones are good until they end.
-    if (keys_ && keys_->expires.value_or(0) > now) {
-      look_again_at_ = now + to_ms(limits_.ask_again);
+    if (are_good()) {
+      renew_in_time();
       co_return *keys_;
     }
-    co_return fail(std::move(fetched).error().within("credentials of the instance"));
+    auto guard = co_await mutex_.lock();
+    if (!are_good()) EBB_CO_CHECKED(co_await renew());  // else somebody fetched them meanwhile
+    co_return *keys_;
   }
-  void forget() override { keys_.reset(); }
+  // At most once in `ask_again`: a store that refuses whatever there is must not make us ask at each request.
+  void forget() override {
+    const auto now = loop_.wall_now();
+    if (now < look_again_at_after_refusal_) return;
+    look_again_at_after_refusal_ = now + to_ms(limits_.ask_again);
+    keys_.reset();
+  }
 
  private:
-  bool is_fresh() const {
-    if (!keys_) return false;
-    auto now = loop_.wall_now();
-    if (!keys_->expires || now < *keys_->expires - to_ms(limits_.renew_before)) return true;
-    return now < *keys_->expires && now < look_again_at_;
+  bool are_good() const { return keys_ && (!keys_->expires || loop_.wall_now() < *keys_->expires); }
+
+  void renew_in_time() {
+    const auto now = loop_.wall_now();
+    const bool is_due = keys_->expires && now >= *keys_->expires - to_ms(limits_.renew_before);
+    if (!is_due || now < look_again_at_) return;
+    look_again_at_ = now + to_ms(limits_.ask_again);
+    if (renewal_.size() > 0) return;
+    renewal_.spawn([](InstanceCredentials* self) -> Task<void> {
+      auto guard = co_await self->mutex_.lock();
+      (void)co_await self->renew();
+    }(this));
+  }
+
+  Task<Status> renew() {
+    auto fetched = co_await fetch();
+    if (!fetched) co_return fail(std::move(fetched).error().within("credentials of the instance"));
+    keys_ = std::move(*fetched);
+    look_again_at_ = loop_.wall_now() + to_ms(limits_.ask_again);
+    co_return Status{};
   }
 
   Task<Result<std::string>> ask(std::string method, std::string path, std::string header) {
@@ -122,7 +142,8 @@ class InstanceCredentials final : public S3Credentials {
   std::string endpoint_;
   const S3KeyLimits limits_;
   std::optional<S3Keys> keys_;
-  WallMs look_again_at_ = 0;
+  WallMs look_again_at_ = 0, look_again_at_after_refusal_ = 0;
+  Scope renewal_;  // last: its task ends before what it uses
 };
 
 }  // namespace

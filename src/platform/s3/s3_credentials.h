@@ -27,7 +27,7 @@ class S3Credentials {
   virtual ~S3Credentials() = default;
   // Keys that are good now. unavailable: they cannot be had at the moment.
   virtual Task<Result<S3Keys>> keys() = 0;
-  // The store refused them as expired or unknown: the next keys() looks again.
+  // The store refused them as expired, unknown or wrong: the next keys() looks again.
   virtual void forget() = 0;
 };
 

@@ -128,9 +128,13 @@ TEST_F(S3CredentialsTest, KeysAreRenewedBeforeTheyRunOut) {
   EXPECT_EQ(run(patient->keys())->access_key, "id-1") << "not asked for again at every request";
   auto eager = make("?credentials=instance", at, {.renew_before = 5min, .ask_again = 0s});
   EXPECT_EQ(run(eager->keys())->access_key, "id-2");
-  EXPECT_EQ(run(eager->keys())->access_key, "id-3");
+  EXPECT_EQ(run(eager->keys())->access_key, "id-2") << "nobody waits for the renewal";
+  run(sleep_for(loop, 50ms));
+  EXPECT_EQ(service.given, 3);
   service.is_away = true;
   EXPECT_EQ(run(eager->keys())->access_key, "id-3") << "good until they end";
+  run(sleep_for(loop, 50ms));
+  EXPECT_EQ(run(eager->keys())->access_key, "id-3");
   eager->forget();
   EXPECT_EQ(run(eager->keys()).error().code, Code::unavailable);
   service.is_away = false, service.lifetime_ms = -2'000;
@@ -138,6 +142,28 @@ TEST_F(S3CredentialsTest, KeysAreRenewedBeforeTheyRunOut) {
   service.lifetime_ms = 3'600'000;
   EXPECT_EQ(run(eager->keys())->access_key, "id-5");
   EXPECT_EQ(run(eager->keys())->access_key, "id-5");
+}
+
+TEST_F(S3CredentialsTest, AServiceThatHangsKeepsNobodyWaitingWhileTheKeysAreGood) {
+  Metadata service{loop, 200'000};
+  server.script = std::ref(service);
+  auto credentials = make("?credentials=instance", {{"AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata()}},
+                          {.renew_before = 5min, .ask_again = 0s});
+  EXPECT_EQ(run(credentials->keys())->access_key, "id-1");
+  server.delay = 1h;
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(run(credentials->keys())->access_key, "id-1");
+}
+
+TEST_F(S3CredentialsTest, KeysThatAreRefusedAgainAndAgainAreNotAskedForEachTime) {
+  Metadata service{loop, 3'600'000};
+  server.script = std::ref(service);
+  auto credentials = make("?credentials=instance", {{"AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata()}});
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(run(credentials->keys()));
+    credentials->forget();
+  }
+  EXPECT_TRUE(run(credentials->keys()));
+  EXPECT_EQ(service.given, 2) << "once more, and then every 30 s";
 }
 
 TEST_F(S3CredentialsTest, AnInstanceWithoutARoleIsTold) {

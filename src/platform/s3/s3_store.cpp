@@ -134,7 +134,7 @@ Task<Result<CurlReply>> S3Store::Core::once(Self self, S3Request request) {
   EBB_CO_TRY(keys, co_await self->credentials->keys());
   if (self->is_closed) co_return fail(Code::unavailable, "the store is closed");
   EBB_CO_TRY(reply, co_await self->transport.send(self->sign(request, keys, std::move(hash))));
-  if (is_about_old_keys(reply)) self->credentials->forget();
+  if (is_about_keys(reply)) self->credentials->forget();
   co_return reply;
 }
 
