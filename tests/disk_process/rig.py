@@ -1,6 +1,7 @@
 """Lone disk daemons on a pool, for tests with real processes: started, killed, frozen, robbed of their state; and S3 servers."""
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -208,19 +209,25 @@ class Bucket:
 
     name, access_key, secret_key = "pool", "A", "S"
 
-    def keys(self, prefix):
-        """What is there; our own list, since Ebb never asks for one."""
-        keys, query = [], {"list-type": "2", "prefix": prefix}
+    def objects(self, prefix):
+        """Key -> bytes of what is there; our own list, since Ebb never asks for one."""
+        found, query = {}, {"list-type": "2", "prefix": prefix}
         client = S3Client(self.endpoint.removeprefix("http://"), self.access_key, self.secret_key)
         while True:
             reply = client.call("GET", f"/{self.name}", query=query)
             check(reply.status == 200, f"{reply}")
-            found = re.findall("<Key>([^<]*)</Key>", reply.body.decode())
-            keys += found
+            listed = re.findall("<Key>([^<]*)</Key>.*?<Size>(\\d+)</Size>", reply.body.decode(), re.DOTALL)
+            found.update((key, int(size)) for key, size in listed)
             if b"<IsTruncated>true" not in reply.body:
                 client.close()
-                return keys
-            query["start-after"] = found[-1]
+                return found
+            query["start-after"] = listed[-1][0]
+
+    def keys(self, prefix):
+        return list(self.objects(prefix))
+
+    def forget(self, keys):
+        pass
 
 
 class Radosgw(Bucket):
@@ -260,6 +267,14 @@ class S3Server(Bucket):
 
     def fault(self, *rules, seed=7):
         self.plan(seed=seed, rules=rules)
+
+    def forget(self, keys):
+        """Keys that are gone for good. The server keeps what was removed, for stale reads; in place of these, an empty object."""
+        client = S3Client(self.endpoint.removeprefix("http://"), self.access_key, self.secret_key)
+        for key in keys:
+            for method in ("PUT", "DELETE"):
+                client.call(method, f"/{self.name}/{key}")
+        client.close()
 
     def stats(self):
         with urllib.request.urlopen(f"{self.endpoint}/-/stats", timeout=10) as answer:
@@ -334,6 +349,17 @@ class Rig:
     def at_end(self, action):
         """Called at the end, the last one first, before processes are killed."""
         self.endings.append(action)
+
+    def objects(self):
+        """Key -> bytes of all that the pool holds."""
+        if self.s3:
+            return self.s3.objects("cell-1/")
+        pool, found = self.root / "pool", {}
+        for folder, _, files in os.walk(pool):
+            for name in files:
+                with contextlib.suppress(FileNotFoundError):  # reclaimed at this moment
+                    found[os.path.relpath(f"{folder}/{name}", pool)] = os.stat(f"{folder}/{name}").st_size
+        return found
 
     def offline_check(self, disk):
         """What the store holds, by its checksums alone."""
