@@ -274,7 +274,7 @@ void Init::on_http_client() {
   watch(fd, EPOLLIN);
 }
 
-// Whatever is asked for, the answer is the status.
+// Whatever is asked for, the answer is the status. `/exit/N` ends the guest with the status N.
 void Init::on_http_request(int fd) {
   constexpr std::size_t request_bytes_max = 8192;
   char buffer[2048];
@@ -285,6 +285,14 @@ void Init::on_http_request(int fd) {
   const bool complete = request.find("\r\n\r\n") != std::string::npos;
   if (size > 0 && !complete && request.size() < request_bytes_max) return;
   if (complete) {
+    constexpr std::string_view exit_path = "GET /exit/";
+    if (request.starts_with(exit_path)) {
+      control_.say(("exit " +
+                    request.substr(exit_path.size(), request.find(' ', exit_path.size()) - exit_path.size()) +
+                    "\n")
+                       .c_str());
+      stop();
+    }
     const std::string body = status_json();
     const std::string answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " +
                                std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body;

@@ -23,7 +23,7 @@ FENCED_LIBRARIES = [
     (re.compile(r"<boost/(asio|beast)"), {"platform"}),
     (re.compile(r"<(CLI/|CLI11)"), {"cli"}),
     (re.compile(r"<curl/"), {"platform"}),
-    (re.compile(r"<toml\+\+/"), {"platform"}),
+    (re.compile(r"<toml\+\+/"), {"config"}),
     (re.compile(r"<sqlite3"), set()),
 ]
 NEVER_TOGETHER = {"placement", "drain", "migration"}

@@ -145,6 +145,123 @@ TEST_F(AgentTest, AGuestThatCrashesIsRestartedAlsoWithoutAControlPlane) {
   EXPECT_EQ(machines_of("a"), 1u);
 }
 
+TEST_F(AgentTest, AGuestThatEndsIsStartedAgainAsItsPolicySays) {
+  auto always = vm("a", 5), on_failure = vm("b", 6), fails = vm("c", 7), never = vm("d", 8);
+  on_failure.restart = fails.restart = Restart::on_failure, never.restart = Restart::never;
+  start_agent();
+  control_.want({always, on_failure, fails, never});
+  for (auto [name, epoch] : {std::pair("a", 5u), {"b", 6u}, {"c", 7u}, {"d", 8u}})
+    ASSERT_TRUE(reaches(name, VmSeen::running, epoch)) << name;
+  machines_.end_guest(VmId("a"), 0);
+  machines_.end_guest(VmId("b"), 0);
+  machines_.end_guest(VmId("c"), 3);
+  machines_.crash(VmId("d"));
+  ASSERT_TRUE(reaches("b", VmSeen::ended, 6) && reaches("d", VmSeen::ended, 8));
+  EXPECT_EQ(control_.seen("b")->end->status, 0u);
+  EXPECT_EQ(control_.seen("d")->end->status, std::nullopt);
+  EXPECT_EQ(control_.seen("d")->end->text, "the guest crashed");
+  run_for(2min);
+  EXPECT_TRUE(control_.sees("a", VmSeen::running, 5) && control_.sees("c", VmSeen::running, 7));
+  EXPECT_EQ(ledger_.runs().size(), 6u) << "each once, and two of them once more";
+  EXPECT_EQ(machines_of("b"), 0u);
+}
+
+TEST_F(AgentTest, AnEndThatNobodyWatchedIsFoundByTheNextAgent) {
+  auto wish = vm("a", 5);
+  wish.restart = Restart::never;
+  start_agent();
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  kill_agent();
+  machines_.end_guest(VmId("a"), 7);
+  start_agent();
+  ASSERT_TRUE(reaches("a", VmSeen::ended, 5));
+  kill_agent();  // nobody may have been told
+  start_agent();
+  control_.report = {};
+  ASSERT_TRUE(reaches("a", VmSeen::ended, 5));
+  EXPECT_EQ(control_.seen("a")->end->status, 7u);
+  wish.wanted = Wanted::stopped;
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::stopped, 5));
+  EXPECT_TRUE(daemon_.is("disk-a", DiskSeen::sealed));
+  wish.wanted = Wanted::running;
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5)) << "started again by hand";
+  EXPECT_FALSE(control_.seen("a")->end);
+}
+
+TEST_F(AgentTest, AGuestThatIsStoppedForAMoveHasNotEnded) {
+  auto wish = vm("a", 5);
+  wish.restart = Restart::never;
+  start_agent();
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  wish.wanted = Wanted::sealed;
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::sealed, 5));
+  EXPECT_FALSE(control_.seen("a")->end);
+  wish.wanted = Wanted::running;  // the move did not come about
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+}
+
+TEST_F(AgentTest, AGuestThatEndsWhileItIsStoppedForAMoveHasEnded) {
+  auto wish = vm("a", 5);
+  wish.restart = Restart::on_failure;
+  machines_.set_guest_fault(VmId("a"), sim::SimMachines::GuestFault::ignores_stop);
+  start_agent();
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  machines_.end_guest(VmId("a"), 0, 2s);  // it says so, and takes a while
+  wish.wanted = Wanted::sealed;
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::sealed, 5));
+  ASSERT_TRUE(control_.seen("a")->end);
+  EXPECT_EQ(control_.seen("a")->end->status, 0u);
+}
+
+TEST_F(AgentTest, AGuestThatWasStoppedByHandAndHadEndedIsStartedByHand) {
+  auto wish = vm("a", 5);
+  wish.restart = Restart::never;
+  start_agent();
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  kill_agent();
+  machines_.end_guest(VmId("a"), 0);
+  wish.wanted = Wanted::stopped;
+  control_.want({wish});
+  start_agent();
+  ASSERT_TRUE(reaches("a", VmSeen::stopped, 5));
+  wish.wanted = Wanted::running;
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  EXPECT_FALSE(control_.seen("a")->end);
+}
+
+TEST_F(AgentTest, AGuestThatEndsJustAsItsMoveBeginsIsNotBootedAgain) {
+  auto wish = vm("a", 5);
+  wish.restart = Restart::never;
+  start_agent();
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  kill_agent();
+  machines_.end_guest(VmId("a"), 0);
+  wish.wanted = Wanted::sealed;
+  control_.want({wish});
+  start_agent();
+  ASSERT_TRUE(reaches("a", VmSeen::sealed, 5));
+  EXPECT_TRUE(control_.seen("a")->end) << "the control plane must not boot it elsewhere";
+  kill_agent();
+  control_.report = {};
+  start_agent();
+  ASSERT_TRUE(reaches("a", VmSeen::sealed, 5));
+  EXPECT_TRUE(control_.seen("a")->end) << "nor if the agent died before it was heard";
+  wish.wanted = Wanted::running;
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::ended, 5));
+}
+
 TEST_F(AgentTest, AGuestThatNeverComesUpIsTriedAgainEverMoreRarely) {
   machines_.set_guest_fault(VmId("a"), sim::SimMachines::GuestFault::exits_at_boot);
   start_agent();

@@ -10,7 +10,6 @@ constexpr Duration conflict_pause = 100ms;
 constexpr std::string_view cut_off_text =
     "this worker hears neither of the control plane nor of its disk's owner in the store";
 constexpr Duration steady_after = 60s;  // up for so long, a guest's earlier exits are forgiven
-constexpr Duration ask_pause_first = 5ms, ask_pause_max = 200ms, daemon_down_pause = 500ms;
 
 VmSeen first_guess(Wanted wanted) {
   switch (wanted) {
@@ -26,25 +25,9 @@ VmSeen first_guess(Wanted wanted) {
   return VmSeen::stopping;
 }
 
-bool is_reached(DiskSeen state, bool open, bool standby) {
-  switch (state) {
-    case DiskSeen::open:
-    case DiskSeen::reading:
-      return open;
-    case DiskSeen::standby:
-      return standby;
-    case DiskSeen::sealed:
-      return !open && !standby;
-    case DiskSeen::opening:
-    case DiskSeen::sealing:
-    case DiskSeen::fenced:
-    case DiskSeen::failed:
-      return false;
-  }
-  return false;
+std::string end_text(const MachineStatus& machine) {
+  return machine.error.empty() ? "the machine has ended" : machine.error;
 }
-
-bool may_pass(Code code) { return code == Code::unavailable || code == Code::busy; }
 
 }  // namespace
 
@@ -63,6 +46,8 @@ VmRunner::VmRunner(Tools tools, WantedVm wish, Origin origin)
 void VmRunner::ask(WantedVm wish) {
   if (origin_ == Origin::asked && wish == wish_) return;
   origin_ = Origin::asked;
+  if (wish.wanted == Wanted::running && wish_.wanted == Wanted::stopped)
+    seen_.end.reset();  // started by hand
   wish_ = std::move(wish);
   ++version_;
   retry_at_ = {};
@@ -125,6 +110,7 @@ void VmRunner::begin(const WantedVm& wish) {
   seen_.epoch = wish.epoch;
   seen_.failures = 0;
   seen_.guest_stopped_itself = false;
+  seen_.end.reset();
 }
 
 void VmRunner::no_machine() {
@@ -168,8 +154,7 @@ Task<Duration> VmRunner::step_running(WantedVm wish) {
   begin(wish);
   if (fenced_epoch_ == wish.epoch) co_return co_await keep_fenced(std::move(wish));
   if (*machine && (*machine)->state == MachineState::exited) {
-    co_await bury(std::move(wish), std::move(**machine));
-    co_return 0s;
+    co_return co_await bury(std::move(wish), std::move(**machine));
   }
   if (*machine && (*machine)->epoch != wish.epoch) {
     auto stopped = co_await stop_machine(std::move(wish));
@@ -177,6 +162,10 @@ Task<Duration> VmRunner::step_running(WantedVm wish) {
   }
   if (*machine) co_return co_await tend(std::move(wish), std::move(**machine));
   if (reserved_) no_machine();
+  if (seen_.end) {  // before it was sealed for a move that did not come about
+    enter(VmSeen::ended, seen_.end->text);
+    co_return look_period;
+  }
   if (t_.loop->now() < retry_at_) co_return retry_at_ - t_.loop->now();
   auto started = co_await start(std::move(wish));
   if (!is_current(version) || started) co_return 0s;
@@ -286,39 +275,35 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
   co_return look_period;
 }
 
-// The disk daemon opens again by itself what it had open; this is for one that has lost its memory.
-Task<Status> VmRunner::keep_disks_open(WantedVm wish) {
-  if (!t_.disks->is_up()) co_return fail(Code::unavailable, "the disk daemon does not answer");
-  Status status;
-  for (const auto& disk : wish.disks) {
-    const auto* known = t_.disks->find(disk.id);
-    bool is_right = known && known->epoch == disk_epoch(wish, disk) &&
-                    (known->state == DiskSeen::open || known->state == DiskSeen::reading ||
-                     known->state == DiskSeen::opening);
-    if (is_right) continue;
-    auto opened = co_await ask_daemon(Verb::open, wish, disk);
-    if (!opened && opened.error().code == Code::fenced) {
-      fenced_epoch_ = wish.epoch;
-      co_await kill_fenced();
-    }
-    if (!opened) status = fail(std::move(opened).error());
-  }
-  co_return status;
-}
-
-// The machine has ended although it was wanted.
-Task<void> VmRunner::bury(WantedVm wish, MachineStatus machine) {
+// The machine has ended although it was wanted. One whose guest is not started again stays as it is, so that an
+// agent that is started anew finds its end; it goes when the control plane knows.
+Task<Duration> VmRunner::bury(WantedVm wish, MachineStatus machine) {
   if (ready_since_ && t_.loop->now() - *ready_since_ > steady_after) exits_ = 0;
   no_machine();
+  if (note_end(wish, machine)) {
+    enter(VmSeen::ended, seen_.end->text);
+    co_return look_period;
+  }
   if (machine.epoch == wish.epoch) {
     ++seen_.failures;
     wait_before_retry(++exits_);
-    enter(VmSeen::failed, machine.error.empty() ? "the machine has ended" : machine.error);
+    auto console = machine.last_words.empty() ? "" : "; its console ended with:\n" + machine.last_words;
+    enter(VmSeen::failed, end_text(machine) + console);
   }
   auto forgotten = co_await t_.hypervisor->forget(wish.vm);
-  if (forgotten) co_return;
+  if (forgotten) co_return 0s;
   t_.log.error("VM {}: {}", wish.vm, forgotten.error());
-  co_await sleep_for(*t_.loop, failed_look_period);
+  co_return failed_look_period;
+}
+
+// Whether the guest of a machine that has exited ended by itself, and for good. Of one that shall be stopped nobody asks.
+bool VmRunner::note_end(const WantedVm& wish, const MachineStatus& machine) {
+  const bool shall_go_on = wish.wanted == Wanted::running || wish.wanted == Wanted::sealed;
+  if (!shall_go_on || machine.epoch != wish.epoch || machine.was_stopped) return false;
+  const GuestEnd end{machine.exit_status, end_text(machine)};
+  if (is_restarted(wish.restart.value_or(Restart::always), end)) return false;
+  seen_.end = end;
+  return true;
 }
 
 // ---- standby
@@ -425,6 +410,10 @@ Task<Status> VmRunner::stop_machine(WantedVm wish) {
     if (seen_.machine || reserved_) no_machine();
     co_return Status{};
   }
+  if (machine->state == MachineState::exited) {
+    begin(wish);
+    (void)note_end(wish, *machine);
+  }
   if (machine->state != MachineState::exited) {
     seen_.machine = true;
     seen_.epoch = machine->epoch;
@@ -435,72 +424,16 @@ Task<Status> VmRunner::stop_machine(WantedVm wish) {
     EBB_CO_TRY(by_itself, co_await t_.hypervisor->stop(wish.vm, grace));
     seen_.timings.stop_ms = ms_since(began);
     seen_.guest_stopped_itself = by_itself;
+    EBB_CO_TRY(left, co_await find_machine());
+    if (left && left->state == MachineState::exited) (void)note_end(wish, *left);  // as it was being stopped
   }
   no_machine();
   t_.changed();
+  if (seen_.end && wish.wanted == Wanted::sealed) co_return Status{};  // as in bury()
   co_return co_await t_.hypervisor->forget(wish.vm);
 }
 
-// Nothing of the disks stays here, and nothing that a guest was told to be safe is lost.
-Task<Status> VmRunner::release_disks(WantedVm wish) {
-  if (wish.disks.empty()) co_return Status{};
-  auto version = version_;
-  EBB_CO_CHECKED(co_await t_.disks->refresh());
-  for (const auto& disk : wish.disks) {
-    if (disk.read_only && t_.is_used_by_others(wish.vm, disk.id)) continue;
-    EBB_CO_CHECKED(co_await seal_and_close(wish, disk));
-    if (!is_current(version)) co_return Status{};
-  }
-  t_.used_disks();
-  co_return Status{};
-}
-
-Task<Status> VmRunner::seal_and_close(WantedVm wish, WantedDisk disk) {
-  auto version = version_;
-  const auto* status = t_.disks->find(disk.id);
-  // What was never opened here, or is known to be owned by nobody here, has nothing to flush. A disk that the
-  // daemon does not know may still be ours by HEAD: the daemon looks.
-  bool owns_nothing =
-      disk.read_only || (status && (status->state == DiskSeen::standby || status->state == DiskSeen::sealed ||
-                                    status->state == DiskSeen::fenced || status->state == DiskSeen::reading));
-  if (!owns_nothing && fenced_epoch_ != wish.epoch) {
-    auto sealed = co_await drive(Verb::seal, wish, disk);
-    if (!is_current(version)) co_return Status{};
-    // Somebody else's, deleted, or in a pool that this worker does not have: nothing of ours.
-    auto code = sealed ? Code::internal : sealed.error().code;
-    bool is_not_ours =
-        code == Code::fenced || code == Code::conflict || code == Code::not_found || code == Code::invalid;
-    if (!sealed && !is_not_ours) co_return fail(std::move(sealed).error());
-  }
-  auto closed = co_await t_.disks->close({disk.id, disk.pool, disk_epoch(wish, disk)});
-  if (!closed && closed.error().code == Code::invalid) co_return Status{};
-  co_return closed;
-}
-
 // ---- fenced
-
-void VmRunner::look_at_disks() {
-  look_at_isolation();
-  bool is_fenced = false, is_news = false;
-  std::string waits;
-  for (const auto& disk : wish_.disks) {
-    const auto* status = t_.disks->find(disk.id);
-    if (status && !status->waiting_for.empty())
-      waits = fmt::format("disk '{}' waits: {}", disk.id, status->waiting_for);
-    is_fenced |=
-        status && status->state == DiskSeen::fenced && status->epoch == wish_.epoch && !disk.read_only;
-    is_news |= wish_.wanted == Wanted::running && seen_.machine &&
-               !(status && is_reached(status->state, true, false));
-  }
-  is_news |= waits != disk_waits_;
-  disk_waits_ = std::move(waits);
-  if (is_fenced && fenced_epoch_ != wish_.epoch && wish_.wanted != Wanted::standby) {
-    fenced_epoch_ = wish_.epoch;
-    scope_.spawn(kill_fenced());
-  } else if (is_news && t_.disks->is_up()) {
-    look();
-  }
-}
 
 void VmRunner::look_at_isolation() {
   using enum Isolation::Verdict;
@@ -544,48 +477,6 @@ Task<Duration> VmRunner::keep_fenced(WantedVm wish) {
   if (!stopped) co_return failed_look_period;
   if (seen_.state != VmSeen::fenced) enter(VmSeen::fenced, "a newer owner of its disk exists");
   co_return look_period;
-}
-
-// ---- the disk daemon
-
-Task<Result<DiskStatus>> VmRunner::ask_daemon(Verb verb, WantedVm wish, WantedDisk disk) {
-  auto epoch = disk_epoch(wish, disk);
-  switch (verb) {
-    case Verb::open:
-      return t_.disks->open(
-          {disk.id, disk.pool, epoch, disk.disk_class, disk.read_only, disk.take_over, disk.cuts});
-    case Verb::standby:
-      return t_.disks->standby({disk.id, disk.pool, epoch});
-    case Verb::seal:
-      return t_.disks->seal({disk.id, disk.pool, epoch});
-  }
-  check_failed(__FILE__, __LINE__, "a verb");
-}
-
-// Asks until the disk is where the verb leads, or cannot get there. What passes is waited for, visibly. Ends
-// with `conflict` when the wish has changed meanwhile.
-Task<Result<DiskStatus>> VmRunner::drive(Verb verb, WantedVm wish, WantedDisk disk) {
-  auto version = version_;
-  for (Duration pause = ask_pause_first;; pause = std::min(pause * 2, ask_pause_max)) {
-    auto status = co_await ask_daemon(verb, wish, disk);
-    if (!is_current(version)) co_return fail(Code::conflict, "something else is wanted now");
-    if (status && is_reached(status->state, verb == Verb::open, verb == Verb::standby)) {
-      if (!seen_.error.empty()) enter(seen_.state);
-      co_return status;
-    }
-    if (status && status->state == DiskSeen::fenced)
-      co_return fail(Code::fenced, "disk '{}' has a newer owner", disk.id);
-    if (status && status->state == DiskSeen::failed)
-      co_return fail(Code::unavailable, "disk '{}': {}", disk.id, status->error);
-    if (!status && !may_pass(status.error().code)) co_return status;
-    auto waiting = status
-                       ? fmt::format("disk '{}': {}", disk.id,
-                                     status->waiting_for.empty() ? std::string(json::name_of(status->state))
-                                                                 : status->waiting_for)
-                       : status.error().message;
-    if (waiting != seen_.error) enter(seen_.state, std::move(waiting));
-    co_await sleep_for(*t_.loop, t_.disks->is_up() ? pause : daemon_down_pause);
-  }
 }
 
 }  // namespace ebb::agent

@@ -68,7 +68,8 @@ class VmRunner final {
   Task<Status> fetch_blobs(WantedVm wish, MachineSpec* spec);
   Task<Duration> tend(WantedVm wish, MachineStatus machine);
   Task<Status> keep_disks_open(WantedVm wish);
-  Task<void> bury(WantedVm wish, MachineStatus machine);
+  Task<Duration> bury(WantedVm wish, MachineStatus machine);
+  bool note_end(const WantedVm& wish, const MachineStatus& machine);
   Duration on_start_failure(const Error& error);
 
   Task<Status> stop_machine(WantedVm wish);

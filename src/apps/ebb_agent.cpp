@@ -4,10 +4,10 @@
 
 #include "agent/agent.h"
 #include "agent/capacity.h"
+#include "config/toml_table.h"
 #include "platform/daemon.h"
 #include "platform/qemu/qemu_hypervisor.h"
 #include "platform/real_env.h"
-#include "platform/toml_config.h"
 #include "pools.h"
 
 namespace ebb {

@@ -3,13 +3,13 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "config/toml_table.h"
 #include "disk/daemon.h"
 #include "disk/nbd/align_layer.h"
 #include "disk/nbd/nbd_server.h"
 #include "platform/asio_offload.h"
 #include "platform/daemon.h"
 #include "platform/real_env.h"
-#include "platform/toml_config.h"
 #include "pools.h"
 
 namespace ebb {

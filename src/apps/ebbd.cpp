@@ -2,11 +2,11 @@
 #include <sys/stat.h>
 
 #include "base/text.h"
+#include "config/toml_table.h"
 #include "control/control_plane.h"
 #include "platform/asio_offload.h"
 #include "platform/daemon.h"
 #include "platform/real_env.h"
-#include "platform/toml_config.h"
 #include "pools.h"
 #include "store/sqlite_store.h"
 

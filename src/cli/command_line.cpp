@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <set>
 #include <sstream>
 
 #include "base/text.h"
@@ -183,6 +184,7 @@ void add_storage_commands(Builder& b) {
 struct RunTexts {
   std::string image, memory = "128M", disk_class, wait_limit = "10m";
   std::vector<std::string> ports, labels;
+  std::string restart, stop_grace;
   bool stateless = false;
   RunOptions options;
 };
@@ -195,16 +197,39 @@ RunOptions finish(RunTexts texts) {
   o.spec.storage = texts.stateless ? Storage::none : Storage::object;
   if (!texts.disk_class.empty())
     o.spec.disk_class = value_or_refuse(parse_disk_class(texts.disk_class), "--disk-class");
+  if (!texts.restart.empty()) o.spec.restart = value_or_refuse(parse_restart(texts.restart), "--restart");
+  if (!texts.stop_grace.empty()) {
+    const auto grace = value_or_refuse(parse_duration(texts.stop_grace), "--stop-grace");
+    if (grace > 1h) refuse("--stop-grace", "an hour at most");
+    o.spec.stop_grace_ms = static_cast<std::uint32_t>(to_ms(grace));
+  }
   for (const auto& port : texts.ports) o.spec.ports.push_back(parse_port(port));
   for (const auto& label : texts.labels) o.spec.labels.insert(key_and_value(label, "--label"));
   return o;
 }
 
+// Either a file says what the VM is, or the options do.
+void check_run_words(const CLI::App& run, const RunTexts& texts) {
+  if (texts.options.file.empty()) {
+    if (texts.options.name.empty()) throw CLI::RequiredError("NAME");
+    if (texts.image.empty()) throw CLI::RequiredError("--image");
+    return;
+  }
+  const std::set<std::string> beside_a_file{"NAME", "--file", "--count", "--wait", "--timeout", "--help"};
+  for (const auto* option : run.get_options()) {
+    const auto name = option->get_name();
+    if (option->count() > 0 && !beside_a_file.contains(name))
+      refuse(name, "the file says what the VM is: change it there");
+  }
+}
+
 void add_run_command(Builder& b) {
   auto t = std::make_shared<RunTexts>();
   auto* run = b.command("run", "create VMs and start them");
-  run->add_option("NAME", t->options.name)->required();
-  run->add_option("--image", t->image, "image to boot")->required();
+  run->add_option("NAME", t->options.name, "of the VM; may stand in the file");
+  run->add_option("-f,--file", t->options.file,
+                  "what the VM is, in TOML or JSON: see docs/vms.md; instead of the options about that");
+  run->add_option("--image", t->image, "image to boot");
   run->add_option("--cpus", t->options.spec.cpus, "virtual CPUs")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
@@ -221,6 +246,11 @@ void add_run_command(Builder& b) {
   run->add_option("--port", t->ports, "NAME=PORT of the guest to forward; may be repeated")
       ->allow_extra_args(false);
   run->add_option("--label", t->labels, "KEY=VALUE; may be repeated")->allow_extra_args(false);
+  run->add_option("--restart", t->restart,
+                  "whether a guest that ends by itself is started again (default: always)")
+      ->type_name("always|on-failure|never");
+  run->add_option("--stop-grace", t->stop_grace,
+                  "how long a guest may take to stop before it is killed (default: 10s)");
   run->add_option("--ssh-key", t->options.ssh_keys,
                   "a public key that the guest lets in, or its file; may be repeated")
       ->allow_extra_args(false);
@@ -235,7 +265,10 @@ void add_run_command(Builder& b) {
       ->capture_default_str();
   run->add_flag("--wait", t->options.wait, "until the guests are up");
   run->add_option("--timeout", t->wait_limit, "how long --wait waits")->capture_default_str();
-  b.on(run, [t] { return [o = finish(*t)](Context& c) { return run_vms(c, o); }; });
+  b.on(run, [t, run] {
+    check_run_words(*run, *t);
+    return [o = finish(*t)](Context& c) { return run_vms(c, o); };
+  });
 }
 
 void add_vm_change(Builder& b, const std::string& name, const std::string& description,

@@ -24,6 +24,7 @@ Task<Result<Exit>> show_events(Context& c, EventsOptions options);
 
 // ---- vm_commands.cpp ----
 struct RunOptions {
+  std::string file;                       // a VM's specification, instead of all but name, count and waiting
   std::string disk_from;                  // DISK@SNAPSHOT or VM@SNAPSHOT; empty: the image
   std::string user_data, network_config;  // paths; empty: none
   std::vector<std::string> ssh_keys;      // paths, or keys

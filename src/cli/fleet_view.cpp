@@ -112,6 +112,7 @@ std::string vm_state(const VmView& view) {
   if (view.vm.desired == VmDesired::absent) return "deleting";
   if (view.migration) return "moving";
   if (view.vm.desired == VmDesired::stopped) {
+    if (view.vm.ended) return view.vm.ended->end.status == 0u ? "ended" : "ended badly";
     bool stopped = view.seen == VmSeen::stopped || view.seen == VmSeen::absent || view.seen == VmSeen::sealed;
     return stopped ? "stopped" : "stopping";
   }
@@ -129,6 +130,20 @@ std::string vms_table(const std::vector<VmView>& vms) {
   }
   return table.text();
 }
+
+namespace {
+std::string_view restart_text(Restart policy) {
+  switch (policy) {
+    case Restart::always:
+      return "always";
+    case Restart::on_failure:
+      return "on failure";
+    case Restart::never:
+      return "never";
+  }
+  return "";
+}
+}  // namespace
 
 std::string vm_page(const VmView& view, WallMs now) {
   const auto& vm = view.vm;
@@ -148,6 +163,12 @@ std::string vm_page(const VmView& view, WallMs now) {
   page.add("ports", ports_text(view.ports));
   page.add("accelerator", view.accel);
   page.add("epoch", fmt::format("{}", vm.epoch));
+  page.add("restarted", restart_text(vm.spec.restart.value_or(Restart::always)));
+  if (vm.ended)
+    page.add("ended", fmt::format("{} on {}, {}: {}", ago(vm.ended->at, now), vm.ended->worker,
+                                  vm.ended->end.status ? fmt::format("status {}", *vm.ended->end.status)
+                                                       : std::string("no status"),
+                                  vm.ended->end.text));
   page.add("created", ago(vm.created_at, now));
   if (!vm.last_error.empty())
     page.add("last error", fmt::format("{} ({} in a row)", vm.last_error, vm.start_failures));

@@ -1,6 +1,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/fleet_view.h"
+#include "cli/vm_file.h"
 #include "model/instance_data.h"
 
 namespace ebb {
@@ -23,9 +24,10 @@ void tell_changes(Context& c, const VmView& view, std::string& told) {
 bool has_reached(const VmView& view, Until until) {
   switch (until) {
     case Until::running:
+      if (view.vm.ended) return true;  // it has run
       return view.vm.worker && view.seen == VmSeen::running && !view.migration;
     case Until::stopped:
-      return vm_state(view) == "stopped";
+      return view.vm.desired == VmDesired::stopped && !view.vm.worker;
     case Until::gone:
       return false;
   }
@@ -98,6 +100,11 @@ Task<Result<std::optional<InstanceData>>> read_instance_data(Context& c, RunOpti
   co_return data == InstanceData() ? std::nullopt : std::optional(std::move(data));
 }
 
+// What is waited for is that it runs; one that has ended badly did not, for long.
+Exit exit_of(const VmView& view) {
+  return view.vm.ended && view.vm.ended->end.status != 0u ? Exit::failed : Exit::ok;
+}
+
 // Waits if that was asked for, then shows the VM as it is.
 Task<Result<Exit>> finish_change(Context& c, ChangeVmOptions options, VmView view, Until until) {
   if (options.wait) {
@@ -112,7 +119,7 @@ Task<Result<Exit>> finish_change(Context& c, ChangeVmOptions options, VmView vie
     view = std::move(*reached);
   }
   c.show(view, vms_table({view}));
-  co_return Exit::ok;
+  co_return until == Until::running ? exit_of(view) : Exit::ok;
 }
 
 }  // namespace
@@ -130,8 +137,21 @@ Task<Result<Exit>> show_vm(Context& c, VmId id) {
 }
 
 Task<Result<Exit>> run_vms(Context& c, RunOptions options) {
+  if (!options.file.empty()) {
+    EBB_CO_TRY(text, co_await read_text_file(c, options.file));
+    EBB_CO_TRY(read, parse_vm_file(std::move(text), options.file));
+    if (!options.name.empty()) read.name = options.name;
+    read.count = options.count, read.wait = options.wait, read.wait_limit = options.wait_limit;
+    read.file = options.file;
+    options = std::move(read);
+  }
+  if (options.count > 1 && !options.hostname.empty())
+    co_return fail(Code::invalid, "{} names one hostname for {} VMs: leave it out", options.file,
+                   options.count);
+  if (options.name.empty())
+    co_return fail(Code::invalid, "the VM has no name: name it in the file, or on the command line");
   EBB_CO_TRY(instance_data, co_await read_instance_data(c, options));
-  options.spec.instance_data = std::move(instance_data);
+  if (instance_data) options.spec.instance_data = std::move(instance_data);
   if (!options.disk_from.empty()) {
     EBB_CO_TRY(origin, co_await find_origin(c, options.disk_from));
     options.spec.disk_from = std::move(origin);
@@ -166,7 +186,8 @@ Task<Result<Exit>> make_vms(Context& c, std::vector<std::string> names, RunOptio
   } else {
     c.show(made, vms_table(made));
   }
-  co_return Exit::ok;
+  const bool has_failed = std::ranges::any_of(made, [](const VmView& v) { return exit_of(v) != Exit::ok; });
+  co_return has_failed ? Exit::failed : Exit::ok;
 }
 
 Task<Result<Exit>> start_vm(Context& c, ChangeVmOptions options) {

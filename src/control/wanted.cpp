@@ -17,6 +17,7 @@ WantedVm entry_for(const Fleet& fleet, const Vm& vm, Epoch epoch, Wanted wanted,
   entry.initrd = image->initrd;
   entry.cmdline = image->cmdline, entry.channels = image->channels;
   entry.seed = instance_seed(vm, *image);
+  entry.restart = vm.spec.restart;
   if (vm.disk) {
     const auto* disk = fleet.find(*vm.disk);
     CHECK(disk);
@@ -49,7 +50,7 @@ WantedSet wanted_set(const Fleet& fleet, const WorkerId& worker) {
     CHECK(vm);
     const bool is_source = worker == m.source;
     const auto wanted =
-        is_source ? migration::wanted_of_source(m, vm->desired) : migration::wanted_of_target(m);
+        is_source ? migration::wanted_of_source(m, vm->desired) : migration::wanted_of_target(m, vm->desired);
     if (wanted == Wanted::absent) continue;
     const auto epoch = is_source || m.target_epoch == 0 ? m.source_epoch : m.target_epoch;
     entries.emplace(m.vm, entry_for(fleet, *vm, epoch, wanted, !is_source && m.source_dead));

@@ -38,10 +38,21 @@ std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& d
   if (check.migrations_open > 0 || check.vms_owned > 0) {
     for (const auto& id : fleet.vms_owned_by(drain.worker)) {
       const auto& vm = fleet.vms().at(id);
-      if (vm.desired != VmDesired::running && !fleet.open_migration_of(id)) {
-        reasons.push_back({fmt::format("{} is being {} on {}", id,
-                                       vm.desired == VmDesired::absent ? "removed" : "stopped", drain.worker),
-                           std::nullopt, "nobody: it goes on by itself"});
+      if (vm.desired == VmDesired::running || fleet.open_migration_of(id)) continue;
+      const bool goes = vm.desired == VmDesired::absent;
+      if (answers) {
+        reasons.push_back(
+            {fmt::format("{} is being {} on {}", id, goes ? "removed" : "stopped", drain.worker),
+             std::nullopt, "nobody: it goes on by itself"});
+      } else {  // only what shall run is moved away from a dead worker
+        reasons.push_back(
+            {fmt::format("{} shall be {}, and {} cannot say that it is", id, goes ? "removed" : "stopped",
+                         drain.worker),
+             std::nullopt,
+             goes ? fmt::format("operator: bring {} back", drain.worker)
+                  : fmt::format("operator: bring {} back; or ebb start {}: then it is moved, and can be "
+                                "stopped where it is",
+                                drain.worker, id)});
       }
     }
     return reasons;  // the rest is asked once nothing lives there by the records

@@ -165,7 +165,8 @@ DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
   }
   // Nor is a VM off the drain's hands that its target gave up on and that runs nowhere yet.
   for (const auto& [id, m] : fleet.migrations()) {
-    if (m.drain != drain.id || m.phase != Phase::done || m.rejected.empty() || fleet.open_migration_of(m.vm))
+    if (m.drain != drain.id || m.phase != Phase::done || m.rejected.empty() ||
+        fleet.open_migration_of(m.vm) || m.was_failing.value_or(false))
       continue;
     const auto* vm = fleet.find(m.vm);
     if (!vm || vm->desired != VmDesired::running || vm->worker != m.target || vm->epoch != m.target_epoch)

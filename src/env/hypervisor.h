@@ -60,6 +60,10 @@ struct MachineStatus {
   std::string accel;                           // "kvm" or "tcg"
   std::string error;                           // why it exited or is paused, if that is a fault
   bool is_held = false;                        // paused by pause()
+  // Of one that has exited:
+  bool was_stopped = false;                    // by stop(), and its guest had named no status of its own
+  std::optional<std::uint32_t> exit_status{};  // what its guest named, or 0 if it powered itself off
+  std::string last_words{};                    // the end of its console, in printable ASCII
 };
 
 class Hypervisor {

@@ -64,6 +64,11 @@ std::vector<Reason> explain(const Migration& m, const Seen& seen) {
           m, m.source,
           fmt::format("runs on {}; {} removes what is left ({})", m.target, m.source, said(source)), seen)};
     case Phase::aborting:
+      if (source && source->state == VmSeen::running && target && target->state != VmSeen::absent)
+        return {waiting(m, m.target,
+                        fmt::format("runs on {} again; {} removes what was prepared ({})", m.source, m.target,
+                                    said(target)),
+                        seen)};
       return {waiting(m, m.source,
                       fmt::format("goes back to {} because {} ({})", m.source, m.last_error, said(source)),
                       seen)};

@@ -142,6 +142,9 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
       if (target_silent) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
       break;
     case Phase::freezing:
+      // Its guest has ended by itself: the VM is stopped here, and the move cancelled.
+      if (source && source->end && source->epoch == m.source_epoch && vm.started_after_end != m.source_epoch)
+        break;
       // Declared dead, but it answers again: then it can still seal, and nothing need be lost.
       if (m.source_dead && !seen.is_ready(m.source)) return Event{EventKind::source_dead, {}, 0};
       if (target_silent) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
@@ -153,8 +156,10 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
       break;
     case Phase::moving_lease:
     case Phase::starting:
+      if (vm.desired != VmDesired::running)
+        return Event{EventKind::guest_healthy, {}, 0};  // it has ended there
       if (!target || target->epoch != m.target_epoch) break;
-      if (target->state == VmSeen::running) return Event{EventKind::guest_healthy, {}, 0};
+      if (target->state == VmSeen::running || target->end) return Event{EventKind::guest_healthy, {}, 0};
       if (target->state == VmSeen::failed && target->failures > m.attempts)
         return Event{EventKind::start_failed, target->error, 0};
       if (m.phase == Phase::moving_lease && (target->disk_open || target->machine))
@@ -166,8 +171,10 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
         return Event{EventKind::source_empty, {}, 0};
       break;
     case Phase::aborting: {
-      const bool back = m.source_dead || vm.desired != VmDesired::running ||
-                        (source && source->state == VmSeen::running && source->epoch == m.source_epoch);
+      // As well as it was before.
+      const bool is_tried = source && (source->state == VmSeen::running || source->state == VmSeen::failed);
+      const bool back = m.source_dead || vm.desired != VmDesired::running || m.was_failing.value_or(false) ||
+                        (is_tried && source->epoch == m.source_epoch);
       const bool target_clean =
           (target_worker && target_worker->is_current() && is_gone(target)) || target_silent;
       if (back && target_clean) return Event{EventKind::source_running, {}, 0};
@@ -200,7 +207,8 @@ Wanted wanted_of_source(const Migration& m, VmDesired desired) {
   return at_home;
 }
 
-Wanted wanted_of_target(const Migration& m) {
+Wanted wanted_of_target(const Migration& m, VmDesired desired) {
+  const Wanted at_home = desired == VmDesired::running ? Wanted::running : Wanted::stopped;
   switch (m.phase) {
     case Phase::preparing:
     case Phase::freezing:
@@ -209,7 +217,7 @@ Wanted wanted_of_target(const Migration& m) {
     case Phase::starting:
     case Phase::releasing:
     case Phase::done:
-      return Wanted::running;
+      return at_home;
     case Phase::reserving:
     case Phase::aborting:
     case Phase::aborted:

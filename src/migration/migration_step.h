@@ -51,7 +51,7 @@ std::optional<Event> observe(const Migration& migration, const Vm& vm, const See
 
 // What the two ends are wanted to do in each phase (see DRAIN in docs/internals).
 Wanted wanted_of_source(const Migration& migration, VmDesired desired);
-Wanted wanted_of_target(const Migration& migration);
+Wanted wanted_of_target(const Migration& migration, VmDesired desired);
 
 // What is waited for, since when, and who can act.
 std::vector<Reason> explain(const Migration& migration, const Seen& seen);

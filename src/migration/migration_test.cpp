@@ -129,6 +129,27 @@ TEST(Observe, AWorkerDeclaredDeadIsPassedOverOnlyWhileItIsSilent) {
   EXPECT_EQ(world.kind(m), EventKind::source_dead);
 }
 
+TEST(Observe, AGuestThatHasEndedIsNotMovedOn) {
+  World world;
+  world.say("a", VmSeen::sealed, 5).end = GuestEnd{0, "over"};
+  EXPECT_EQ(world.kind(at(Phase::freezing)), std::nullopt);
+  auto dead = at(Phase::freezing);
+  dead.source_dead = true;
+  world.seen.workers[WorkerId("a")].liveness = Liveness::silent;
+  EXPECT_EQ(world.kind(dead), std::nullopt);
+  world.say("b", VmSeen::ended, 6).end = GuestEnd{0, "over"};
+  EXPECT_EQ(world.kind(at(Phase::starting)), EventKind::guest_healthy) << "it has run where it shall";
+}
+
+TEST(Observe, WhatFailedBeforeItsMoveIsBackWhenItFailsAgain) {
+  World world;
+  world.seen.workers[WorkerId("b")].vms.clear();
+  world.say("a", VmSeen::starting, 5);
+  EXPECT_EQ(world.kind(at(Phase::aborting)), std::nullopt);
+  world.say("a", VmSeen::failed, 5);
+  EXPECT_EQ(world.kind(at(Phase::aborting)), EventKind::source_running);
+}
+
 TEST(Observe, TheTargetCountsOnlyUnderTheNewEpoch) {
   World world;
   world.say("b", VmSeen::running, 5);
@@ -150,7 +171,7 @@ TEST(Observe, TheSourceIsEmptyOnlyWhenItHasSeenTheNewestWantedSet) {
 TEST(Wanted, TheSourceRunsOrTheTargetRunsButNeverBoth) {
   for (auto phase : all_phases) {
     bool source = wanted_of_source(at(phase), VmDesired::running) == Wanted::running;
-    bool target = wanted_of_target(at(phase)) == Wanted::running;
+    bool target = wanted_of_target(at(phase), VmDesired::running) == Wanted::running;
     EXPECT_FALSE(source && target) << json::name_of(phase);
     EXPECT_EQ(target, is_past_no_return(phase)) << json::name_of(phase);
   }

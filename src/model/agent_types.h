@@ -44,11 +44,12 @@ struct WantedVm {
   std::vector<std::string> channels;
   std::uint32_t stop_grace_ms = 10'000;
   std::optional<std::map<std::string, std::string>> seed{};  // files of a NoCloud seed, by name
+  std::optional<Restart> restart{};                          // absent: always
   bool operator==(const WantedVm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(WantedVm, (),
                       (vm, epoch, wanted, cpus, memory_bytes, image_pool, firmware, kernel, initrd, cmdline,
-                       disks, ports, channels, stop_grace_ms, seed))
+                       disks, ports, channels, stop_grace_ms, seed, restart))
 
 struct WantedSet {
   WorkerId worker;
@@ -70,10 +71,11 @@ enum class VmSeen {
   sealed,   // stopped; the disk is detached cleanly: HEAD says so
   stopped,  // not running; disks closed; restart would be from here
   failed,   // could not be started; see error
+  ended,    // its guest has ended by itself and is not started again; see end
   fenced,   // a newer owner exists: what was here has been stopped
 };
 BOOST_DESCRIBE_ENUM(VmSeen, absent, preparing, standby, starting, running, stopping, sealed, stopped, failed,
-                    fenced)
+                    ended, fenced)
 
 // Durations of the last steps, milliseconds; absent if not done. The ETA is computed from these.
 struct VmTimings {
@@ -105,11 +107,12 @@ struct SeenVm {
   std::uint32_t failures = 0;  // failed starts in a row under this epoch
   VmTimings timings;
   std::vector<SeenSnapshot> snapshots{};  // of those that are wanted now
+  std::optional<GuestEnd> end{};          // under this epoch, and by its policy for good
   bool operator==(const SeenVm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(SeenVm, (),
                       (vm, epoch, state, machine, disk_open, guest_stopped_itself, ports, accel, error,
-                       failures, timings, snapshots))
+                       failures, timings, snapshots, end))
 
 // Of a disk of class `local` that is open here: what the loss of this worker would cost it now, and at most.
 struct UnsentDisk {

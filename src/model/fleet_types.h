@@ -239,6 +239,26 @@ struct InstanceData {
 };
 BOOST_DESCRIBE_STRUCT(InstanceData, (), (hostname, ssh_keys, user_data, network_config))
 
+// What happens when a guest ends by itself. A move is no such end.
+enum class Restart {
+  always,      // it is started again, here and then elsewhere
+  on_failure,  // unless it has powered itself off and named no failure
+  never,
+};
+BOOST_DESCRIBE_ENUM(Restart, always, on_failure, never)
+// invalid: says which there are.
+Result<Restart> parse_restart(std::string_view policy);
+
+// How a guest ended by itself.
+struct GuestEnd {
+  // What it said before it powered itself off, or 0; absent: it crashed, was killed, or its host went down.
+  std::optional<std::uint32_t> status;
+  std::string text;  // a sentence for people
+  bool operator==(const GuestEnd&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(GuestEnd, (), (status, text))
+bool is_restarted(Restart policy, const GuestEnd& end);
+
 struct VmSpec {
   ImageId image;
   std::uint32_t cpus = 1;
@@ -250,14 +270,23 @@ struct VmSpec {
   std::uint32_t stop_grace_ms = 10'000;
   std::optional<DiskOrigin> disk_from{};  // its disk begins as this snapshot; absent: as the image
   std::optional<InstanceData> instance_data{};
+  std::optional<Restart> restart{};  // absent: always
   bool operator==(const VmSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(VmSpec, (),
                       (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms,
-                       disk_from, instance_data))
+                       disk_from, instance_data, restart))
 
 enum class VmDesired { running, stopped, absent };
 BOOST_DESCRIBE_ENUM(VmDesired, running, stopped, absent)
+
+struct EndedVm {
+  WorkerId worker;
+  WallMs at = 0;
+  GuestEnd end;
+  bool operator==(const EndedVm&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(EndedVm, (), (worker, at, end))
 
 struct Vm {
   VmId id;
@@ -269,10 +298,14 @@ struct Vm {
   std::uint32_t start_failures = 0;  // in a row, on this placement
   std::string last_error;            // why the last start failed
   WallMs created_at = 0;
+  std::optional<EndedVm> ended{};  // why it is `stopped`, if nobody asked for that
+  std::optional<Epoch>
+      started_after_end{};  // by hand, while its worker was silent: an end under this epoch is known
   bool operator==(const Vm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Vm, (),
-                      (id, spec, desired, disk, worker, epoch, start_failures, last_error, created_at))
+                      (id, spec, desired, disk, worker, epoch, start_failures, last_error, created_at, ended,
+                       started_after_end))
 
 // What a VM takes from its worker.
 inline Resources footprint(const VmSpec& spec) {
@@ -369,12 +402,13 @@ struct Migration {
   bool source_dead = false;    // take over without a confirmed stop
   std::uint32_t attempts = 0;  // that failed on the target: of preparing, from `=>` on of booting
   std::string last_error;
-  std::vector<WorkerId> rejected;  // targets that could not boot it
+  std::vector<WorkerId> rejected;     // targets that could not boot it
+  std::optional<bool> was_failing{};  // on its source, as it began: nobody waits until it runs on the target
   bool operator==(const Migration&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Migration, (),
                       (id, vm, source, target, mechanism, source_epoch, target_epoch, drain, phase, history,
-                       source_dead, attempts, last_error, rejected))
+                       source_dead, attempts, last_error, rejected, was_failing))
 
 // One line of what happened, kept in the order of commits.
 struct JournalEntry {
@@ -421,6 +455,8 @@ EBB_JSON_EXTERN(Blob)
 EBB_JSON_EXTERN(Image)
 EBB_JSON_EXTERN(Port)
 EBB_JSON_EXTERN(InstanceData)
+EBB_JSON_EXTERN(GuestEnd)
+EBB_JSON_EXTERN(EndedVm)
 EBB_JSON_EXTERN(VmSpec)
 EBB_JSON_EXTERN(Vm)
 EBB_JSON_EXTERN(Hold)

@@ -15,6 +15,17 @@ Result<DiskClass> parse_disk_class(std::string_view name) {
   return fail(Code::invalid, "'{}' is no class of disks: choose remote or local", name);
 }
 
+Result<Restart> parse_restart(std::string_view policy) {
+  if (policy == "always") return Restart::always;
+  if (policy == "on-failure" || policy == "on_failure") return Restart::on_failure;
+  if (policy == "never") return Restart::never;
+  return fail(Code::invalid, "'{}' is no restart policy: choose always, on-failure or never", policy);
+}
+
+bool is_restarted(Restart policy, const GuestEnd& end) {
+  return policy == Restart::always || (policy == Restart::on_failure && end.status != 0u);
+}
+
 template <>
 Status json::read_into<DiskClass>(DiskClass& out, const json::Value& v, const std::string& path) {
   if (!v.is_string()) return json::detail::wrong_type(path, "a string");
@@ -38,6 +49,8 @@ EBB_JSON_INSTANTIATE(Blob)
 EBB_JSON_INSTANTIATE(Image)
 EBB_JSON_INSTANTIATE(Port)
 EBB_JSON_INSTANTIATE(InstanceData)
+EBB_JSON_INSTANTIATE(GuestEnd)
+EBB_JSON_INSTANTIATE(EndedVm)
 EBB_JSON_INSTANTIATE(VmSpec)
 EBB_JSON_INSTANTIATE(Vm)
 EBB_JSON_INSTANTIATE(Hold)

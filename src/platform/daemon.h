@@ -3,9 +3,9 @@
 #include <functional>
 
 #include "base/id.h"
+#include "config/toml_table.h"
 #include "env/object_store.h"
 #include "platform/asio_loop.h"
-#include "platform/toml_config.h"
 
 namespace ebb {
 

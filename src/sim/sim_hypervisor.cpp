@@ -10,6 +10,7 @@ struct SimMachines::Machine {
   std::uint64_t boot = 0;
   MachineState state_before_hold = MachineState::booting;
   bool stop_asked = false, stopped_itself = false;
+  std::optional<std::uint32_t> named_status;
   Notify poked;
   std::vector<std::function<void(bool)>> on_exit;  // called with whether it stopped by itself
 };
@@ -34,6 +35,14 @@ void SimMachines::crash(const VmId& vm) {
   if (!machine) return;
   machine->status.error = "the guest crashed";
   machine->process.kill();
+}
+
+void SimMachines::end_guest(const VmId& vm, std::uint32_t status, Duration after) {
+  auto machine = find(vm);
+  if (!machine || machine->status.state == MachineState::exited) return;
+  machine->named_status = status;
+  if (after == Duration(0)) return machine->process.kill();
+  world_.loop().call_at(world_.loop().now() + after, [machine] { machine->process.kill(); });
 }
 
 std::shared_ptr<SimMachines::Machine> SimMachines::find(const VmId& vm) const {
@@ -81,6 +90,12 @@ Result<MachineStatus> SimMachines::start(MachineSpec spec) {
     if (find(machine->spec.vm) != machine) return;
     machine->status.state = MachineState::exited;
     machine->status.is_held = false;
+    machine->status.was_stopped = machine->stop_asked && !machine->named_status;
+    if (machine->named_status) {
+      machine->status.exit_status = machine->named_status;
+      machine->status.error = fmt::format("the guest ended with status {}", *machine->named_status);
+      if (on_guest_end_) on_guest_end_(machine->spec.vm, *machine->named_status);
+    }
     for (auto& callback : std::exchange(machine->on_exit, {})) callback(machine->stopped_itself);
     changed();
   });

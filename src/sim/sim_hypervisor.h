@@ -38,6 +38,12 @@ class SimMachines final {
   // Faults. The guest dies; the next starts fail; booting never ends, or ends with an exit; a stop request is
   // ignored.
   void crash(const VmId& vm);
+  // Its guest names a status, and is gone `after` that.
+  void end_guest(const VmId& vm, std::uint32_t status, Duration after = {});
+  // Called when a guest has ended by itself and named its status.
+  void on_guest_end(std::function<void(const VmId&, std::uint32_t status)> callback) {
+    on_guest_end_ = std::move(callback);
+  }
   void fail_starts(std::uint32_t count, Error error) { failing_starts_ = {count, std::move(error)}; }
   enum class GuestFault { none, never_ready, exits_at_boot, ignores_stop };
   void set_guest_fault(const VmId& vm, GuestFault fault) { guest_faults_[vm] = fault; }
@@ -66,6 +72,7 @@ class SimMachines final {
   std::map<VmId, std::shared_ptr<Machine>> machines_;
   std::vector<std::pair<SimProcess*, std::function<void()>>> listeners_;
   std::map<VmId, GuestFault> guest_faults_;
+  std::function<void(const VmId&, std::uint32_t)> on_guest_end_;
   struct {
     std::uint32_t left = 0;
     Error error;

@@ -59,6 +59,10 @@ TEST_F(CliTest, AWrongCommandLineIsExit2AndSendsNothing) {
       {"run", "a", "--image", "i", "--port", "http=99999"},
       {"run", "a", "--image", "i", "--label", "=x"},
       {"run", "a", "--image", "i", "--disk-class", "fast"},
+      {"run", "a", "--image", "i", "--restart", "sometimes"},
+      {"run", "a", "--image", "i", "--stop-grace", "2h"},
+      {"run", "a", "-f", "a.toml", "--cpus", "2"},
+      {"run", "-f", "nowhere.toml"},
       {"run", "a", "--image", "i", "--stateless", "--disk-class", "local"},
       {"stop", "a", "--timeout", "soon"},
       {"images", "import", "a"},
@@ -241,6 +245,79 @@ TEST_F(CliTest, RunSendsWhatTheOptionsSay) {
   EXPECT_EQ(sent<CreateVm>().spec.storage, Storage::none);
   EXPECT_FALSE(sent<CreateVm>().spec.disk_class);
   EXPECT_EQ(sent<CreateVm>().spec.memory_bytes, 128ull << 20);
+}
+
+TEST_F(CliTest, WaitingForAVmThatEndsBadlyFails) {
+  auto view = sample::vms()[0];
+  view.vm.desired = VmDesired::stopped, view.seen = VmSeen::ended;
+  view.vm.ended = EndedVm{WorkerId("worker-1"), 1, {std::nullopt, "the guest ended by itself (guest-panic)"}};
+  answers["POST /v1/vms"] = reply(view, 201);
+  answers["GET /v1/vms/" + view.vm.id.value] = reply(view);
+  EXPECT_EQ(ebb({"run", view.vm.id.value, "--image", "witness", "--restart", "never", "--wait"}), 1);
+  EXPECT_TRUE(data().contains("ended badly")) << data();
+  view.vm.ended->end.status = 0;
+  answers["GET /v1/vms/" + view.vm.id.value] = reply(view);
+  EXPECT_EQ(ebb({"run", view.vm.id.value, "--image", "witness", "--restart", "never", "--wait"}), 0);
+}
+
+TEST_F(CliTest, RunTakesWhatAVmIsFromAFile) {
+  answers["POST /v1/vms"] = reply(sample::vms()[0], 201);
+  world.files.content["specs/web.yaml"] = "#cloud-config\n{}\n";
+  world.files.content["specs/web.toml"] = R"(name = "web"
+image = "witness"
+cpus = 2
+memory = "256MiB"
+disk_class = "local"
+restart = "on-failure"
+stop_grace = "30s"
+user_data = "web.yaml"
+[ports]
+http = 80
+[labels]
+app = "shop"
+)";
+  ASSERT_EQ(ebb({"run", "-f", "specs/web.toml"}), 0) << talk();
+  auto create = sent<CreateVm>();
+  EXPECT_EQ(create.id, VmId("web"));
+  EXPECT_EQ(create.spec.cpus, 2u);
+  EXPECT_EQ(create.spec.memory_bytes, 256ull << 20);
+  EXPECT_EQ(create.spec.disk_class, DiskClass::local);
+  EXPECT_EQ(create.spec.restart, Restart::on_failure);
+  EXPECT_EQ(create.spec.stop_grace_ms, 30'000u);
+  EXPECT_EQ(create.spec.ports, (std::vector<Port>{{"http", 80}}));
+  EXPECT_EQ(create.spec.labels, (Labels{{"app", "shop"}}));
+  ASSERT_TRUE(create.spec.instance_data);
+  EXPECT_EQ(create.spec.instance_data->user_data, "#cloud-config\n{}\n");
+  ASSERT_EQ(ebb({"run", "web-2", "-f", "specs/web.toml", "--count", "2"}), 0);
+  EXPECT_EQ(sent<CreateVm>().id, VmId("web-2-2"));
+
+  world.files.content["job.json"] = R"({"id":"job","spec":{"image":"witness","restart":"never","cpus":3}})";
+  ASSERT_EQ(ebb({"run", "-f", "job.json"}), 0) << talk();
+  EXPECT_EQ(sent<CreateVm>().spec.restart, Restart::never);
+  EXPECT_EQ(sent<CreateVm>().spec.cpus, 3u);
+}
+
+TEST_F(CliTest, AFileThatIsNoVmIsRefusedWithTheLineAndSendsNothing) {
+  const std::pair<const char*, const char*> wrong[] = {
+      {"image = \"i\"\nmemroy = \"1G\"\n", "a.toml:2: memroy: unknown key; did you mean 'memory'?"},
+      {"image = \"i\"\nmemory = \"lots\"\n", "a.toml:2: memory:"},
+      {"image = \"i\"\n[ports]\nhttp = 99999\n", "a.toml:3: ports.http:"},
+      {"image = \"i\"\nrestart = \"sometimes\"\n", "a.toml:2: restart:"},
+      {"image = \"i\"\nstop_grace = \"2h\"\n", "a.toml:2: stop_grace: an hour at most"},
+      {"cpus = 2\n", "image"},
+      {"image = \n", "a.toml:1"},
+  };
+  for (const auto& [text, why] : wrong) {
+    world.files.content["a.toml"] = text;
+    EXPECT_EQ(ebb({"run", "a", "-f", "a.toml"}), 2) << text;
+    EXPECT_TRUE(talk().contains(why)) << talk();
+  }
+  world.files.content["a.toml"] = "image = \"i\"\n";
+  EXPECT_EQ(ebb({"run", "-f", "a.toml"}), 2) << "nobody has named it";
+  world.files.content["a.json"] = R"({"id":"a","spec":{"image":"i","colour":"red"}})";
+  EXPECT_EQ(ebb({"run", "-f", "a.json"}), 2);
+  EXPECT_TRUE(talk().contains("colour")) << talk();
+  EXPECT_TRUE(world.http.seen.empty());
 }
 
 TEST_F(CliTest, RunCountMakesNumberedVms) {

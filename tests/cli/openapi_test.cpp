@@ -19,6 +19,8 @@ namespace {
   X(Image)                 \
   X(Port)                  \
   X(InstanceData)          \
+  X(GuestEnd)              \
+  X(EndedVm)               \
   X(VmSpec)                \
   X(Vm)                    \
   X(Hold)                  \
@@ -72,7 +74,8 @@ namespace {
   X(SnapshotState)       \
   X(RescueState)         \
   X(ImageState)          \
-  X(Firmware) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
+  X(Firmware)            \
+  X(Restart) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
 
 template <class T>
 std::string schema_name();

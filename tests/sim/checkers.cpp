@@ -283,6 +283,44 @@ class EveryVmRuns final : public Checker {
   }
 };
 
+// A guest that has ended for good is booted nowhere until an operator starts it again, whoever died meanwhile. That its host
+// loses power, or is declared dead, is no end that anybody could have noted.
+class WhatHasEndedStaysSo final : public Checker {
+ public:
+  void on_guest_end(FleetSim& sim, const VmId& id, std::uint32_t status) override {
+    if (sim.options().kind != FleetSimOptions::Workers::production)
+      return;  // sketches start everything again
+    const auto* vm = sim.fleet().find(id);
+    if (vm && !is_restarted(vm->spec.restart.value_or(Restart::always), GuestEnd{status, {}}))
+      ended_.insert(id);
+  }
+  void on_boot(FleetSim& sim, const VmId& id) override {
+    if (ended_.contains(id)) sim.violation("{} boots, although it has ended", id);
+  }
+  void on_commit(FleetSim& sim, const Fleet& before, const Fleet& after) override {
+    for (const auto& id : after.open_migrations())
+      if (const auto& m = after.migrations().at(id); m.source_dead) ended_.erase(m.vm);
+    for (const auto& [id, vm] : after.vms()) {
+      const auto* old = before.find(id);
+      const bool is_stopped_by_hand = !vm.ended && vm.desired != VmDesired::running;
+      const bool is_started_by_hand = old && old->ended && !vm.ended;
+      if (is_stopped_by_hand || is_started_by_hand) ended_.erase(id);
+      if (vm.ended && vm.desired == VmDesired::running)
+        sim.violation("{} shall run, although it has ended", id);
+      if (vm.ended && is_restarted(vm.spec.restart.value_or(Restart::always), vm.ended->end))
+        sim.violation("{} has ended, and by its policy it is started again", id);
+    }
+  }
+  void every_second(FleetSim& sim) override {
+    for (auto& worker : sim.workers())
+      if (!worker->is_up())
+        for (const auto& vm : sim.fleet().vms_owned_by(worker->id())) ended_.erase(vm);
+  }
+
+ private:
+  std::set<VmId> ended_;
+};
+
 // A removed VM leaves nothing: its effects are carried out, and its disk's HEAD says that it is deleted.
 class RemovedIsGone final : public Checker {
  public:
@@ -335,6 +373,7 @@ std::vector<std::unique_ptr<Checker>> all_checkers() {
   all.push_back(std::make_unique<DoneMeansEmpty>());
   all.push_back(std::make_unique<EverythingEnds>());
   all.push_back(std::make_unique<EveryVmRuns>());
+  all.push_back(std::make_unique<WhatHasEndedStaysSo>());
   all.push_back(std::make_unique<RemovedIsGone>());
   return all;
 }

@@ -20,6 +20,8 @@ class Checker {
   virtual void on_commit(FleetSim&, const Fleet& /*before*/, const Fleet& /*after*/) {}
   // A copy of a VM has begun to run somewhere.
   virtual void on_boot(FleetSim&, const VmId&) {}
+  // A guest has ended by itself, and had named this status before.
+  virtual void on_guest_end(FleetSim&, const VmId&, std::uint32_t /*status*/) {}
   virtual void on_put(FleetSim&, const std::string& /*key*/, const Bytes& /*body*/) {}
   virtual void every_second(FleetSim&) {}
   // After act two, when everything had its time to come right.

@@ -141,7 +141,13 @@ Status FleetSim::set_up() {
     workers_.push_back((options_.kind == FleetSimOptions::Workers::production
                             ? make_production_worker
                             : make_sketch_worker)(*this, WorkerId(fmt::format("worker-{}", i))));
-  for (auto& worker : workers_) worker->boot();
+  for (auto& worker : workers_) {
+    worker->machines().on_guest_end([this](const VmId& vm, std::uint32_t status) {
+      if (is_ending_) return;
+      for (auto& checker : checkers_) checker->on_guest_end(*this, vm, status);
+    });
+    worker->boot();
+  }
   EBB_CHECKED(run_until([&] { return fleet_.workers().size() == options_.workers; }, 1min));
   EBB_CHECKED(import_image());
   if (options_.all_on_first) EBB_CHECKED(cordon_others("cordon"));
@@ -195,11 +201,12 @@ Status FleetSim::create_vms() {
   return {};
 }
 
-Status FleetSim::create_vm(VmId id, Storage storage, DiskClass disk_class) {
+Status FleetSim::create_vm(VmId id, Storage storage, DiskClass disk_class, Restart restart) {
   CreateVm wish;
   wish.id = std::move(id);
   wish.spec.image = ImageId("guest");
   wish.spec.storage = storage;
+  wish.spec.restart = restart;
   if (storage == Storage::object) wish.spec.disk_class = disk_class;
   wish.spec.ports = {{"ssh", 22}};
   EBB_TRY(answer, ask("POST", "/v1/vms", json::write_text(wish)));

@@ -49,7 +49,7 @@ class FleetSim final {
     EBB_TRY(value, ask(std::move(method), std::move(target), std::move(body)));
     return json::read<T>(value);
   }
-  Status create_vm(VmId id, Storage storage, DiskClass disk_class);
+  Status create_vm(VmId id, Storage storage, DiskClass disk_class, Restart restart = Restart::always);
   Result<DrainId> start_drain(const WorkerId& worker, DrainOptions options = {});
   // What an operation waits for, in the control plane's own words.
   std::string explain(const std::string& path);

@@ -1,5 +1,7 @@
 #include "operator_acts.h"
 
+#include <array>
+
 namespace ebb::fleet_sim {
 namespace {
 
@@ -58,7 +60,8 @@ void Operator::act_on_vms(FleetSim& sim, Random& random) {
   else if (act < 6 && sim.fleet().vms().size() < vms_max)
     (void)sim.create_vm(VmId(fmt::format("late-{}", ++made_)),
                         random.chance(0.7) ? Storage::object : Storage::none,
-                        random.chance(0.5) ? DiskClass::remote : DiskClass::local);
+                        random.chance(0.5) ? DiskClass::remote : DiskClass::local,
+                        std::array{Restart::always, Restart::on_failure, Restart::never}[random.below(3)]);
   else if (act < 7)
     (void)sim.ask("POST", vm + ":stop");
   else if (act < 9)

@@ -109,6 +109,18 @@ class GuestsCrash final : public Trouble {
   }
 };
 
+// Each ends as a guest that powers itself off, well or with a failure of its own.
+class GuestsEnd final : public Trouble {
+ public:
+  std::string_view name() const override { return "guests-end"; }
+  void strike(FleetSim& sim, Random& random) override {
+    auto& machines = any_worker(sim, random).machines();
+    for (const auto& machine : machines.list())
+      if (machine.state == MachineState::ready && random.chance(0.3))
+        machines.end_guest(machine.vm, random.chance(0.6) ? 0 : 1, between(random, 0s, 3s));
+  }
+};
+
 class HostsLosePower final : public Trouble {
  public:
   std::string_view name() const override { return "hosts-lose-power"; }
@@ -161,6 +173,7 @@ std::vector<std::unique_ptr<Trouble>> all_troubles() {
   all.push_back(std::make_unique<StoreOutages>());
   all.push_back(std::make_unique<Partitions>());
   all.push_back(std::make_unique<GuestsCrash>());
+  all.push_back(std::make_unique<GuestsEnd>());
   all.push_back(std::make_unique<HostsLosePower>());
   all.push_back(std::make_unique<DeclaredDead>());
   return all;

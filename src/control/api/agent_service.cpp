@@ -22,7 +22,10 @@ Status check_registration(const Registration& r) {
 
 // They become parts of records.
 void shorten_errors(AgentReport& report) {
-  for (auto& vm : report.vms) vm.error = shortened(std::move(vm.error));
+  for (auto& vm : report.vms) {
+    vm.error = shortened(std::move(vm.error));
+    if (vm.end) vm.end->text = shortened(std::move(vm.end->text));
+  }
 }
 
 }  // namespace

@@ -271,6 +271,9 @@ WhyAnswer why_vm(const Context& c, const Vm& vm) {
   auto view = view_of(c, vm);
   if (vm.desired == VmDesired::running && view.seen == VmSeen::running && answer.reasons.empty()) {
     answer.headline = fmt::format("{} runs on {}", vm.id, *vm.worker);
+  } else if (vm.desired == VmDesired::stopped && vm.ended) {
+    answer.headline = fmt::format("{} has ended by itself on {} at {}: {}", vm.id, vm.ended->worker,
+                                  format_time(vm.ended->at), vm.ended->end.text);
   } else if (vm.desired == VmDesired::stopped && !vm.worker) {
     answer.headline = fmt::format("{} is stopped, as was asked", vm.id);
   } else if (const auto* m = open_migration(c, vm)) {

@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::uint64_t memory_min = 16 * MiB, memory_max = 4096ull * GiB;
 constexpr std::size_t ports_max = 32;
+constexpr std::uint32_t stop_grace_max_ms = 3'600'000;
 
 Status check_spec(const VmSpec& spec) {
   if (spec.cpus < 1 || spec.cpus > 256)
@@ -23,6 +24,9 @@ Status check_spec(const VmSpec& spec) {
     if (!names.insert(port.name).second)
       return fail_field("spec.ports", "port name '{}' is there twice", port.name);
   }
+  if (spec.stop_grace_ms > stop_grace_max_ms)
+    return fail_field("spec.stop_grace_ms", "'spec.stop_grace_ms' must be an hour at most: {}",
+                      stop_grace_max_ms);
   if (spec.instance_data) EBB_CHECKED(check_instance_data(*spec.instance_data));
   return check_labels("spec.labels", spec.labels);
 }
@@ -183,8 +187,15 @@ Task<HttpResponse> VmsService::set_desired(Call call, VmDesired desired) {
                   m->source, m->target, m->id);
     }
     if (desired == VmDesired::absent) EBB_CHECKED(check_may_remove(*vm));
+    const auto* said = vm->worker ? c_.seen().find(*vm->worker, id) : nullptr;
+    const bool is_ending = vm->worker && (vm->ended || (said && said->end && said->epoch == vm->epoch));
+    if (desired == VmDesired::running && is_ending && c_.seen().is_ready(*vm->worker))
+      return fail(Code::conflict, "'{}' has ended, and {} is still stopping it: start it when it is stopped",
+                  id, *vm->worker);
     auto next = *vm;
     next.desired = desired;
+    if (desired == VmDesired::running) next.ended.reset();
+    if (desired == VmDesired::running && is_ending) next.started_after_end = vm->epoch;
     batch.put(next);
     batch.journal("vm.desired", "vms/" + id.value, fmt::format("shall be {}", json::name_of(desired)));
     removed = view_of(c_, next);
@@ -219,7 +230,8 @@ Result<MigrationId> VmsService::migrate_in(Batch& batch, const VmId& id, const M
   auto choices = placement::place(std::move(workers), {request_for(fleet, *vm, {})});
   if (!choices[0].worker)
     return fail(Code::conflict, "no worker can take '{}': {}", id, placement::describe(choices[0].refusals));
-  return begin_migration(batch, *vm, *choices[0].worker, std::nullopt, wish.source_dead).id;
+  const MigrationReason reason{.source_dead = wish.source_dead, .was_failing = is_failing(c_.seen(), *vm)};
+  return begin_migration(batch, *vm, *choices[0].worker, reason).id;
 }
 
 Task<HttpResponse> VmsService::migrate(Call call) {

@@ -32,10 +32,11 @@ void end_drain(Drain drain, DrainState state, std::string text, Batch& batch) {
 }
 
 // Whether a reservation was left for a later commit.
-bool reserve(const Fleet& fleet, const Drain& drain, const DrainPlan& plan, Batch& batch) {
+bool reserve(const Fleet& fleet, const Seen& seen, const Drain& drain, const DrainPlan& plan, Batch& batch) {
   for (const auto& move : plan.moves) {
     if (batch.is_full()) return true;
-    begin_migration(batch, *fleet.find(move.vm), move.target, drain.id, drain.options.source_dead);
+    const auto& vm = *fleet.find(move.vm);
+    begin_migration(batch, vm, move.target, {drain.id, drain.options.source_dead, is_failing(seen, vm)});
   }
   return false;
 }
@@ -65,7 +66,7 @@ void step_drain(const Fleet& fleet, const Seen& seen, const Drain& drain, DrainP
   if (drain.state == DrainState::reserving) {
     // Nothing is touched before everything has a destination, unless the operator said otherwise.
     if (!plan.blockers.empty() && !drain.options.partial) return;
-    if (reserve(fleet, drain, plan, batch)) return;
+    if (reserve(fleet, seen, drain, plan, batch)) return;
     auto next = drain;
     next.state = DrainState::running;
     batch.put(next);
@@ -73,7 +74,7 @@ void step_drain(const Fleet& fleet, const Seen& seen, const Drain& drain, DrainP
                   fmt::format("{} has a destination for everything that can move", drain.worker));
     return;
   }
-  reserve(fleet, drain, plan, batch);
+  reserve(fleet, seen, drain, plan, batch);
   if (!batch.empty()) return;
   const auto check = done_check(fleet, seen, drain, progress);
   if (drain::is_done(drain, check)) {

@@ -24,6 +24,9 @@ std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migr
   if (cancelled && !is_past_no_return(m.phase) && m.phase != Phase::aborting) {
     return Event{EventKind::cancel, fmt::format("{} was cancelled", drain->id), 0};
   }
+  const auto* vm = fleet.find(m.vm);
+  if (vm && vm->desired == VmDesired::stopped && !is_past_no_return(m.phase) && m.phase != Phase::aborting)
+    return Event{EventKind::cancel, fmt::format("{} has ended by itself", m.vm), 0};
   // A target that is held since it was chosen takes nothing more: the VM is placed anew.
   const bool may_take = fleet.holds_on(m.target).empty();
   if (!may_take && (m.phase == Phase::reserving || m.phase == Phase::preparing)) {
@@ -36,7 +39,6 @@ std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migr
       return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
     return may_begin.contains(m.id) ? std::optional(Event{}) : std::nullopt;
   }
-  const auto* vm = fleet.find(m.vm);
   return vm ? migration::observe(m, *vm, seen) : std::nullopt;
 }
 

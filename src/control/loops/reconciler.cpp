@@ -43,7 +43,9 @@ Task<bool> Reconciler::decide(std::function<void(Batch&)> decision) {
 Task<bool> Reconciler::turn() {
   const auto& fleet = owner_.fleet();
   const auto& seen = owner_.seen();
-  bool changed = co_await decide([&](Batch& b) { step_migrations(fleet, seen, b); });
+  // A move may end because its VM has.
+  bool changed = co_await decide([&](Batch& b) { end_vms(fleet, seen, b); });
+  changed |= co_await decide([&](Batch& b) { step_migrations(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) { replace_failing_vms(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) { retire_vms(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) { place_vms(fleet, seen, b, unplaced_); });

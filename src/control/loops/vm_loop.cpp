@@ -33,13 +33,18 @@ void remove_vm(const Fleet& fleet, const Vm& vm, Batch& batch) {
 
 }  // namespace
 
-Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, std::optional<DrainId> drain,
-                          bool source_dead) {
+bool is_failing(const Seen& seen, const Vm& vm) {
+  const auto* said = vm.worker ? seen.find(*vm.worker, vm.id) : nullptr;
+  return said && said->epoch == vm.epoch && said->failures >= migration::boot_attempts_max;
+}
+
+Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, MigrationReason reason) {
   Migration m;
   m.id = MigrationId(batch.mint_id("mig"));
   m.vm = vm.id, m.source = *vm.worker, m.target = target, m.source_epoch = vm.epoch;
   m.mechanism = drain::mechanism_for(vm);
-  m.drain = std::move(drain), m.source_dead = source_dead;
+  m.drain = std::move(reason.drain), m.source_dead = reason.source_dead;
+  if (reason.was_failing) m.was_failing = true;
   m.history.push_back({Phase::reserving, batch.now()});
   batch.put(m);
   batch.journal("migration.created", "migrations/" + m.id.value,
@@ -88,6 +93,21 @@ void retire_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
   }
 }
 
+void end_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
+  for (const auto& [id, vm] : fleet.vms()) {
+    if (batch.is_full()) return;
+    if (vm.desired != VmDesired::running || !vm.worker) continue;
+    const auto* said = seen.find(*vm.worker, id);
+    if (!said || !said->end || said->epoch != vm.epoch || vm.started_after_end == vm.epoch) continue;
+    auto next = vm;
+    next.desired = VmDesired::stopped;
+    next.ended = EndedVm{*vm.worker, batch.now(), *said->end};
+    batch.put(next);
+    batch.journal("vm.ended", "vms/" + id.value,
+                  fmt::format("ended by itself on {}: {}", *vm.worker, said->end->text));
+  }
+}
+
 void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
   for (const auto& [id, vm] : fleet.vms()) {
     if (batch.is_full()) return;
@@ -96,7 +116,7 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     if (!said || said->state != VmSeen::failed || said->epoch != vm.epoch ||
         said->failures < migration::boot_attempts_max)
       continue;
-    // If a drain brought it here, the drain stays responsible until it runs somewhere.
+    // If a drain brought it here, the drain stays responsible until it runs somewhere; unless it did not before.
     const Migration* last = nullptr;
     for (const auto& [mid, m] : fleet.migrations()) {
       if (m.vm == id && (!last || minted_before(last->id.value, mid.value))) last = &m;
@@ -106,8 +126,9 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     if (drain) excluded.merge(drain::rejected_targets(fleet, drain->id, id, batch.now()));
     auto choices = placement::place(candidates(fleet, seen), {request_for(fleet, vm, std::move(excluded))});
     if (!choices[0].worker) continue;
-    const bool active = drain && !is_ended(drain->state);
-    begin_migration(batch, vm, *choices[0].worker, active ? std::optional(drain->id) : std::nullopt, false);
+    const bool active = drain && !is_ended(drain->state) && !last->was_failing.value_or(false);
+    begin_migration(batch, vm, *choices[0].worker,
+                    {.drain = active ? std::optional(drain->id) : std::nullopt, .was_failing = !active});
     batch.journal("vm.placed_anew", "vms/" + id.value,
                   fmt::format("{} could not start it {} times ({}): it goes to {}", *vm.worker,
                               said->failures, said->error, *choices[0].worker));

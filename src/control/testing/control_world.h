@@ -18,6 +18,9 @@ struct ObedientWorker {
   std::uint64_t revision = 0, sequence = 0;
   bool answers = true, disk_daemon_up = true;
   std::set<VmId> cannot_start;
+  std::set<VmId> ended_as_sealed;  // guests that end just as they are stopped for a move
+  std::map<VmId, Epoch>
+      ended;  // guests that end by themselves for good, once they shall run under this epoch
   std::uint32_t exports = 0;
   std::optional<std::string> snapshot_error{}, snapshot_waits{};
   std::string trouble{};  // it takes nothing new
@@ -193,9 +196,13 @@ class ControlWorld {
     auto seen = worker.vms[wanted.vm];
     const bool has_disk = !wanted.disks.empty() && !wanted.disks[0].read_only;
     seen.vm = wanted.vm, seen.epoch = wanted.epoch, seen.machine = false, seen.disk_open = false;
+    if (wanted.wanted == Wanted::running) seen.end.reset();
     switch (wanted.wanted) {
       case Wanted::running:
-        if (worker.cannot_start.contains(wanted.vm)) {
+        if (auto ended = worker.ended.find(wanted.vm);
+            ended != worker.ended.end() && ended->second == wanted.epoch) {
+          seen.state = VmSeen::ended, seen.end = GuestEnd{0, "the guest ended by itself"};
+        } else if (worker.cannot_start.contains(wanted.vm)) {
           seen.state = VmSeen::failed, seen.error = "no such kernel", ++seen.failures;
         } else {
           seen.state = VmSeen::running, seen.machine = true, seen.disk_open = has_disk, seen.failures = 0;
@@ -206,9 +213,12 @@ class ControlWorld {
         seen.state = VmSeen::standby;
         break;
       case Wanted::sealed:
+        if (worker.ended_as_sealed.contains(wanted.vm)) seen.end = GuestEnd{0, "the guest ended by itself"};
         seen.state = VmSeen::sealed;
         break;
       case Wanted::stopped:
+        worker.ended.erase(wanted.vm);
+        seen.end.reset();
         seen.state = VmSeen::stopped;
         break;
       case Wanted::absent:

@@ -1,18 +1,28 @@
 #include "platform/qemu/machine.h"
 
+#include <charconv>
 #include <csignal>
 #include <fcntl.h>
 
 namespace ebb::qemu {
 namespace {
 constexpr Duration continue_pause_first = 1s, continue_pause_max = 30s, power_button_period = 5s;
+
+// What is no number means that something failed.
+std::uint32_t parse_status(std::string_view text) {
+  std::uint32_t status = 1;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), status);
+  return error == std::errc() && end == text.data() + text.size() ? status : 1;
 }
+
+}  // namespace
 
 Machine::Machine(AsioLoop& loop, Logger log, std::string folder, MachineRecord record, Settings settings)
     : loop_(loop),
       log_(std::move(log)),
       folder_(std::move(folder)),
       record_(std::move(record)),
+      end_(load_end(folder_)),
       settings_(std::move(settings)),
       news_(loop),
       scope_(loop) {}
@@ -55,8 +65,13 @@ void Machine::connect_sockets() {
 void Machine::mark_exited(std::string why) { enter(MachineState::exited, std::move(why)); }
 
 MachineStatus Machine::status() const {
-  const bool is_held = record_.paused && !exited();
-  return {record_.spec.vm, record_.spec.epoch, state_, record_.ports, record_.accel, error_, is_held};
+  MachineStatus status{record_.spec.vm, record_.spec.epoch, state_, record_.ports, record_.accel, error_};
+  status.is_held = record_.paused && !exited();
+  if (!exited()) return status;
+  status.was_stopped = end_.stop_asked && !end_.named_status;
+  status.exit_status = end_.named_status ? end_.named_status : end_.exit_status;
+  status.last_words = last_guest_words(folder_ + "/console.log");
+  return status;
 }
 
 Task<bool> Machine::greeted() {
@@ -66,7 +81,8 @@ Task<bool> Machine::greeted() {
 
 Task<bool> Machine::stop(Duration grace) {
   if (exited()) co_return !kill_sent_;
-  stop_asked_ = true;
+  if (shutdown_reason_.empty()) end_.stop_asked = true;  // else it is ending by itself
+  save_end();  // whoever finds the machine ended must know that it was no end of its guest's own
   auto deadline = loop_.now() + grace;
   // A paused guest cannot answer; what is given no time is not asked.
   const bool may_ask = grace > 0s && state_ != MachineState::paused;
@@ -119,12 +135,20 @@ void Machine::save() {
     log_.warning("VM {}: {}", record_.spec.vm, status.error());
 }
 
+void Machine::save_end() {
+  if (auto status = qemu::save_end(folder_, end_); !status)
+    log_.warning("VM {}: {}", record_.spec.vm, status.error());
+}
+
 Task<void> Machine::watch_exit() {
   if (co_await exit_->readable()) finish();
 }
 
 void Machine::finish() {
-  // What QEMU said at its end may not have been read yet; it is all there.
+  // What QEMU and its guest said at their end may not have been read yet; it is all there.
+  if (control_) {
+    for (const auto& line : control_->take_lines()) on_control_line(line);
+  }
   if (monitor_) {
     for (const auto& line : monitor_->take_lines()) on_monitor_line(line);
   }
@@ -132,7 +156,9 @@ void Machine::finish() {
 }
 
 std::string Machine::exit_reason() const {
-  if (stop_asked_) return "";
+  if (end_.named_status && *end_.named_status > 0)
+    return fmt::format("the guest ended with status {}", *end_.named_status);
+  if (end_.stop_asked) return "";
   if (!shutdown_reason_.empty()) return fmt::format("the guest ended by itself ({})", shutdown_reason_);
   auto words = last_words(folder_ + "/qemu.log");
   return words.empty() ? "QEMU was killed" : fmt::format("QEMU ended: {}", words);
@@ -177,6 +203,11 @@ void Machine::on_event(std::string_view name, const json::Object& data) {
   };
   if (name == "SHUTDOWN") {
     shutdown_reason_ = text("reason");
+    // One that has powered itself off ended well, unless it said otherwise.
+    if (shutdown_reason_ == "guest-shutdown") end_.exit_status = 0, save_end();
+  } else if (name == "RESET" && end_.named_status && !exited()) {
+    end_.named_status.reset();  // said before it began anew
+    save_end();
   } else if (name == "BLOCK_IO_ERROR") {
     log_.error("VM {}: disk {}: {} failed: {}", record_.spec.vm, text("node-name"), text("operation"),
                text("reason"));
@@ -201,8 +232,12 @@ Task<void> Machine::continue_later() {
 }
 
 void Machine::on_control_line(const std::string& line) {
-  guest_spoke_ = true;
+  guest_spoke_ = guest_spoke_ || line == "ready" || line == "bad" || line == "stopping";
   if (line == "ready") become_ready();
+  if (line.starts_with("exit ")) {
+    end_.named_status = parse_status(std::string_view(line).substr(5));
+    save_end();
+  }
   if (line == "bad" && !exited()) enter(state_, "the guest reports a fault");
 }
 

@@ -56,11 +56,13 @@ class Machine final {
   void finish();
   void enter(MachineState state, std::string error);
   std::string exit_reason() const;
+  void save_end();
 
   AsioLoop& loop_;
   Logger log_;
   const std::string folder_;
   MachineRecord record_;
+  MachineEnd end_;
   Settings settings_;
 
   MachineState state_ = MachineState::booting;
@@ -69,7 +71,6 @@ class Machine final {
   bool greeted_ = false;
   bool guest_spoke_ = false;
   bool kill_sent_ = false;
-  bool stop_asked_ = false;
   bool continuing_ = false;  // a `cont` after an I/O error is under way
   Duration continue_pause_{};
 

@@ -35,17 +35,61 @@ Status write_small_file(const std::string& path, std::string_view text) {
   return {};
 }
 
+namespace {
+
+// However large it is.
+std::string end_of(const std::string& path, std::size_t bytes_max) {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return "";
+  const auto size = lseek(fd.get(), 0, SEEK_END);
+  if (size <= 0) return "";
+  std::string text(std::min(static_cast<std::size_t>(size), bytes_max), '\0');
+  const auto got = pread(fd.get(), text.data(), text.size(), size - static_cast<off_t>(text.size()));
+  text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+  return text;
+}
+
+// Control sequences of ECMA-48 (ESC [ ... letter) go, and all that is neither a line's end nor printable ASCII.
+std::string without_controls(std::string_view text) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\x1b' && i + 1 < text.size() && text[i + 1] == '[') {
+      for (i += 2; i < text.size() && (text[i] < '@' || text[i] > '~');) ++i;
+    } else if (text[i] == '\n' || text[i] == '\t' || (text[i] >= ' ' && text[i] <= '~')) {
+      plain += text[i];
+    }
+  }
+  return plain;
+}
+
+}  // namespace
+
 std::string last_words(const std::string& path) {
-  auto text = read_small_file(path);
-  if (!text) return "";
-  while (!text->empty() && text->back() == '\n') text->pop_back();
   constexpr std::size_t words_max = 400;
-  if (text->size() > words_max) text->erase(0, text->size() - words_max);
-  return *text;
+  return end_of(path, words_max);
+}
+
+std::string last_guest_words(const std::string& path) {
+  constexpr std::size_t words_max = 1000;
+  auto text = without_controls(end_of(path, words_max));
+  const auto first = text.find('\n');
+  if (text.size() >= words_max / 2 && first != std::string::npos) text.erase(0, first + 1);
+  return text;
 }
 
 Status save_record(const std::string& folder, const MachineRecord& record) {
   return write_small_file(folder + "/machine.json", json::write_text(record));
+}
+
+Status save_end(const std::string& folder, const MachineEnd& end) {
+  return write_small_file(folder + "/end.json", json::write_text(end));
+}
+
+MachineEnd load_end(const std::string& folder) {
+  auto text = read_small_file(folder + "/end.json");
+  if (!text) return {};
+  return json::read_text<MachineEnd>(*text).value_or(MachineEnd());
 }
 
 Result<MachineRecord> load_record(const std::string& folder) {

@@ -3,6 +3,7 @@
 //
 //   <state>/machines/<vm>/machine.json   MachineRecord, written before the process starts
 //                         process        /proc/PID/stat of the process, written by itself before it becomes
+//                         end.json       MachineEnd, once there is something to say
 //                         seed/          what its guest finds in the file system `cidata`
 //                         QEMU qmp.sock control.sock overlay-N.qcow2 qemu.log console.log channel-NAME.log,
 //                         and one older NAME.1 of each
@@ -37,8 +38,19 @@ struct MachineRecord {
 };
 BOOST_DESCRIBE_STRUCT(MachineRecord, (), (format, spec, ports, accel, boot_id, ready, paused))
 
+// How it ends, in a file of its own: agents that do not know of it must be able to read the record.
+struct MachineEnd {
+  bool stop_asked = false;  // by us
+  std::optional<std::uint32_t> exit_status{},
+      named_status{};  // how its guest ended; what the guest itself said
+};
+BOOST_DESCRIBE_STRUCT(MachineEnd, (), (stop_asked, exit_status, named_status))
+
 Status save_record(const std::string& folder, const MachineRecord& record);
 Result<MachineRecord> load_record(const std::string& folder);
+Status save_end(const std::string& folder, const MachineEnd& end);
+// Nothing, if nothing can be read.
+MachineEnd load_end(const std::string& folder);
 
 // At most 1 MiB; not_found if there is none.
 Result<std::string> read_small_file(const std::string& path);
@@ -46,5 +58,7 @@ Result<std::string> read_small_file(const std::string& path);
 Status write_small_file(const std::string& path, std::string_view text);
 // The last lines of a file, for an error message.
 std::string last_words(const std::string& path);
+// The same of what a guest wrote: whole lines, without what a terminal would obey.
+std::string last_guest_words(const std::string& path);
 
 }  // namespace ebb::qemu

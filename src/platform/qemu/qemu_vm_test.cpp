@@ -125,6 +125,20 @@ class MachineTest : public testing::Test {
       run_until_done(loop_, sleep_for(loop_, 20ms));
     return fs::file_size(path) > size;
   }
+  // Whatever it answers.
+  void ask_guest(std::uint16_t port, const std::string& path) {
+    UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET, address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ASSERT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const auto request = "GET " + path + " HTTP/1.0\r\n\r\n";
+    ASSERT_EQ(send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(request.size()));
+    char answer[4096];
+    while (recv(fd.get(), answer, sizeof answer, 0) > 0) {
+    }
+  }
   std::string folder_of(const std::string& vm) { return options_.state_dir + "/machines/" + vm; }
   qemu::ProcessId process_of(const std::string& vm) {
     return *qemu::parse_process_stat(read_file(folder_of(vm) + "/process"));
@@ -241,6 +255,41 @@ TEST_F(MachineTest, AGuestThatEndsByItselfIsSaidToHaveDoneSo) {
   ASSERT_TRUE(wait_until("vm-1", MachineState::exited));
   EXPECT_NE(status("vm-1").error.find("the guest ended by itself"), std::string::npos)
       << status("vm-1").error;
+}
+
+TEST_F(MachineTest, AGuestThatNamesAStatusHasEndedWithItAlsoForALaterAgent) {
+  auto started = start(spec("vm-1"));
+  ASSERT_TRUE(started) << started.error().message;
+  ASSERT_TRUE(wait_until("vm-1", MachineState::ready));
+  ask_guest(started->ports.at("http"), "/exit/3");
+  ASSERT_TRUE(wait_until("vm-1", MachineState::exited));
+  for (int agents = 0; agents < 2; ++agents) {
+    EXPECT_EQ(status("vm-1").exit_status, 3u);
+    EXPECT_FALSE(status("vm-1").was_stopped);
+    EXPECT_FALSE(status("vm-1").last_words.empty());
+    restart_agent();
+  }
+}
+
+// It says so, stops writing, and is asked to stop meanwhile.
+TEST_F(MachineTest, AGuestThatNamedAStatusHasEndedThoughItWasStoppedThen) {
+  auto started = start(spec("vm-1"));
+  ASSERT_TRUE(started) << started.error().message;
+  ASSERT_TRUE(wait_until("vm-1", MachineState::ready));
+  ask_guest(started->ports.at("http"), "/exit/0");
+  ASSERT_TRUE(stop(VmId("vm-1"), patience));
+  EXPECT_FALSE(status("vm-1").was_stopped);
+  EXPECT_EQ(status("vm-1").exit_status, 0u);
+}
+
+TEST_F(MachineTest, AGuestThatWasStoppedIsKnownToHaveBeenByALaterAgentToo) {
+  ASSERT_TRUE(start(spec("vm-1")));
+  ASSERT_TRUE(wait_until("vm-1", MachineState::ready));
+  ASSERT_TRUE(stop(VmId("vm-1"), patience));
+  for (int agents = 0; agents < 2; ++agents) {
+    EXPECT_TRUE(status("vm-1").was_stopped);
+    restart_agent();
+  }
 }
 
 TEST_F(MachineTest, AGuestWithoutAControlPortCountsAsReadyAfterAWhile) {

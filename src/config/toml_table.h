@@ -1,4 +1,4 @@
-// A configuration file (TOML): typed getters whose errors name file, line and key. Every key must be asked
+// A file of settings (TOML): typed getters whose errors name file, line and key. Every key must be asked
 // for before finish(), which refuses the ones that nobody knows.
 #pragma once
 #include <cstdint>
@@ -40,6 +40,9 @@ class TomlTable final {
   Result<TomlTable> table(std::string_view key) const;
   // [key.NAME] for any NAME; empty if absent.
   Result<std::map<std::string, TomlTable>> tables(std::string_view key) const;
+  // name = number for any name; empty if absent.
+  Result<std::map<std::string, std::int64_t>> integer_map(std::string_view key, std::int64_t low,
+                                                          std::int64_t high) const;
   // name = "value" for any name; empty if absent.
   Result<std::map<std::string, std::string>> string_map(std::string_view key) const;
 

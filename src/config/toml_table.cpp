@@ -1,4 +1,4 @@
-#include "platform/toml_config.h"
+#include "config/toml_table.h"
 
 #define TOML_EXCEPTIONS 0
 #define TOML_HEADER_ONLY 1
@@ -205,6 +205,18 @@ Result<std::map<std::string, TomlTable>> TomlTable::tables(std::string_view key)
   for (const auto& [name, value] : *outer.node_->table) {
     EBB_TRY(inner, outer.table(name.str()));
     out.emplace(std::string(name.str()), std::move(inner));
+  }
+  return out;
+}
+
+Result<std::map<std::string, std::int64_t>> TomlTable::integer_map(std::string_view key, std::int64_t low,
+                                                                   std::int64_t high) const {
+  EBB_TRY(outer, table(key));
+  std::map<std::string, std::int64_t> out;
+  if (!outer.node_->table) return out;
+  for (const auto& [name, value] : *outer.node_->table) {
+    EBB_TRY(number, outer.integer(name.str(), low, high));
+    out.emplace(std::string(name.str()), number);
   }
   return out;
 }

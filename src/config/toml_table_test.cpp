@@ -1,9 +1,7 @@
-#include "platform/toml_config.h"
+#include "config/toml_table.h"
 
 #include <fstream>
 #include <gtest/gtest.h>
-
-#include "platform/test_folder.h"
 
 namespace ebb {
 namespace {
@@ -31,7 +29,7 @@ zone = "z2"
 
 TomlTable parsed(std::string text) { return TomlTable::parse(std::move(text), "ebb.toml").value(); }
 
-TEST(TomlConfig, ReadsEveryKindOfValue) {
+TEST(TomlTable, ReadsEveryKindOfValue) {
   auto config = parsed(example);
   EXPECT_EQ(config.string("name"), "worker-1");
   EXPECT_EQ(config.integer("cpus", 1, 64), 4);
@@ -50,7 +48,7 @@ TEST(TomlConfig, ReadsEveryKindOfValue) {
   EXPECT_TRUE(config.finish());
 }
 
-TEST(TomlConfig, WhatIsAbsentTakesItsFallback) {
+TEST(TomlTable, WhatIsAbsentTakesItsFallback) {
   auto config = parsed("");
   EXPECT_EQ(config.string("a", "x"), "x");
   EXPECT_EQ(config.integer("b", 0, 9, 5), 5);
@@ -68,7 +66,7 @@ void expect_error(const std::string& message, std::vector<std::string> parts) {
     EXPECT_NE(message.find(part), std::string::npos) << "'" << part << "' in: " << message;
 }
 
-TEST(TomlConfig, ErrorsNameFileLineAndKey) {
+TEST(TomlTable, ErrorsNameFileLineAndKey) {
   auto config = parsed("a = 1\n\nb = \"nonsense\"\n[t]\nc = [1]\nd = \"x\"\n");
   expect_error(config.string("a").error().message, {"ebb.toml:1", ": a: ", "must be a string"});
   expect_error(config.integer("a", 5, 9).error().message, {"ebb.toml:1", "from 5 to 9"});
@@ -86,7 +84,7 @@ TEST(TomlConfig, ErrorsNameFileLineAndKey) {
   expect_error(config.tables("a").error().message, {"must be a table"});
 }
 
-TEST(TomlConfig, UnknownKeysAreRefusedWithTheNearestKnownOne) {
+TEST(TomlTable, UnknownKeysAreRefusedWithTheNearestKnownOne) {
   auto config = parsed("address = \"x\"\ntimeuot = \"5s\"\n");
   ASSERT_TRUE(config.string("address"));
   ASSERT_TRUE(config.duration("timeout", 1s));
@@ -96,25 +94,27 @@ TEST(TomlConfig, UnknownKeysAreRefusedWithTheNearestKnownOne) {
   EXPECT_EQ(finished.error().field, "timeuot");
 }
 
-TEST(TomlConfig, UnknownKeysBelowAreFoundToo) {
+TEST(TomlTable, UnknownKeysBelowAreFoundToo) {
   auto config = parsed("[pools.main]\nurl = \"x\"\ncolour = 1\n");
   for (auto& [name, pool] : config.tables("pools").value()) ASSERT_TRUE(pool.string("url"));
   expect_error(config.finish().error().message, {"ebb.toml:3", "pools.main.colour", "known are: url"});
   expect_error(parsed("[never.asked]\nx = 1\n").finish().error().message, {"never", "unknown key"});
 }
 
-TEST(TomlConfig, BrokenFilesAreRefusedWithTheLine) {
+TEST(TomlTable, BrokenFilesAreRefusedWithTheLine) {
   auto broken = TomlTable::parse("a = 1\nb = \n", "ebb.toml");
   ASSERT_FALSE(broken);
   expect_error(broken.error().message, {"ebb.toml:2"});
   EXPECT_EQ(TomlTable::parse("a = 1\na = 2\n", "ebb.toml").error().code, Code::invalid);
 }
 
-TEST(TomlConfig, LoadsFiles) {
-  TestFolder folder;
-  EXPECT_EQ(TomlTable::load(folder / "none.toml").error().code, Code::not_found);
-  std::ofstream(folder / "some.toml") << example;
-  EXPECT_EQ(TomlTable::load(folder / "some.toml").value().string("name"), "worker-1");
+TEST(TomlTable, LoadsFiles) {
+  const auto path = ::testing::TempDir() + "ebb-toml-table-test.toml";
+  std::remove(path.c_str());
+  EXPECT_EQ(TomlTable::load(path).error().code, Code::not_found);
+  std::ofstream(path) << example;
+  EXPECT_EQ(TomlTable::load(path).value().string("name"), "worker-1");
+  std::remove(path.c_str());
 }
 
 }  // namespace
