@@ -218,8 +218,11 @@ Task<bool> Agent::Impl::ensure_registered() {
   auto turn = co_await registering.lock();
   if (registered) co_return true;
   Registration registration{config.worker, config.boot_id,  config.version,
-                            config.labels, config.capacity, {}};
+                            config.labels, config.capacity, {}, {}};
   for (const auto& [pool, store] : config.pools) registration.pools.push_back(pool);
+  registration.firmware.emplace();
+  for (auto firmware : {Firmware::bios, Firmware::uefi})
+    if (env.hypervisor.can_boot(firmware)) registration.firmware->push_back(firmware);
   auto done = co_await control.send_registration(std::move(registration));
   say_once(control_trouble, done ? "" : done.error().message, "the control plane answers again");
   if (done) log.info("registered as {}", config.worker);

@@ -18,6 +18,7 @@ TEST_F(AgentTest, AWantedVmIsBootedAndReported) {
   EXPECT_TRUE(control_.report.disk_daemon_up);
   EXPECT_EQ(control_.report.wanted_revision, control_.set.revision);
   EXPECT_EQ(control_.registrations, 1u);
+  EXPECT_EQ(control_.registration.firmware, (std::vector{Firmware::bios, Firmware::uefi}));
   EXPECT_EQ(control_.refused, 0u);
 }
 

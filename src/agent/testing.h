@@ -69,6 +69,7 @@ class FakeControl final {
   std::function<void(const AgentReport&)> on_report{};
   WantedSet set{WorkerId("worker-1"), 1, {}, {}};
   AgentReport report;
+  Registration registration;
   std::uint32_t registrations = 0, reports = 0, refused = 0;
   bool knows_worker = false;
 
@@ -79,7 +80,9 @@ class FakeControl final {
       co_return error_reply(401, Code::invalid, "no token");
     }
     if (request.target == "/v1/agent/register") {
-      EXPECT_TRUE(json::read_text<Registration>(request.body));
+      auto said = json::read_text<Registration>(request.body);
+      EXPECT_TRUE(said);
+      if (said) registration = *said;
       ++registrations;
       knows_worker = true;
       co_return reply(set);

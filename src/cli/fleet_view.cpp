@@ -97,6 +97,10 @@ std::string worker_page(const WorkerView& view, WallMs now) {
   std::string pools;
   for (const auto& pool : view.worker.pools) pools += (pools.empty() ? "" : ", ") + pool.value;
   page.add("pools", pools);
+  std::string firmware;
+  for (auto kind : view.worker.firmware.value_or(std::vector<Firmware>()))
+    firmware += (firmware.empty() ? "" : ", ") + std::string(json::name_of(kind));
+  page.add("firmware", firmware);
   page.add("agent", view.worker.agent_version);
   page.add("boot id", view.worker.boot_id);
   page.add("registered", ago(view.worker.registered_at, now));

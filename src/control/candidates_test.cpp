@@ -73,5 +73,22 @@ TEST(Candidates, BothEndsOfAMoveCountOnceWhateverRunsThere) {
   EXPECT_EQ(w.used_on("b"), size);
 }
 
+TEST(Candidates, AVmThatFirmwareBootsGoesWhereThatFirmwareIs) {
+  World w;
+  Image image;
+  image.id = ImageId("cloud"), image.firmware = Firmware::uefi;
+  w.fleet.put(image);
+  w.vm.spec.image = image.id;
+  auto b = *w.fleet.find(WorkerId("b"));
+  EXPECT_TRUE(request_for(w.fleet, w.vm, {}).excluded.empty()) << "agents that do not say are tried";
+  b.firmware = {Firmware::bios};
+  w.fleet.put(b);
+  const auto excluded = request_for(w.fleet, w.vm, {}).excluded;
+  EXPECT_EQ(excluded, (std::map<WorkerId, std::string>{{b.id, "has no firmware 'uefi'"}}));
+  b.firmware = {Firmware::bios, Firmware::uefi};
+  w.fleet.put(b);
+  EXPECT_TRUE(request_for(w.fleet, w.vm, {}).excluded.empty());
+}
+
 }  // namespace
 }  // namespace ebb::control

@@ -173,9 +173,10 @@ struct Registration {
   Labels labels;
   Resources capacity;
   std::vector<PoolId> pools;
+  std::optional<std::vector<Firmware>> firmware{};
   bool operator==(const Registration&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Registration, (), (worker, boot_id, version, labels, capacity, pools))
+BOOST_DESCRIBE_STRUCT(Registration, (), (worker, boot_id, version, labels, capacity, pools, firmware))
 
 // ---- JSON: see model.cpp ----
 EBB_JSON_EXTERN(WantedDisk)

@@ -48,9 +48,11 @@ struct Worker {
   Resources capacity;         // for VMs: the host's, less its reserve
   std::vector<PoolId> pools;  // object pools it can reach
   WallMs registered_at = 0;
+  std::optional<std::vector<Firmware>> firmware{};  // that it has; absent: its agent does not say
   bool operator==(const Worker&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Worker, (), (id, boot_id, agent_version, labels, capacity, pools, registered_at))
+BOOST_DESCRIBE_STRUCT(Worker, (),
+                      (id, boot_id, agent_version, labels, capacity, pools, registered_at, firmware))
 
 // `remote`: FLUSH is acknowledged when everything up to it is in the store. `local`: when this worker's log
 // is synced.

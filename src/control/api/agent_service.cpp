@@ -13,6 +13,9 @@ Status check_registration(const Registration& r) {
     return fail_field("capacity", "'capacity' must name cores and memory for VMs");
   EBB_CHECKED(check_length("boot_id", r.boot_id, word_bytes_max));
   EBB_CHECKED(check_length("version", r.version, word_bytes_max));
+  constexpr std::size_t firmware_max = 8;
+  if (r.firmware && r.firmware->size() > firmware_max)
+    return fail_field("firmware", "at most {} kinds of firmware", firmware_max);
   if (r.pools.size() > pools_max) return fail_field("pools", "at most {} pools", pools_max);
   for (const auto& pool : r.pools) {
     if (!is_valid_name(pool.value)) return fail_field("pools", "'{}' is no name for a pool", pool);
@@ -46,6 +49,7 @@ Task<HttpResponse> AgentService::register_worker(Call call) {
     Worker next = old ? *old : Worker{};
     next.id = wish->worker, next.boot_id = wish->boot_id, next.agent_version = wish->version;
     next.labels = wish->labels, next.capacity = wish->capacity, next.pools = wish->pools;
+    next.firmware = wish->firmware;
     if (!old) next.registered_at = batch.now();
     if (old && *old == next) return true;
     batch.put(next);

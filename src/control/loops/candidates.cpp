@@ -15,6 +15,10 @@ std::string refusal(const Fleet& fleet, const Seen& seen, const WorkerId& id) {
   return fmt::format("{}", fmt::join(reasons, ", "));
 }
 
+bool lacks(const Worker& worker, Firmware firmware) {
+  return worker.firmware && std::ranges::find(*worker.firmware, firmware) == worker.firmware->end();
+}
+
 // Machines that still run here, of VMs that went on elsewhere: this worker was declared dead, is back, and has
 // not been rid of them yet. No record counts them.
 Resources left_over(const Fleet& fleet, const Seen& seen, const WorkerId& id) {
@@ -45,7 +49,13 @@ std::vector<placement::Candidate> candidates(const Fleet& fleet, const Seen& see
 
 placement::Request request_for(const Fleet& fleet, const Vm& vm, std::map<WorkerId, std::string> excluded) {
   std::set<PoolId> pools;
-  if (const auto* image = fleet.find(vm.spec.image)) pools.insert(image->pool);
+  const auto* image = fleet.find(vm.spec.image);
+  if (image) pools.insert(image->pool);
+  if (image && image->firmware) {
+    for (const auto& [id, worker] : fleet.workers())
+      if (lacks(worker, *image->firmware))
+        excluded.emplace(id, fmt::format("has no firmware '{}'", json::name_of(*image->firmware)));
+  }
   if (const auto* disk = vm.disk ? fleet.find(*vm.disk) : nullptr) pools.insert(disk->pool);
   return {vm.id, footprint(vm.spec), {pools.begin(), pools.end()}, std::move(excluded)};
 }
