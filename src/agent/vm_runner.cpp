@@ -262,7 +262,7 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
     case MachineState::ready:
       if (boot_began_) seen_.timings.boot_ms = ms_since(*std::exchange(boot_began_, std::nullopt));
       if (!ready_since_) ready_since_ = t_.loop->now();
-      seen_.failures = 0;
+      if (t_.loop->now() - *ready_since_ >= steady_after) seen_.failures = 0;
       enter(VmSeen::running, trouble);
       break;
     case MachineState::paused:
@@ -287,7 +287,7 @@ Task<Duration> VmRunner::bury(WantedVm wish, MachineStatus machine) {
   if (machine.epoch == wish.epoch) {
     ++seen_.failures;
     wait_before_retry(++exits_);
-    auto console = machine.last_words.empty() ? "" : "; its console ended with:\n" + machine.last_words;
+    auto console = machine.last_words.empty() ? "" : "\nits console ended with:\n" + machine.last_words;
     enter(VmSeen::failed, end_text(machine) + console);
   }
   auto forgotten = co_await t_.hypervisor->forget(wish.vm);

@@ -20,6 +20,8 @@ std::string format_duration(Duration d);
 // 2026-11-23T16:14:46Z
 std::string format_time(WallMs ms);
 
+// Without its end.
+std::string first_line(std::string_view text);
 std::vector<std::string_view> split(std::string_view text, char separator);
 // RFC 3629: no overlong forms, no surrogates.
 bool is_valid_utf8(std::string_view text);

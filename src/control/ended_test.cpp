@@ -147,5 +147,17 @@ TEST(Ended, AVmThatFailsEverywhereKeepsNoDrainWaiting) {
   EXPECT_NE(w.worker_of("a"), source);
 }
 
+TEST(Ended, AVmThatFailsEverywhereDoesNotTourTheFleet) {
+  EndedWorld w;
+  for (auto& [name, worker] : w.workers()) worker.cannot_start.insert(VmId("a"));
+  w.tick(400);
+  const auto moves = w.get<Page<MigrationView>>("/v1/migrations").items;
+  EXPECT_GE(moves.size(), 1u);
+  EXPECT_LE(moves.size(), 3u);
+  std::set<WorkerId> left;
+  for (const auto& m : moves) EXPECT_TRUE(left.insert(m.migration.source).second) << "it has failed there before";
+  EXPECT_EQ(w.vm().seen, VmSeen::failed);
+}
+
 }  // namespace
 }  // namespace ebb::control

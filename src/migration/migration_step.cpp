@@ -1,5 +1,7 @@
 #include "migration/migration_step.h"
 
+#include "base/text.h"
+
 namespace ebb::migration {
 namespace {
 
@@ -137,7 +139,7 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
       break;
     case Phase::preparing:
       if (target && target->state == VmSeen::failed && target->failures > m.attempts)
-        return Event{EventKind::start_failed, target->error, 0};
+        return Event{EventKind::start_failed, first_line(target->error), 0};
       if (target && target->state == VmSeen::standby) return Event{EventKind::standby_ready, {}, 0};
       if (target_silent) return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
       break;
@@ -161,7 +163,7 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
       if (!target || target->epoch != m.target_epoch) break;
       if (target->state == VmSeen::running || target->end) return Event{EventKind::guest_healthy, {}, 0};
       if (target->state == VmSeen::failed && target->failures > m.attempts)
-        return Event{EventKind::start_failed, target->error, 0};
+        return Event{EventKind::start_failed, first_line(target->error), 0};
       if (m.phase == Phase::moving_lease && (target->disk_open || target->machine))
         return Event{EventKind::lease_taken, {}, 0};
       break;

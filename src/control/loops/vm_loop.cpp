@@ -1,5 +1,6 @@
 #include "control/loops/vm_loop.h"
 
+#include "base/text.h"
 #include "control/loops/candidates.h"
 #include "control/loops/disk_loop.h"
 #include "drain/drain_planner.h"
@@ -29,6 +30,27 @@ void remove_vm(const Fleet& fleet, const Vm& vm, Batch& batch) {
   }
   batch.erase(vm);
   batch.journal("vm.removed", "vms/" + vm.id.value, "removed");
+}
+
+const Migration* last_migration_of(const Fleet& fleet, const VmId& vm) {
+  const Migration* last = nullptr;
+  for (const auto& [id, m] : fleet.migrations())
+    if (m.vm == vm && (!last || minted_before(last->id.value, id.value))) last = &m;
+  return last;
+}
+
+// A guest that comes up nowhere must not tour the fleet: so many moves in so long a time.
+constexpr std::size_t failing_moves_max = 3;
+constexpr WallMs failing_moves_period_ms = 600'000;
+
+// Workers that a VM has left because it did not come up there.
+std::set<WorkerId> failed_lately(const Fleet& fleet, const VmId& vm, WallMs now) {
+  std::set<WorkerId> workers;
+  for (const auto& [id, m] : fleet.migrations()) {
+    const bool is_recent = !m.history.empty() && now - m.history.front().entered_at < failing_moves_period_ms;
+    if (m.vm == vm && is_recent && !m.drain && m.was_failing.value_or(false)) workers.insert(m.source);
+  }
+  return workers;
 }
 
 }  // namespace
@@ -116,13 +138,14 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     if (!said || said->state != VmSeen::failed || said->epoch != vm.epoch ||
         said->failures < migration::boot_attempts_max)
       continue;
+    const auto why = first_line(said->error);
+    std::map<WorkerId, std::string> excluded{{*vm.worker, fmt::format("could not start it ({})", why)}};
+    const auto lately = failed_lately(fleet, id, batch.now());
+    if (lately.size() >= failing_moves_max) continue;
+    for (const auto& worker : lately) excluded.emplace(worker, "could not start it a short time ago");
     // If a drain brought it here, the drain stays responsible until it runs somewhere; unless it did not before.
-    const Migration* last = nullptr;
-    for (const auto& [mid, m] : fleet.migrations()) {
-      if (m.vm == id && (!last || minted_before(last->id.value, mid.value))) last = &m;
-    }
+    const auto* last = last_migration_of(fleet, id);
     const auto* drain = last && last->drain ? fleet.find(*last->drain) : nullptr;
-    std::map<WorkerId, std::string> excluded{{*vm.worker, "could not start it (" + said->error + ")"}};
     if (drain) excluded.merge(drain::rejected_targets(fleet, drain->id, id, batch.now()));
     auto choices = placement::place(candidates(fleet, seen), {request_for(fleet, vm, std::move(excluded))});
     if (!choices[0].worker) continue;
@@ -130,8 +153,8 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     begin_migration(batch, vm, *choices[0].worker,
                     {.drain = active ? std::optional(drain->id) : std::nullopt, .was_failing = !active});
     batch.journal("vm.placed_anew", "vms/" + id.value,
-                  fmt::format("{} could not start it {} times ({}): it goes to {}", *vm.worker,
-                              said->failures, said->error, *choices[0].worker));
+                  fmt::format("{} could not keep it up {} times ({}): it goes to {}", *vm.worker,
+                              said->failures, why, *choices[0].worker));
     return;  // the next one sees this one's reservation
   }
 }
