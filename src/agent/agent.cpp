@@ -217,8 +217,8 @@ void Agent::Impl::say_once(std::string& last, const std::string& text, std::stri
 Task<bool> Agent::Impl::ensure_registered() {
   auto turn = co_await registering.lock();
   if (registered) co_return true;
-  Registration registration{config.worker, config.boot_id,  config.version,
-                            config.labels, config.capacity, {}, {}};
+  Registration registration{
+      config.worker, config.boot_id, config.version, config.labels, config.capacity, {}, {}};
   for (const auto& [pool, store] : config.pools) registration.pools.push_back(pool);
   registration.firmware.emplace();
   for (auto firmware : {Firmware::bios, Firmware::uefi})

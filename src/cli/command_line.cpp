@@ -189,6 +189,12 @@ struct RunTexts {
   RunOptions options;
 };
 
+std::uint32_t grace_ms(const std::string& text) {
+  const auto grace = value_or_refuse(parse_duration(text), "--stop-grace");
+  if (grace > 1h) refuse("--stop-grace", "an hour at most");
+  return static_cast<std::uint32_t>(to_ms(grace));
+}
+
 RunOptions finish(RunTexts texts) {
   auto& o = texts.options;
   o.spec.image = ImageId(texts.image);
@@ -198,11 +204,7 @@ RunOptions finish(RunTexts texts) {
   if (!texts.disk_class.empty())
     o.spec.disk_class = value_or_refuse(parse_disk_class(texts.disk_class), "--disk-class");
   if (!texts.restart.empty()) o.spec.restart = value_or_refuse(parse_restart(texts.restart), "--restart");
-  if (!texts.stop_grace.empty()) {
-    const auto grace = value_or_refuse(parse_duration(texts.stop_grace), "--stop-grace");
-    if (grace > 1h) refuse("--stop-grace", "an hour at most");
-    o.spec.stop_grace_ms = static_cast<std::uint32_t>(to_ms(grace));
-  }
+  if (!texts.stop_grace.empty()) o.spec.stop_grace_ms = grace_ms(texts.stop_grace);
   for (const auto& port : texts.ports) o.spec.ports.push_back(parse_port(port));
   for (const auto& label : texts.labels) o.spec.labels.insert(key_and_value(label, "--label"));
   return o;
@@ -286,10 +288,50 @@ void add_vm_change(Builder& b, const std::string& name, const std::string& descr
   });
 }
 
+void add_edit_command(Builder& b, CLI::App* vms) {
+  struct Texts {
+    std::string vm, memory, restart, stop_grace;
+    std::uint32_t cpus = 0;
+    std::vector<std::string> ports, labels, no_labels;
+  };
+  auto t = std::make_shared<Texts>();
+  auto* edit = b.command(vms, "edit", "change what a VM is; size and ports only while it is stopped");
+  edit->add_option("VM", t->vm)->required();
+  edit->add_option("--cpus", t->cpus, "virtual CPUs")->check(CLI::Range(1, 256));
+  edit->add_option("--memory", t->memory, "guest memory");
+  edit->add_option("--port", t->ports,
+                   "NAME=PORT of the guest to forward, instead of all before; may be repeated")
+      ->allow_extra_args(false);
+  edit->add_option("--restart", t->restart, "whether a guest that ends by itself is started again")
+      ->type_name("always|on-failure|never");
+  edit->add_option("--stop-grace", t->stop_grace, "how long a guest may take to stop before it is killed");
+  edit->add_option("--label", t->labels, "KEY=VALUE; may be repeated")->allow_extra_args(false);
+  edit->add_option("--no-label", t->no_labels, "KEY of a label that goes; may be repeated")
+      ->allow_extra_args(false);
+  b.on(edit, [t] {
+    EditVmOptions o{VmId(t->vm), {}};
+    if (t->cpus > 0) o.wish.cpus = t->cpus;
+    if (!t->memory.empty()) o.wish.memory_bytes = value_or_refuse(parse_size(t->memory), "--memory");
+    if (!t->restart.empty()) o.wish.restart = value_or_refuse(parse_restart(t->restart), "--restart");
+    if (!t->stop_grace.empty()) o.wish.stop_grace_ms = grace_ms(t->stop_grace);
+    for (const auto& port : t->ports) {
+      if (!o.wish.ports) o.wish.ports.emplace();
+      o.wish.ports->push_back(parse_port(port));
+    }
+    for (const auto& label : t->labels) {
+      if (!o.wish.labels) o.wish.labels.emplace();
+      o.wish.labels->insert(key_and_value(label, "--label"));
+    }
+    if (!t->no_labels.empty()) o.wish.no_labels = t->no_labels;
+    return [o](Context& c) { return edit_vm(c, o); };
+  });
+}
+
 void add_vm_commands(Builder& b) {
   auto* vms = b.command("vms", "list VMs");
   b.on_none(vms, list_vms);
   b.on_one(vms, "show", "everything about one VM", "VM", show_vm);
+  add_edit_command(b, vms);
   add_run_command(b);
   add_vm_change(b, "start", "start a stopped VM", start_vm);
   add_vm_change(b, "stop", "stop a VM; its disk stays", stop_vm);

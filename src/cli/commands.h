@@ -45,6 +45,11 @@ Task<Result<Exit>> show_vm(Context& c, VmId id);
 Task<Result<Exit>> run_vms(Context& c, RunOptions options);
 // VMs of these names, whatever `options` say of name and count.
 Task<Result<Exit>> make_vms(Context& c, std::vector<std::string> names, RunOptions options);
+struct EditVmOptions {
+  VmId vm;
+  EditVm wish;
+};
+Task<Result<Exit>> edit_vm(Context& c, EditVmOptions options);
 Task<Result<Exit>> start_vm(Context& c, ChangeVmOptions options);
 Task<Result<Exit>> stop_vm(Context& c, ChangeVmOptions options);
 Task<Result<Exit>> remove_vm(Context& c, ChangeVmOptions options);

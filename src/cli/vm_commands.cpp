@@ -190,6 +190,14 @@ Task<Result<Exit>> make_vms(Context& c, std::vector<std::string> names, RunOptio
   co_return has_failed ? Exit::failed : Exit::ok;
 }
 
+Task<Result<Exit>> edit_vm(Context& c, EditVmOptions options) {
+  if (options.wish == EditVm())
+    co_return fail(Code::invalid, "nothing to change was named: 'ebb vms edit --help' lists what can be");
+  EBB_CO_TRY(view, co_await c.client.edit_vm(options.vm, options.wish));
+  c.show(view, vm_page(view, c.now()));
+  co_return Exit::ok;
+}
+
 Task<Result<Exit>> start_vm(Context& c, ChangeVmOptions options) {
   EBB_CO_TRY(view, co_await c.client.start_vm(options.vm));
   co_return co_await finish_change(c, std::move(options), std::move(view), Until::running);

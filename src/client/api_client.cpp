@@ -118,6 +118,9 @@ Task<Result<VmView>> ApiClient::start_vm(VmId id) {
 Task<Result<VmView>> ApiClient::stop_vm(VmId id) {
   return call<VmView>("POST", path_of("vms", id, ":stop"), "{}");
 }
+Task<Result<VmView>> ApiClient::edit_vm(VmId id, EditVm request) {
+  return call<VmView>("POST", path_of("vms", id, ":edit"), json::write_text(request));
+}
 Task<Result<VmView>> ApiClient::remove_vm(VmId id) { return call<VmView>("DELETE", path_of("vms", id)); }
 Task<Result<MigrationView>> ApiClient::migrate_vm(VmId id, MigrateVm request) {
   return call<MigrationView>("POST", path_of("vms", id, ":migrate"), json::write_text(request));

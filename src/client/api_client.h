@@ -58,6 +58,7 @@ class ApiClient final {
   Task<Result<VmView>> create_vm(CreateVm request);
   Task<Result<VmView>> start_vm(VmId id);
   Task<Result<VmView>> stop_vm(VmId id);
+  Task<Result<VmView>> edit_vm(VmId id, EditVm request);
   // What is wanted is `absent` from now on; the VM is gone when vm(id) answers not_found.
   Task<Result<VmView>> remove_vm(VmId id);
   Task<Result<MigrationView>> migrate_vm(VmId id, MigrateVm request);

@@ -1,5 +1,5 @@
 // What the API promises beside resources: events, probes, metrics, and giving a worker back.
-#include "control/testing/control_world.h"
+#include "control/testing/fleet3.h"
 
 namespace ebb::control {
 namespace {
@@ -240,6 +240,36 @@ TEST(Api, ARebootedWorkerTakesNothingUntilItIsGivenBack) {
   EXPECT_FALSE(w.is_running("a"));
   ASSERT_EQ(w.ask("POST", "/v1/workers/w1:return").status, 200);
   EXPECT_TRUE(w.tick_until([&] { return w.is_running("a"); }));
+}
+
+TEST(Api, AVmIsEditedWhereThatHarmsNobody) {
+  Fleet3 w;
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  auto edit = [&](const std::string& body) { return w.ask("POST", "/v1/vms/a:edit", body); };
+  EXPECT_EQ(edit(R"({"restart":"never","stop_grace_ms":1000,"labels":{"app":"shop"}})").status, 200);
+  auto spec = w.get<VmView>("/v1/vms/a").vm.spec;
+  EXPECT_EQ(spec.restart, Restart::never);
+  EXPECT_EQ(spec.stop_grace_ms, 1000u);
+  EXPECT_EQ(spec.labels, (Labels{{"app", "shop"}}));
+  auto refused = edit(R"({"cpus":4})");
+  EXPECT_EQ(refused.status, 409);
+  EXPECT_TRUE(refused.body.contains("while it is stopped: ebb stop a")) << refused.body;
+  EXPECT_EQ(edit(R"({"no_labels":["none"]})").status, 400);
+  EXPECT_EQ(edit(R"({"memory_bytes":1})").status, 400);
+  EXPECT_EQ(edit(R"({"image":"other"})").status, 400);
+  EXPECT_EQ(w.ask("POST", "/v1/vms/b:edit", R"({"cpus":4})").status, 404);
+  EXPECT_EQ(w.ask("POST", "/v1/vms/a:stop").status, 200);
+  ASSERT_TRUE(w.tick_until([&] { return !w.get<VmView>("/v1/vms/a").vm.worker; }));
+  EXPECT_EQ(
+      edit(R"({"cpus":4,"memory_bytes":268435456,"ports":[{"name":"http","guest":80}],"no_labels":["app"]})")
+          .status,
+      200);
+  spec = w.get<VmView>("/v1/vms/a").vm.spec;
+  EXPECT_EQ(spec.cpus, 4u);
+  EXPECT_TRUE(spec.labels.empty());
+  EXPECT_EQ(w.ask("POST", "/v1/vms/a:start").status, 200);
+  EXPECT_TRUE(w.all_run({"a"}));
 }
 
 }  // namespace

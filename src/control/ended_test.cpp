@@ -155,7 +155,8 @@ TEST(Ended, AVmThatFailsEverywhereDoesNotTourTheFleet) {
   EXPECT_GE(moves.size(), 1u);
   EXPECT_LE(moves.size(), 3u);
   std::set<WorkerId> left;
-  for (const auto& m : moves) EXPECT_TRUE(left.insert(m.migration.source).second) << "it has failed there before";
+  for (const auto& m : moves)
+    EXPECT_TRUE(left.insert(m.migration.source).second) << "it has failed there before";
   EXPECT_EQ(w.vm().seen, VmSeen::failed);
 }
 

@@ -237,6 +237,19 @@ struct MigrateVm {
 };
 BOOST_DESCRIBE_STRUCT(MigrateVm, (), (target, reason, source_dead))
 
+// What is absent stays as it is. cpus, memory_bytes and ports change only while the VM has no worker.
+struct EditVm {
+  std::optional<std::uint32_t> cpus{};
+  std::optional<std::uint64_t> memory_bytes{};
+  std::optional<std::vector<Port>> ports{};
+  std::optional<Restart> restart{};
+  std::optional<std::uint32_t> stop_grace_ms{};
+  std::optional<Labels> labels{};                       // added, or given another value
+  std::optional<std::vector<std::string>> no_labels{};  // removed, by their keys
+  bool operator==(const EditVm&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(EditVm, (), (cpus, memory_bytes, ports, restart, stop_grace_ms, labels, no_labels))
+
 struct CordonWorker {
   std::string reason;
 };
@@ -278,6 +291,7 @@ EBB_JSON_EXTERN(DiskLogEntry)
 EBB_JSON_EXTERN(DiskLogView)
 EBB_JSON_EXTERN(CreateDrain)
 EBB_JSON_EXTERN(MigrateVm)
+EBB_JSON_EXTERN(EditVm)
 EBB_JSON_EXTERN(CordonWorker)
 EBB_JSON_EXTERN(Page<WorkerView>)
 EBB_JSON_EXTERN(Page<VmView>)

@@ -247,6 +247,22 @@ TEST_F(CliTest, RunSendsWhatTheOptionsSay) {
   EXPECT_EQ(sent<CreateVm>().spec.memory_bytes, 128ull << 20);
 }
 
+TEST_F(CliTest, EditSendsOnlyWhatWasNamed) {
+  answers["POST /v1/vms/web:edit"] = reply(sample::vms()[0]);
+  EXPECT_EQ(ebb({"vms", "edit", "web"}), 2) << "nothing was named";
+  EXPECT_TRUE(world.http.seen.empty());
+  ASSERT_EQ(ebb({"vms", "edit", "web", "--restart", "on-failure", "--label", "a=b", "--no-label", "c"}), 0)
+      << talk();
+  EXPECT_EQ(sent<EditVm>(),
+            (EditVm{.restart = Restart::on_failure, .labels = Labels{{"a", "b"}}, .no_labels = {{"c"}}}));
+  ASSERT_EQ(
+      ebb({"vms", "edit", "web", "--cpus", "3", "--memory", "1G", "--port", "http=80", "--stop-grace", "1m"}),
+      0);
+  EXPECT_EQ(
+      sent<EditVm>(),
+      (EditVm{.cpus = 3, .memory_bytes = 1ull << 30, .ports = {{{"http", 80}}}, .stop_grace_ms = 60'000}));
+}
+
 TEST_F(CliTest, WaitingForAVmThatEndsBadlyFails) {
   auto view = sample::vms()[0];
   view.vm.desired = VmDesired::stopped, view.seen = VmSeen::ended;

@@ -127,6 +127,7 @@ const std::map<std::string, std::vector<Arguments>> calls{
     {"why", {{"worker-1"}, {"drains/D-1"}}},
     {"vms", {{}}},
     {"vms show", {{"db-1"}}},
+    {"vms edit", {{"db-1", "--restart", "never"}}},
     {"run", {{"a", "--image", "base", "--wait"}, {"a", "--image", "base", "--count", "2"}}},
     {"start", {{"db-1"}, {"db-1", "--wait"}}},
     {"stop", {{"db-1"}}},

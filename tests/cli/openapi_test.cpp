@@ -65,7 +65,7 @@ namespace {
   X(RestoreDisk)           \
   X(RestorePlanView)       \
   X(LossBound)             \
-  X(UnsentDisk) X(OrphanLog) X(DiskLoss) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(CordonWorker)
+  X(UnsentDisk) X(OrphanLog) X(DiskLoss) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(EditVm) X(CordonWorker)
 #define EBB_API_PAGES(X) \
   X(WorkerView) X(VmView) X(Disk) X(Image) X(DrainView) X(MigrationView) X(JournalEntry)
 #define EBB_API_ENUMS(X) \
@@ -250,8 +250,8 @@ std::vector<HttpRequest> all_requests() {
   go(c.workers()), go(c.worker(w)), go(c.cordon(w, "r")), go(c.uncordon(w)), go(c.return_worker(w)),
       go(c.why_worker(w));
   go(c.remove_worker(w)), go(c.vms()), go(c.vm(v)), go(c.create_vm({})), go(c.start_vm(v)), go(c.stop_vm(v));
-  go(c.remove_vm(v)), go(c.migrate_vm(v, {})), go(c.why_vm(v)), go(c.disks()), go(c.disk(DiskId("x"))),
-      go(c.images());
+  go(c.remove_vm(v)), go(c.migrate_vm(v, {})), go(c.edit_vm(v, {})), go(c.why_vm(v)), go(c.disks()),
+      go(c.disk(DiskId("x"))), go(c.images());
   const DiskId x("x");
   go(c.why_disk(x)), go(c.create_snapshot(x, {})), go(c.remove_snapshot(x, "n")), go(c.plan_restore(x, "n"));
   go(c.restore_disk(x, "n")), go(c.disk_log(x));

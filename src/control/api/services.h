@@ -40,6 +40,8 @@ class VmsService {
   Task<HttpResponse> show_disk(Call call);
   Result<VmId> create_in(Batch& batch, const CreateVm& wish) const;
   Status check_may_remove(const Vm& vm) const;
+  Task<HttpResponse> edit(Call call);
+  Result<VmId> edit_in(Batch& batch, const VmId& id, const EditVm& wish) const;
   Result<MigrationId> migrate_in(Batch& batch, const VmId& id, const MigrateVm& wish) const;
   Context c_;
 };

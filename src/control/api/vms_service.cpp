@@ -45,6 +45,7 @@ void VmsService::add_routes(Router& r) {
         [this](Call c) { return set_desired(std::move(c), VmDesired::running); });
   r.add("POST", "/v1/vms/{id}:stop", op,
         [this](Call c) { return set_desired(std::move(c), VmDesired::stopped); });
+  r.add("POST", "/v1/vms/{id}:edit", op, [this](Call c) { return edit(std::move(c)); });
   r.add("POST", "/v1/vms/{id}:migrate", op, [this](Call c) { return migrate(std::move(c)); });
   r.add("GET", "/v1/disks", op, [this](Call c) { return list_disks(std::move(c)); });
   r.add("GET", "/v1/disks/{id}", op, [this](Call c) { return show_disk(std::move(c)); });
@@ -205,6 +206,44 @@ Task<HttpResponse> VmsService::set_desired(Call call, VmDesired desired) {
   const auto* vm = c_.fleet().find(id);
   if (!vm) co_return reply_with(*removed);
   co_return reply_with(view_of(c_, *vm));
+}
+
+Result<VmId> VmsService::edit_in(Batch& batch, const VmId& id, const EditVm& wish) const {
+  const auto* vm = c_.fleet().find(id);
+  if (!vm) return fail(no_such("VM", id.value));
+  if (vm->desired == VmDesired::absent) return fail(Code::conflict, "'{}' is being removed", id);
+  auto next = *vm;
+  auto& spec = next.spec;
+  spec.cpus = wish.cpus.value_or(spec.cpus);
+  spec.memory_bytes = wish.memory_bytes.value_or(spec.memory_bytes);
+  spec.ports = wish.ports.value_or(spec.ports);
+  spec.stop_grace_ms = wish.stop_grace_ms.value_or(spec.stop_grace_ms);
+  if (wish.restart) spec.restart = wish.restart;
+  for (const auto& key : wish.no_labels.value_or(std::vector<std::string>()))
+    if (spec.labels.erase(key) == 0) return fail_field("no_labels", "'{}' has no label '{}'", id, key);
+  for (const auto& [key, value] : wish.labels.value_or(Labels())) spec.labels[key] = value;
+  EBB_CHECKED(check_spec(spec));
+  if (spec == vm->spec) return id;
+  // A machine is as it was booted, and what it takes is counted by the record.
+  const bool is_of_machine = spec.cpus != vm->spec.cpus || spec.memory_bytes != vm->spec.memory_bytes ||
+                             spec.ports != vm->spec.ports;
+  if (is_of_machine && vm->worker)
+    return fail(Code::conflict,
+                "'{}' is on {}: its size and its ports change while it is stopped: ebb stop {} --wait", id,
+                *vm->worker, id);
+  batch.put(next);
+  batch.journal("vm.edited", "vms/" + id.value, "changed to " + json::write_text(wish));
+  return id;
+}
+
+Task<HttpResponse> VmsService::edit(Call call) {
+  const VmId id(call.param("id"));
+  auto wish = body_of<EditVm>(call);
+  if (!wish) co_return error_reply(wish.error());
+  auto done = co_await c_.owner.change<VmId>([&](Batch& batch) { return edit_in(batch, id, *wish); });
+  if (!done) co_return error_reply(done.error());
+  const auto* vm = c_.fleet().find(id);
+  co_return vm ? reply_with(view_of(c_, *vm)) : error_reply(no_such("VM", id.value));
 }
 
 Result<MigrationId> VmsService::migrate_in(Batch& batch, const VmId& id, const MigrateVm& wish) const {
