@@ -94,7 +94,8 @@ struct Agent::Impl {
   LogRescues rescues;
   AsyncMutex registering, taking;
   bool registered = false;
-  bool confirmed = false;  // the control plane has told us the wanted set since this start
+  std::vector<Firmware> told_firmware;  // at the registration
+  bool confirmed = false;               // the control plane has told us the wanted set since this start
   std::uint64_t applied_revision = 0;
   std::uint64_t takes = 0;  // wanted sets taken since this start
   std::uint64_t reports = 0;
@@ -216,13 +217,14 @@ void Agent::Impl::say_once(std::string& last, const std::string& text, std::stri
 
 Task<bool> Agent::Impl::ensure_registered() {
   auto turn = co_await registering.lock();
-  if (registered) co_return true;
+  std::vector<Firmware> firmware;
+  for (auto kind : {Firmware::bios, Firmware::uefi})
+    if (env.hypervisor.can_boot(kind)) firmware.push_back(kind);
+  if (registered && firmware == told_firmware) co_return true;
   Registration registration{
       config.worker, config.boot_id, config.version, config.labels, config.capacity, {}, {}};
   for (const auto& [pool, store] : config.pools) registration.pools.push_back(pool);
-  registration.firmware.emplace();
-  for (auto firmware : {Firmware::bios, Firmware::uefi})
-    if (env.hypervisor.can_boot(firmware)) registration.firmware->push_back(firmware);
+  registration.firmware = told_firmware = std::move(firmware);
   auto done = co_await control.send_registration(std::move(registration));
   say_once(control_trouble, done ? "" : done.error().message, "the control plane answers again");
   if (done) log.info("registered as {}", config.worker);

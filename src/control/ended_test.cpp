@@ -81,6 +81,25 @@ TEST(Ended, AVmThatEndedOnAWorkerThatDiedThenCanBeStartedElsewhere) {
   EXPECT_TRUE(w.tick_until([&] { return w.drain_view(id).status == "done"; }));
 }
 
+TEST(Ended, AVmThatWasStartedWhileItsWorkerWasSilentIsLetGoThereFirst) {
+  EndedWorld w;
+  const auto before = w.vm().vm;
+  const auto source = before.worker->value;
+  w.end_on(source, before.epoch);
+  ASSERT_TRUE(w.tick_until([&] { return w.vm().vm.ended.has_value(); }));
+  w.restart();
+  EXPECT_EQ(w.ask("POST", "/v1/vms/a:start").status, 409) << "nobody has been listened to yet";
+  w.workers()[source].answers = false;
+  ASSERT_TRUE(w.tick_until([&] { return w.ask("POST", "/v1/vms/a:start").status == 200; }, 1000));
+  w.tick(5);
+  w.workers()[source].answers = true;  // and says once more that it has ended
+  ASSERT_TRUE(w.tick_until([&] { return w.is_running("a"); }));
+  EXPECT_GT(w.vm().vm.epoch, before.epoch);
+  EXPECT_FALSE(w.vm().vm.started_after_end);
+  w.end_on(w.worker_of("a"), w.vm().vm.epoch);
+  EXPECT_TRUE(w.tick_until([&] { return w.is_at_rest(); })) << "the next end counts";
+}
+
 TEST(Ended, AMoveOfAFailingVmCanBeUndone) {
   EndedWorld w;
   const auto source = w.worker_of("a");

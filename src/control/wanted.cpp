@@ -34,6 +34,11 @@ WantedVm entry_for(const Fleet& fleet, const Vm& vm, Epoch epoch, Wanted wanted,
   return entry;
 }
 
+// Where it has ended it is let go before it runs again, under another epoch.
+VmDesired desired_at_home(const Vm& vm) {
+  return vm.started_after_end == vm.epoch ? VmDesired::stopped : vm.desired;
+}
+
 }  // namespace
 
 WantedSet wanted_set(const Fleet& fleet, const WorkerId& worker) {
@@ -41,7 +46,7 @@ WantedSet wanted_set(const Fleet& fleet, const WorkerId& worker) {
   for (const auto& id : fleet.vms_owned_by(worker)) {
     const auto& vm = fleet.vms().at(id);
     if (fleet.open_migration_of(id) || vm.desired == VmDesired::absent) continue;
-    const auto wanted = vm.desired == VmDesired::running ? Wanted::running : Wanted::stopped;
+    const auto wanted = desired_at_home(vm) == VmDesired::running ? Wanted::running : Wanted::stopped;
     entries.emplace(id, entry_for(fleet, vm, vm.epoch, wanted, false));
   }
   for (const auto& id : fleet.open_migrations_at(worker)) {
@@ -49,8 +54,8 @@ WantedSet wanted_set(const Fleet& fleet, const WorkerId& worker) {
     const auto* vm = fleet.find(m.vm);
     CHECK(vm);
     const bool is_source = worker == m.source;
-    const auto wanted =
-        is_source ? migration::wanted_of_source(m, vm->desired) : migration::wanted_of_target(m, vm->desired);
+    const auto wanted = is_source ? migration::wanted_of_source(m, desired_at_home(*vm))
+                                  : migration::wanted_of_target(m, vm->desired);
     if (wanted == Wanted::absent) continue;
     const auto epoch = is_source || m.target_epoch == 0 ? m.source_epoch : m.target_epoch;
     entries.emplace(m.vm, entry_for(fleet, *vm, epoch, wanted, !is_source && m.source_dead));

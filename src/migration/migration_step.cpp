@@ -176,6 +176,7 @@ std::optional<Event> observe(const Migration& m, const Vm& vm, const Seen& seen)
       // As well as it was before.
       const bool is_tried = source && (source->state == VmSeen::running || source->state == VmSeen::failed);
       const bool back = m.source_dead || vm.desired != VmDesired::running || m.was_failing.value_or(false) ||
+                        vm.started_after_end == m.source_epoch ||
                         (is_tried && source->epoch == m.source_epoch);
       const bool target_clean =
           (target_worker && target_worker->is_current() && is_gone(target)) || target_silent;

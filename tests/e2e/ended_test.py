@@ -54,6 +54,7 @@ with Fleet(args.bin, args.guest, workers=2, memory="1400MiB") as fleet:
     check("ended by itself on " + home in why and "status 7" in why, why)
     check("ended badly" in fleet.ebb("vms").stdout, "the list says so")
 
+    wait_until(lambda: not fleet.vm("job")["vm"].get("worker"), 60, "its worker has let go of it")
     fleet.ebb("start", "job", "--wait")
     fleet.watch.wait_for_more("job")
     check(boots(fleet, "job") == 2, "started again by hand")

@@ -111,8 +111,12 @@ std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
     return {{fmt::format("it runs, but {} says: {}", *vm.worker, said->error), std::nullopt,
              "operator: mend what it names; the guest waits and loses nothing"}};
   }
-  if (vm.desired != VmDesired::running)
-    return {{fmt::format("{} stops it", *vm.worker), std::nullopt, "nobody: it goes on by itself"}};
+  if (vm.desired != VmDesired::running) {
+    if (!said || said->error.empty())
+      return {{fmt::format("{} stops it", *vm.worker), std::nullopt, "nobody: it goes on by itself"}};
+    return {{fmt::format("{} stops it, and says: {}", *vm.worker, said->error), std::nullopt,
+             "operator: mend what it names, if it stays so; the agent tries again"}};
+  }
   return {};
 }
 

@@ -190,7 +190,7 @@ Task<HttpResponse> VmsService::set_desired(Call call, VmDesired desired) {
     if (desired == VmDesired::absent) EBB_CHECKED(check_may_remove(*vm));
     const auto* said = vm->worker ? c_.seen().find(*vm->worker, id) : nullptr;
     const bool is_ending = vm->worker && (vm->ended || (said && said->end && said->epoch == vm->epoch));
-    if (desired == VmDesired::running && is_ending && c_.seen().is_ready(*vm->worker))
+    if (desired == VmDesired::running && is_ending && !c_.seen().is_silent(*vm->worker))
       return fail(Code::conflict, "'{}' has ended, and {} is still stopping it: start it when it is stopped",
                   id, *vm->worker);
     auto next = *vm;

@@ -43,21 +43,29 @@ const Migration* last_migration_of(const Fleet& fleet, const VmId& vm) {
 constexpr std::size_t failing_moves_max = 3;
 constexpr WallMs failing_moves_period_ms = 600'000;
 
-// Workers that a VM has left because it did not come up there.
-std::set<WorkerId> failed_lately(const Fleet& fleet, const VmId& vm, WallMs now) {
+// Of a VM that does not come up: how often it was moved for that, and the workers that could not start it.
+struct FailedLately {
+  std::size_t moves = 0;
   std::set<WorkerId> workers;
+};
+FailedLately failed_lately(const Fleet& fleet, const VmId& vm, WallMs now) {
+  FailedLately found;
   for (const auto& [id, m] : fleet.migrations()) {
     const bool is_recent = !m.history.empty() && now - m.history.front().entered_at < failing_moves_period_ms;
-    if (m.vm == vm && is_recent && !m.drain && m.was_failing.value_or(false)) workers.insert(m.source);
+    if (m.vm != vm || !is_recent || m.drain || !m.was_failing.value_or(false)) continue;
+    ++found.moves;
+    found.workers.insert(m.source);
+    found.workers.insert(m.rejected.begin(), m.rejected.end());
   }
-  return workers;
+  return found;
 }
 
 }  // namespace
 
 bool is_failing(const Seen& seen, const Vm& vm) {
   const auto* said = vm.worker ? seen.find(*vm.worker, vm.id) : nullptr;
-  return said && said->epoch == vm.epoch && said->failures >= migration::boot_attempts_max;
+  return said && said->epoch == vm.epoch && said->state != VmSeen::running &&
+         said->failures >= migration::boot_attempts_max;
 }
 
 Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, MigrationReason reason) {
@@ -99,7 +107,9 @@ void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unp
 void retire_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
   for (const auto& [id, vm] : fleet.vms()) {
     if (batch.is_full()) return;
-    if (vm.desired == VmDesired::running || fleet.open_migration_of(id)) continue;
+    // One that was started again after an end that its worker knows of is let go there first.
+    const bool begins_anew = vm.desired == VmDesired::running && vm.started_after_end == vm.epoch;
+    if ((vm.desired == VmDesired::running && !begins_anew) || fleet.open_migration_of(id)) continue;
     if (!vm.worker) {
       if (vm.desired == VmDesired::absent) remove_vm(fleet, vm, batch);
       continue;
@@ -107,9 +117,10 @@ void retire_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     const auto* said = seen.find(*vm.worker, id);
     const bool stopped = said && said->state == VmSeen::stopped && said->epoch == vm.epoch &&
                          !said->disk_open && !said->machine;
-    if (vm.desired == VmDesired::stopped ? !stopped : !has_left(seen, *vm.worker, id)) continue;
+    if (vm.desired == VmDesired::absent ? !has_left(seen, *vm.worker, id) : !stopped) continue;
     auto next = vm;
     next.worker.reset();
+    next.started_after_end.reset();
     batch.put(next);
     batch.journal("vm.stopped", "vms/" + id.value, fmt::format("stopped on {}", *vm.worker));
   }
@@ -141,8 +152,8 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     const auto why = first_line(said->error);
     std::map<WorkerId, std::string> excluded{{*vm.worker, fmt::format("could not start it ({})", why)}};
     const auto lately = failed_lately(fleet, id, batch.now());
-    if (lately.size() >= failing_moves_max) continue;
-    for (const auto& worker : lately) excluded.emplace(worker, "could not start it a short time ago");
+    if (lately.moves >= failing_moves_max) continue;
+    for (const auto& worker : lately.workers) excluded.emplace(worker, "could not start it a short time ago");
     // If a drain brought it here, the drain stays responsible until it runs somewhere; unless it did not before.
     const auto* last = last_migration_of(fleet, id);
     const auto* drain = last && last->drain ? fleet.find(*last->drain) : nullptr;
