@@ -124,6 +124,20 @@ TEST(Done, OfAWorkerThatWasDeclaredDeadAsksItOnceItIsBack) {
   EXPECT_TRUE(is_done_now());
 }
 
+TEST(Done, AVmThatRunsNowhereIsWaitedForUnlessItRanNowhereBefore) {
+  World w;
+  w.vm("v1", "b");
+  auto m = w.migration("mig-1", "v1", "b", Phase::done);
+  m.drain = w.drain.id, m.rejected = {m.target};
+  auto vm = *w.fleet.find(m.vm);
+  m.target_epoch = vm.epoch;
+  w.fleet.put(m);
+  EXPECT_EQ(check_done(w.fleet, w.seen, w.drain).not_running, 1u);
+  m.was_failing = true;
+  w.fleet.put(m);
+  EXPECT_EQ(check_done(w.fleet, w.seen, w.drain).not_running, 0u);
+}
+
 TEST(Rejected, ATargetIsAskedAgainAfterAWhile) {
   World w;
   w.vm("v1", "a");
