@@ -18,7 +18,7 @@ constexpr std::uint64_t image_bytes = 8 * MiB;
 class DiskImageTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (std::system("qemu-img --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "no qemu-img here";
+    ASSERT_EQ(std::system("qemu-img --version > /dev/null 2>&1"), 0) << "./dev setup installs qemu-utils";
     std::filesystem::create_directory(folder_ / "made");
   }
   void TearDown() override {
