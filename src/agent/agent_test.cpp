@@ -168,12 +168,23 @@ TEST_F(AgentTest, AGuestThatEndsIsStartedAgainAsItsPolicySays) {
   EXPECT_EQ(machines_of("b"), 0u);
 }
 
-TEST_F(AgentTest, AnEndThatNobodyWatchedIsFoundByTheNextAgent) {
-  auto wish = vm("a", 5);
-  wish.restart = Restart::never;
-  start_agent();
-  control_.want({wish});
-  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+// One VM, `a`, whose guest may end by itself.
+struct EndedGuestTest : AgentTest {
+  bool runs_with(Restart policy) {
+    wish_.restart = policy;
+    start_agent();
+    want_of_it(Wanted::running);
+    return reaches("a", VmSeen::running, 5);
+  }
+  void want_of_it(Wanted wanted) {
+    wish_.wanted = wanted;
+    control_.want({wish_});
+  }
+  WantedVm wish_ = vm("a", 5);
+};
+
+TEST_F(EndedGuestTest, AnEndThatNobodyWatchedIsFoundByTheNextAgent) {
+  ASSERT_TRUE(runs_with(Restart::never));
   kill_agent();
   machines_.end_guest(VmId("a"), 7);
   start_agent();
@@ -183,74 +194,50 @@ TEST_F(AgentTest, AnEndThatNobodyWatchedIsFoundByTheNextAgent) {
   control_.report = {};
   ASSERT_TRUE(reaches("a", VmSeen::ended, 5));
   EXPECT_EQ(control_.seen("a")->end->status, 7u);
-  wish.wanted = Wanted::stopped;
-  control_.want({wish});
+  want_of_it(Wanted::stopped);
   ASSERT_TRUE(reaches("a", VmSeen::stopped, 5));
   EXPECT_TRUE(daemon_.is("disk-a", DiskSeen::sealed));
-  wish.wanted = Wanted::running;
-  control_.want({wish});
+  want_of_it(Wanted::running);
   ASSERT_TRUE(reaches("a", VmSeen::running, 5)) << "started again by hand";
   EXPECT_FALSE(control_.seen("a")->end);
 }
 
-TEST_F(AgentTest, AGuestThatIsStoppedForAMoveHasNotEnded) {
-  auto wish = vm("a", 5);
-  wish.restart = Restart::never;
-  start_agent();
-  control_.want({wish});
-  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
-  wish.wanted = Wanted::sealed;
-  control_.want({wish});
+TEST_F(EndedGuestTest, AGuestThatIsStoppedForAMoveHasNotEnded) {
+  ASSERT_TRUE(runs_with(Restart::never));
+  want_of_it(Wanted::sealed);
   ASSERT_TRUE(reaches("a", VmSeen::sealed, 5));
   EXPECT_FALSE(control_.seen("a")->end);
-  wish.wanted = Wanted::running;  // the move did not come about
-  control_.want({wish});
+  want_of_it(Wanted::running);  // the move did not come about
   ASSERT_TRUE(reaches("a", VmSeen::running, 5));
 }
 
-TEST_F(AgentTest, AGuestThatEndsWhileItIsStoppedForAMoveHasEnded) {
-  auto wish = vm("a", 5);
-  wish.restart = Restart::on_failure;
+TEST_F(EndedGuestTest, AGuestThatEndsWhileItIsStoppedForAMoveHasEnded) {
   machines_.set_guest_fault(VmId("a"), sim::SimMachines::GuestFault::ignores_stop);
-  start_agent();
-  control_.want({wish});
-  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  ASSERT_TRUE(runs_with(Restart::on_failure));
   machines_.end_guest(VmId("a"), 0, 2s);  // it says so, and takes a while
-  wish.wanted = Wanted::sealed;
-  control_.want({wish});
+  want_of_it(Wanted::sealed);
   ASSERT_TRUE(reaches("a", VmSeen::sealed, 5));
   ASSERT_TRUE(control_.seen("a")->end);
   EXPECT_EQ(control_.seen("a")->end->status, 0u);
 }
 
-TEST_F(AgentTest, AGuestThatWasStoppedByHandAndHadEndedIsStartedByHand) {
-  auto wish = vm("a", 5);
-  wish.restart = Restart::never;
-  start_agent();
-  control_.want({wish});
-  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+TEST_F(EndedGuestTest, AGuestThatWasStoppedByHandAndHadEndedIsStartedByHand) {
+  ASSERT_TRUE(runs_with(Restart::never));
   kill_agent();
   machines_.end_guest(VmId("a"), 0);
-  wish.wanted = Wanted::stopped;
-  control_.want({wish});
+  want_of_it(Wanted::stopped);
   start_agent();
   ASSERT_TRUE(reaches("a", VmSeen::stopped, 5));
-  wish.wanted = Wanted::running;
-  control_.want({wish});
+  want_of_it(Wanted::running);
   ASSERT_TRUE(reaches("a", VmSeen::running, 5));
   EXPECT_FALSE(control_.seen("a")->end);
 }
 
-TEST_F(AgentTest, AGuestThatEndsJustAsItsMoveBeginsIsNotBootedAgain) {
-  auto wish = vm("a", 5);
-  wish.restart = Restart::never;
-  start_agent();
-  control_.want({wish});
-  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+TEST_F(EndedGuestTest, AGuestThatEndsJustAsItsMoveBeginsIsNotBootedAgain) {
+  ASSERT_TRUE(runs_with(Restart::never));
   kill_agent();
   machines_.end_guest(VmId("a"), 0);
-  wish.wanted = Wanted::sealed;
-  control_.want({wish});
+  want_of_it(Wanted::sealed);
   start_agent();
   ASSERT_TRUE(reaches("a", VmSeen::sealed, 5));
   EXPECT_TRUE(control_.seen("a")->end) << "the control plane must not boot it elsewhere";
@@ -259,8 +246,7 @@ TEST_F(AgentTest, AGuestThatEndsJustAsItsMoveBeginsIsNotBootedAgain) {
   start_agent();
   ASSERT_TRUE(reaches("a", VmSeen::sealed, 5));
   EXPECT_TRUE(control_.seen("a")->end) << "nor if the agent died before it was heard";
-  wish.wanted = Wanted::running;
-  control_.want({wish});
+  want_of_it(Wanted::running);
   ASSERT_TRUE(reaches("a", VmSeen::ended, 5));
 }
 

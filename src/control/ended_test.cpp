@@ -11,6 +11,16 @@ struct EndedWorld : Fleet3 {
   }
   VmView vm() { return get<VmView>("/v1/vms/a"); }
   void end_on(const std::string& worker, Epoch epoch) { workers()[worker].ended[VmId("a")] = epoch; }
+  void to_all_but(const std::string& one, const std::string& verb) {
+    for (auto& [name, worker] : workers())
+      if (name != one) EXPECT_EQ(ask("POST", "/v1/workers/" + name + ":" + verb, "{}").status, 200);
+  }
+  // Again and again, where it is: nobody else takes it.
+  void fail_on(const std::string& worker) {
+    to_all_but(worker, "cordon");
+    workers()[worker].cannot_start.insert(VmId("a"));
+    EXPECT_TRUE(tick_until([&] { return vm().seen == VmSeen::failed; }));
+  }
   bool is_at_rest() { return vm().vm.ended && !vm().vm.worker && !vm().migration; }
 };
 
@@ -103,14 +113,9 @@ TEST(Ended, AVmThatWasStartedWhileItsWorkerWasSilentIsLetGoThereFirst) {
 TEST(Ended, AMoveOfAFailingVmCanBeUndone) {
   EndedWorld w;
   const auto source = w.worker_of("a");
-  for (auto& [name, worker] : w.workers())
-    if (name != source) EXPECT_EQ(w.ask("POST", "/v1/workers/" + name + ":cordon", "{}").status, 200);
-  w.workers()[source].cannot_start.insert(VmId("a"));
-  ASSERT_TRUE(w.tick_until([&] { return w.vm().seen == VmSeen::failed; }));
-  for (auto& [name, worker] : w.workers()) {
-    if (name != source) EXPECT_EQ(w.ask("POST", "/v1/workers/" + name + ":uncordon").status, 200);
-    worker.answers = name == source;  // nobody prepares
-  }
+  w.fail_on(source);
+  w.to_all_but(source, "uncordon");
+  for (auto& [name, worker] : w.workers()) worker.answers = name == source;  // nobody prepares
   const auto id = w.drain(source);
   ASSERT_TRUE(w.tick_until([&] { return w.vm().migration.has_value(); }));
   EXPECT_EQ(w.ask("POST", "/v1/drains/" + id + ":cancel").status, 200);
@@ -151,16 +156,10 @@ TEST(Ended, AVmThatEndsRightAfterItsMoveHasArrived) {
 TEST(Ended, AVmThatFailsEverywhereKeepsNoDrainWaiting) {
   EndedWorld w;
   const auto source = w.worker_of("a");
-  auto all_but_it = [&](const char* verb) {
-    for (auto& [name, worker] : w.workers())
-      if (name != source) EXPECT_EQ(w.ask("POST", "/v1/workers/" + name + ":" + verb, "{}").status, 200);
-  };
-  all_but_it("cordon");  // so that it stays until the drain
-  w.workers()[source].cannot_start.insert(VmId("a"));
-  ASSERT_TRUE(w.tick_until([&] { return w.vm().seen == VmSeen::failed; }));
+  w.fail_on(source);
   w.tick(5);  // again and again
   for (auto& [name, worker] : w.workers()) worker.cannot_start.insert(VmId("a"));
-  all_but_it("uncordon");
+  w.to_all_but(source, "uncordon");
   const auto id = w.drain(source);
   ASSERT_TRUE(w.tick_until([&] { return w.drain_view(id).status == "done"; }));
   EXPECT_NE(w.worker_of("a"), source);
