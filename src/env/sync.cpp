@@ -1,6 +1,19 @@
 #include "env/sync.h"
 
+#include <bit>
+
 namespace ebb {
+
+namespace {
+
+// One that may have given up waiting.
+struct Waiter {
+  std::weak_ptr<bool> here;
+  std::function<void(bool)> done;
+  void operator()(bool value) const { done(value); }
+};
+
+}  // namespace
 
 void Notify::notify_all() {
   for (auto& waiter : std::exchange(waiters_, {})) waiter(true);
@@ -13,9 +26,18 @@ Task<void> Notify::wait() {
 }
 
 Task<bool> Notify::wait_for(Duration limit) {
+  // Those who gave up are forgotten now and then, also if there is never anything to notify of.
+  constexpr std::size_t few = 16;
+  if (waiters_.size() >= few && std::has_single_bit(waiters_.size())) {
+    std::erase_if(waiters_, [](const auto& waiter) {
+      const auto* known = waiter.template target<Waiter>();
+      return known && known->here.expired();
+    });
+  }
   OneShot<bool> shot(loop_);
   auto done = shot.completer();
-  waiters_.push_back(done);
+  auto here = std::make_shared<bool>(true);
+  waiters_.push_back(Waiter{here, done});
   struct Timer {
     Loop& loop;
     std::uint64_t id;

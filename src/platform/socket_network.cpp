@@ -81,11 +81,13 @@ Result<UniqueFd> make_socket(int family, const std::string& text) {
 // s.
 void tune(int fd) {
   int on = 1, idle = 15, interval = 5, count = 3;
+  unsigned int unanswered_ms = 30'000;  // what was sent: without an answer for so long there is nobody
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms, sizeof unanswered_ms);
 }
 
 class SocketStream final : public Stream {
