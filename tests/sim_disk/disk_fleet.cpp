@@ -373,7 +373,18 @@ std::map<std::string, std::uint64_t> DiskFleet::stored_positions(const DiskId& d
   return positions;
 }
 
+// Whether the disk's history still tells what the store has of an epoch. With the root that kept what was there before a restore
+// goes all that was known of the epochs until then: a log of theirs is kept, whatever the store has.
+static bool is_known_to(const Result<disk::RootsPage>& page, const DiskEpoch& epoch) {
+  return page && std::ranges::none_of(page->restores, [&](const auto& restore) {
+           const bool is_kept = std::ranges::any_of(
+               page->roots, [&](const auto& root) { return root.name == restore.kept_as; });
+           return !is_kept && epoch <= restore.epoch;
+         });
+}
+
 void DiskFleet::check_logs(const DiskId& disk) {
+  const auto page = admin<disk::RootsPage>([=](disk::PoolAdmin& pool) { return pool.read_roots(disk); });
   const auto positions = stored_positions(disk);
   const auto with_orphans = oracle_.workers_with_orphans(disk);
   for (auto& worker : workers_) {
@@ -396,7 +407,7 @@ void DiskFleet::check_logs(const DiskId& disk) {
       if (!scan || !*scan)
         world_.violation(fmt::format("the log {} of {} on {} is damaged: {}", log.chain.log_id, disk,
                                      worker.name, scan ? scan->error().message : "no answer"));
-      else if ((*scan)->records.empty())
+      else if ((*scan)->records.empty() && is_known_to(page, log.chain.openers.back().epoch))
         world_.violation(fmt::format("{} keeps the log {} of {}, of which the store has everything",
                                      worker.name, log.chain.log_id, disk));
     }
