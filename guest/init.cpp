@@ -120,6 +120,7 @@ class Init final {
   void on_state_changed();
   void on_child_ended();
   void on_control_line(std::string_view line);
+  void on_console();
   void on_http_client();
   void on_http_request(int fd);
   std::string status_json() const;
@@ -175,6 +176,7 @@ void Init::serve() {
   watch(http_fd_, EPOLLIN);
   // A port without a host is "hung up" all the time; edges wake us only when the host comes, goes or speaks.
   watch(control_.fd(), EPOLLIN | EPOLLOUT | EPOLLET);
+  watch(STDIN_FILENO, EPOLLIN);
   if (phase_ == Phase::broken) answer_ping();
   for (;;) {
     epoll_event event{};
@@ -189,6 +191,8 @@ void Init::serve() {
     else if (fd == control_.fd()) {
       control_.flush();
       control_.read_lines([this](std::string_view line) { on_control_line(line); });
+    } else if (fd == STDIN_FILENO) {
+      on_console();
     } else {
       on_http_request(fd);
     }
@@ -198,7 +202,11 @@ void Init::serve() {
 void Init::on_state_changed() {
   std::uint64_t times = 0;
   if (read(witness_.changed_fd, &times, sizeof times) < 0 || phase_ == Phase::stopping) return;
+  const bool is_first = phase_ == Phase::booting;
   phase_ = witness_.status->state == WitnessState::bad ? Phase::broken : Phase::serving;
+  if (is_first && phase_ == Phase::serving)
+    std::printf("init: boot %llu serves\n", static_cast<unsigned long long>(witness_.status->boot.load())),
+        std::fflush(stdout);
   answer_ping();
 }
 
@@ -223,6 +231,27 @@ void Init::on_control_line(std::string_view line) {
   if (line == "stop") stop();
 }
 
+// A line at a time, as a terminal gives it.
+void Init::on_console() {
+  char buffer[512];
+  const ssize_t size = read(STDIN_FILENO, buffer, sizeof buffer);
+  if (size <= 0) {
+    epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, STDIN_FILENO, nullptr);
+    return;
+  }
+  std::string_view line(buffer, static_cast<std::size_t>(size));
+  while (line.ends_with('\n')) line.remove_suffix(1);
+  constexpr std::string_view count = "count ";
+  if (line.starts_with(count)) {
+    const long last = std::strtol(std::string(line.substr(count.size())).c_str(), nullptr, 10);
+    for (long i = 1; i <= last; ++i) std::printf("init: %ld of %ld\n", i, last);
+    std::printf("init: counted to %ld\n", last);
+  } else {
+    std::printf("init: read '%.*s'\n", static_cast<int>(line.size()), line.data());
+  }
+  std::fflush(stdout);
+}
+
 void Init::answer_ping() {
   switch (phase_) {
     case Phase::booting:
@@ -239,6 +268,8 @@ void Init::answer_ping() {
 void Init::stop() {
   if (phase_ == Phase::stopping) return;
   phase_ = Phase::stopping;
+  std::printf("init: stops\n");
+  std::fflush(stdout);
   if (witness_.pid < 0) power_off();
   kill(witness_.pid, SIGTERM);
 }

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-HEADERS = [HERE.parent.parent / "src" / "model" / name for name in ("fleet_types.h", "agent_types.h", "api_types.h")]
+HEADERS = [HERE.parent.parent / "src" / "model" / name for name in ("fleet_types.h", "agent_types.h", "api_types.h", "session_types.h")]
 
 # What a request must name; all else has a default. Types not listed here are answers: all but optional fields are there.
 REQUESTS = {
@@ -19,7 +19,7 @@ REQUESTS = {
     "CreateImage": ["id", "kernel_bytes", "kernel_sha256"],
     "CreateDrain": ["worker"], "DrainOptions": [], "MigrateVm": [], "CordonWorker": ["reason"],
     "Registration": ["worker", "boot_id"], "AgentReport": ["worker", "boot_id", "agent_run"], "SeenVm": ["vm", "state"],
-    "VmTimings": [],
+    "VmTimings": [], "SessionOutput": ["sequence"], "SessionInput": ["input"],
 }
 INTEGERS = {
     "std::uint16_t": {"type": "integer", "minimum": 0, "maximum": 65535},

@@ -6,6 +6,7 @@
 #include "agent/disk_client.h"
 #include "agent/isolation.h"
 #include "agent/log_rescues.h"
+#include "agent/sessions.h"
 #include "agent/vm_runner.h"
 #include "agent/wish_store.h"
 #include "env/scope.h"
@@ -45,10 +46,11 @@ struct Agent::Impl {
         run_id(env.loop.random().token(12)),
         wishes(env.loop, env.files, config.state_dir),
         disks(env.loop, env.http, config.disk_daemon),
-        control(env.http, config.control, config.join_token),
+        control(env.loop, env.http, config.control, config.join_token),
         isolation(env.loop.now()),
         blobs(env.loop, env.files, config.pools, config.state_dir + "/blobs"),
         rescues(env.loop, disks, [this] { report_poke.poke(); }),
+        sessions(session_tools()),
         registering(env.loop),
         taking(env.loop),
         report_poke(env.loop),
@@ -71,6 +73,8 @@ struct Agent::Impl {
   Status admit_vm(const WantedVm& wish) const;
   bool is_used_by_others(const VmId& vm, const DiskId& disk) const;
   void look_at_machines();
+  Sessions::Tools session_tools();
+  const VmRunner* runner_of(const VmId& vm, Epoch epoch) const;
 
   Task<void> follow_wanted();
   Task<bool> ensure_registered();
@@ -78,6 +82,7 @@ struct Agent::Impl {
   Task<void> catch_up(std::uint64_t revision);
   Task<Status> take(WantedSet set);
   Task<void> follow_disks();
+  Task<void> follow_sessions();
   Task<void> report_changes();
   Task<AgentReport> make_report();
   void say_once(std::string& last, const std::string& text, std::string_view otherwise);
@@ -92,6 +97,7 @@ struct Agent::Impl {
   Isolation isolation;
   BlobCache blobs;
   LogRescues rescues;
+  Sessions sessions;
   AsyncMutex registering, taking;
   bool registered = false;
   std::vector<Firmware> told_firmware;  // at the registration
@@ -124,6 +130,7 @@ Task<Status> Agent::Impl::begin() {
   });
   scope.spawn(follow_wanted());
   scope.spawn(follow_disks());
+  scope.spawn(follow_sessions());
   scope.spawn(report_changes());
   co_return Status{};
 }
@@ -388,6 +395,40 @@ Task<void> Agent::Impl::report_changes() {
 }
 
 // ---- operators
+
+Sessions::Tools Agent::Impl::session_tools() {
+  Sessions::Tools tools{&env.loop, &env.network, &control, {&env.hypervisor, config.worker, {}}, {}, log};
+  tools.console.may_speak = [this](const VmId& vm, Epoch epoch) {
+    const auto* runner = runner_of(vm, epoch);
+    return runner && (runner->has_machine() || runner->wish().wanted == Wanted::running);
+  };
+  tools.address_of = [this](const VmId& vm, Epoch epoch, const std::string& port) -> Result<std::string> {
+    const auto* runner = runner_of(vm, epoch);
+    if (!runner) return fail(Code::unavailable, "{} is not on {} any more", vm, config.worker);
+    const auto ports = runner->seen().ports;
+    const auto found = ports.find(port);
+    if (found == ports.end())
+      return fail(Code::unavailable, "{} does not run yet, or has no port '{}'", vm, port);
+    return fmt::format("127.0.0.1:{}", found->second);
+  };
+  return tools;
+}
+
+const VmRunner* Agent::Impl::runner_of(const VmId& vm, Epoch epoch) const {
+  auto found = runners.find(vm);
+  return found != runners.end() && found->second->wish().epoch == epoch ? found->second.get() : nullptr;
+}
+
+Task<void> Agent::Impl::follow_sessions() {
+  Backoff backoff(env.loop);
+  for (;;) {
+    const auto began = env.loop.now();
+    // That the control plane does not answer is said by whoever follows what it wants.
+    if (registered) (void)co_await sessions.follow();
+    if (env.loop.now() >= began + backoff_max) backoff.reset();
+    co_await backoff.wait();
+  }
+}
 
 Status Agent::Impl::serve_status() {
   if (config.status_address.empty()) return {};

@@ -12,6 +12,7 @@
 #include "env/hypervisor.h"
 #include "env/loop.h"
 #include "env/object_store.h"
+#include "env/stream.h"
 #include "model/agent_types.h"
 
 namespace ebb::agent {
@@ -39,6 +40,7 @@ struct AgentEnv {
   Loop& loop;
   Files& files;
   Http& http;
+  Network& network;
   Hypervisor& hypervisor;
   Logger log;
 };

@@ -1,18 +1,25 @@
 #include "agent/control_client.h"
 
 #include "agent/disk_client.h"
+#include "env/event_stream.h"
 
 namespace ebb::agent {
 namespace {
 constexpr Duration answer_limit = 5s;
+constexpr Duration output_limit = 30s;                          // an operator's terminal may stand still
+constexpr Duration silence_max = 20s, calls_silence_max = 40s;  // there are comments every 5 and 15 s
+}  // namespace
+
+HttpRequest ControlClient::request_of(std::string method, std::string target, std::string body) const {
+  HttpRequest request{
+      std::move(method), std::move(target), {{"authorization", "Bearer " + join_token_}}, std::move(body)};
+  if (!request.body.empty()) request.headers["content-type"] = "application/json";
+  return request;
 }
 
 Task<Result<HttpResponse>> ControlClient::ask(std::string method, std::string target, std::string body,
                                               Duration limit) {
-  HttpRequest request{
-      std::move(method), std::move(target), {{"authorization", "Bearer " + join_token_}}, std::move(body)};
-  if (!request.body.empty()) request.headers["content-type"] = "application/json";
-  return http_.request(address_, std::move(request), limit);
+  return http_.request(address_, request_of(std::move(method), std::move(target), std::move(body)), limit);
 }
 
 Task<Status> ControlClient::send_registration(Registration registration) {
@@ -39,6 +46,32 @@ Task<Result<ReportAnswer>> ControlClient::report(AgentReport report) {
   EBB_CO_TRY(response, co_await ask("POST", "/v1/agent/report", json::write_text(report), answer_limit));
   if (response.status / 100 != 2) co_return fail(error_of(response, "reporting"));
   co_return json::read_text<ReportAnswer>(response.body);
+}
+
+Task<Status> ControlClient::watch_sessions(WorkerId worker, std::function<void(SessionCall)> on_call) {
+  // A call that is not understood comes from a newer control plane: whoever asked hears nothing, and is told so there.
+  auto on_data = [on_call](std::string_view data) {
+    if (auto call = json::read_text<SessionCall>(data)) on_call(std::move(*call));
+  };
+  co_return co_await read_events(loop_, http_, address_,
+                                 request_of("GET", fmt::format("/v1/agent/workers/{}/sessions", worker), ""),
+                                 calls_silence_max, on_data);
+}
+
+Task<Status> ControlClient::watch_input(SessionId session, std::function<void(SessionInput)> on_input) {
+  auto on_data = [on_input](std::string_view data) {
+    if (auto input = json::read_text<SessionInput>(data)) on_input(std::move(*input));
+  };
+  co_return co_await read_events(loop_, http_, address_,
+                                 request_of("GET", fmt::format("/v1/agent/sessions/{}/input", session), ""),
+                                 silence_max, on_data);
+}
+
+Task<Status> ControlClient::send_output(SessionId session, SessionOutput output) {
+  EBB_CO_TRY(response, co_await ask("POST", fmt::format("/v1/agent/sessions/{}/output", session),
+                                    json::write_text(output), output_limit));
+  if (response.status / 100 != 2) co_return fail(error_of(response, "bringing what a VM says"));
+  co_return Status{};
 }
 
 }  // namespace ebb::agent

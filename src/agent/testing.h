@@ -13,6 +13,7 @@
 #include "sim/sim_files.h"
 #include "sim/sim_http.h"
 #include "sim/sim_hypervisor.h"
+#include "sim/sim_network.h"
 #include "sim/sim_store.h"
 
 namespace ebb::agent::testing {
@@ -96,6 +97,7 @@ class FakeControl final {
       ++reports;
       co_return reply(ReportAnswer{set.revision});
     }
+    if (request.target.ends_with("/sessions")) co_return error_reply(404, Code::not_found, "it is of before");
     std::uint64_t known = 0, wait_s = 0;
     auto query = request.target.substr(request.target.find('?'));
     EXPECT_EQ(std::sscanf(query.c_str(), "?revision=%lu&wait_s=%lu", &known, &wait_s), 2) << request.target;
@@ -268,7 +270,8 @@ class AgentTest : public ::testing::Test {
     auto& files = p.make<sim::SimFiles>(p, drive_);
     auto& http = p.make<sim::SimHttp>(p, network_);
     auto& hypervisor = p.make<sim::SimHypervisor>(p, machines_);
-    AgentEnv env{p.loop(), files, http, hypervisor, world_.logger(p.name())};
+    AgentEnv env{
+        p.loop(), files, http, p.make<sim::SimNetwork>(p, sockets_), hypervisor, world_.logger(p.name())};
     agent_ = &p.make<Agent>(config, env);
     run_result_ = std::make_shared<std::optional<Status>>();
     p.make<Scope>(p.loop()).spawn([](Agent* agent, std::shared_ptr<std::optional<Status>> out) -> Task<void> {
@@ -315,6 +318,7 @@ class AgentTest : public ::testing::Test {
 
   sim::SimWorld world_;
   sim::SimHttpNetwork network_{world_};
+  sim::SimSockets sockets_;
   sim::SimStore store_{world_};
   sim::GuestLedger ledger_{world_};
   std::map<std::string, std::vector<sim::GuestRecord>> records_;

@@ -1,1 +1,1 @@
-ebb_program(ebb USES cli platform s3 images SOURCES ebb.cpp)
+ebb_program(ebb USES cli platform s3 images SOURCES ebb.cpp terminal.cpp)

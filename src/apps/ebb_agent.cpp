@@ -140,7 +140,7 @@ Status run(std::string path) {
   for (auto& [id, store] : stores) config.agent.pools[id] = store.get();
   config.qemu.tsc_khz = tsc_khz();
   EBB_TRY(hypervisor, make_qemu_hypervisor(env.loop, log.named("machines"), config.qemu));
-  agent::Agent agent(config.agent, {env.loop, env.files, env.http, *hypervisor, log});
+  agent::Agent agent(config.agent, {env.loop, env.files, env.http, env.network, *hypervisor, log});
   log.info("worker {}: {} cores and {} MiB for VMs", config.agent.worker,
            config.agent.capacity.cpu_millis / 1000, config.agent.capacity.memory_bytes / MiB);
   if (config.agent.capacity.memory_bytes < config.memory_wanted)

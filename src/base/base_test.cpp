@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "base/base64.h"
 #include "base/checksum.h"
 #include "base/json.h"
 #include "base/random.h"
@@ -25,6 +26,27 @@ struct Outer {
   bool operator==(const Outer&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Outer, (), (id, colour, parts, labels))
+
+// RFC 4648, section 10.
+TEST(Base64, AsTheStandardHasIt) {
+  const std::pair<std::string, std::string> vectors[] = {{"", ""},
+                                                         {"f", "Zg=="},
+                                                         {"fo", "Zm8="},
+                                                         {"foo", "Zm9v"},
+                                                         {"foob", "Zm9vYg=="},
+                                                         {"fooba", "Zm9vYmE="},
+                                                         {"foobar", "Zm9vYmFy"}};
+  for (const auto& [bytes, text] : vectors) {
+    EXPECT_EQ(to_base64(bytes), text);
+    EXPECT_EQ(from_base64(text), bytes);
+  }
+  std::string all;
+  for (int i = 0; i < 256; ++i) all += static_cast<char>(i);
+  EXPECT_EQ(from_base64(to_base64(all)), all);
+  for (const auto* bad :
+       {"Z", "Zg", "Zg=", "Zg==\n", " Zg==", "Zh==", "Zg==Zg==", "Z!==", "====", "Zm9v\n", "=", "A==="})
+    EXPECT_FALSE(from_base64(bad)) << bad;
+}
 
 TEST(Json, WhatIsWrittenIsReadBack) {
   Outer value{WorkerId("w1"), Colour::green, {{1, "x"}, {2, std::nullopt}}, {{"zone", "a"}}};

@@ -58,6 +58,18 @@ Port parse_port(const std::string& text) {
   return {name, static_cast<std::uint16_t>(port)};
 }
 
+// "8080:http", or "http": any free port here.
+std::pair<std::uint16_t, std::string> parse_forward(const std::string& text) {
+  const auto colon = text.find(':');
+  if (colon == std::string::npos) return {0, text};
+  std::uint16_t port = 0;
+  const auto* end = text.data() + colon;
+  const auto read = std::from_chars(text.data(), end, port);
+  if (read.ec != std::errc{} || read.ptr != end || port == 0 || colon + 1 == text.size())
+    refuse("PORT", fmt::format("'{}' must be NAME or LOCAL:NAME, LOCAL from 1 to 65535", text));
+  return {port, text.substr(colon + 1)};
+}
+
 // A group of commands that lists when nothing more is said, as in `ebb vms` and `ebb vms show VM`.
 class Builder {
  public:
@@ -327,6 +339,36 @@ void add_edit_command(Builder& b, CLI::App* vms) {
   });
 }
 
+void add_console_commands(Builder& b, CLI::App& app) {
+  auto options = std::make_shared<LogsOptions>();
+  auto id = std::make_shared<std::string>();
+  auto tail = std::make_shared<std::int64_t>(-1);
+  auto* logs = b.command("logs", "what a VM's console said");
+  logs->add_option("VM", *id)->required();
+  logs->add_flag("-f,--follow", options->follow, "go on with what it says from now on, wherever it runs");
+  logs->add_option("-n,--tail", *tail, "only the last so many lines")->check(CLI::Range(0, 1'000'000));
+  logs->add_flag("--raw", options->raw, "on a terminal too, the bytes as they are: they may command it");
+  b.on(logs, [=] {
+    options->vm = VmId(*id);
+    if (*tail >= 0) options->tail = static_cast<std::uint32_t>(*tail);
+    return [o = *options](Context& c) { return show_logs(c, o); };
+  });
+  auto forward = std::make_shared<ForwardOptions>();
+  auto vm = std::make_shared<std::string>();
+  auto ports = std::make_shared<std::vector<std::string>>();
+  auto* forwarding = b.command("port-forward", "reach ports of a VM from here, wherever it runs");
+  forwarding->add_option("VM", *vm)->required();
+  forwarding->add_option("PORT", *ports, "NAME, or LOCAL:NAME")->required();
+  forwarding->add_option("--address", forward->address, "to listen on (127.0.0.1)");
+  b.on(forwarding, [=] {
+    forward->vm = VmId(*vm);
+    forward->ports.clear();
+    for (const auto& port : *ports) forward->ports.push_back(parse_forward(port));
+    return [o = *forward](Context& c) { return forward_ports(c, o); };
+  });
+  b.on_one(&app, "console", "type on a VM's console and read it; Ctrl-] leaves it", "VM", attach_console);
+}
+
 void add_vm_commands(Builder& b) {
   auto* vms = b.command("vms", "list VMs");
   b.on_none(vms, list_vms);
@@ -490,6 +532,7 @@ ParsedCommandLine parse_command_line(std::vector<std::string> args) {
   add_drain_commands(builder, app);
   add_worker_commands(builder, app);
   add_vm_commands(builder);
+  add_console_commands(builder, app);
   add_storage_commands(builder);
   add_snapshot_commands(builder);
   try {

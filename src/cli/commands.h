@@ -54,6 +54,31 @@ Task<Result<Exit>> start_vm(Context& c, ChangeVmOptions options);
 Task<Result<Exit>> stop_vm(Context& c, ChangeVmOptions options);
 Task<Result<Exit>> remove_vm(Context& c, ChangeVmOptions options);
 
+// ---- console_commands.cpp ----
+struct LogsOptions {
+  VmId vm;
+  bool follow = false;
+  std::optional<std::uint32_t> tail{};  // lines; absent: all that is kept
+  bool raw = false;                     // on a terminal too
+};
+Task<Result<Exit>> show_logs(Context& c, LogsOptions options);
+// Until Ctrl-], or until there is nothing more to see.
+Task<Result<Exit>> attach_console(Context& c, VmId id);
+
+// ---- port_commands.cpp ----
+struct ForwardOptions {
+  VmId vm;
+  std::vector<std::pair<std::uint16_t, std::string>> ports;  // here (0: any free one), and the VM's by name
+  std::string address = "127.0.0.1";                         // to listen on
+};
+// What --json says of each, once it is listened for.
+struct ForwardedPort {
+  std::string vm, port, address;
+};
+BOOST_DESCRIBE_STRUCT(ForwardedPort, (), (vm, port, address))
+// Until it is interrupted.
+Task<Result<Exit>> forward_ports(Context& c, ForwardOptions options);
+
 // ---- disk_commands.cpp ----
 // `subject` is a VM, whose disk is meant, or a disk.
 struct SnapshotOptions {

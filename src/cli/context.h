@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "cli/keyboard.h"
 #include "cli/screen.h"
 #include "cli/table_view.h"
 #include "client/api_client.h"
@@ -11,6 +12,7 @@
 #include "env/files.h"
 #include "env/loop.h"
 #include "env/object_store.h"
+#include "env/stream.h"
 #include "env/sync.h"
 
 namespace ebb {
@@ -38,6 +40,8 @@ struct CliEnv {
   // A store by its URL, in this process; for `ebb pool check`.
   std::function<Task<Result<std::unique_ptr<ReclaimableStore>>>(std::string url)> open_pool = {};
   DiskImages* disk_images = nullptr;  // null: a disk is a raw file
+  Keyboard* keyboard = nullptr;       // null: there is none
+  Network* network = nullptr;         // null: there is none to listen on
 };
 
 enum class Format { text, json };

@@ -1,7 +1,7 @@
 #include "client/api_client.h"
 
 #include "client/api_errors.h"
-#include "client/event_stream.h"
+#include "env/event_stream.h"
 
 namespace ebb {
 namespace {
@@ -53,6 +53,14 @@ Task<Result<HttpResponse>> ApiClient::send(HttpRequest request, Duration limit) 
   if (!reply) co_return fail(unreachable(options_.address, reply.error()));
   EBB_CO_CHECKED(check_reply(*reply));
   co_return reply;
+}
+
+// What the end of a stream means.
+Status ApiClient::stream_end(Status ended) const {
+  if (ended) return ended;
+  if (auto error = find_error_body(ended.error().message)) return fail(*std::move(error));
+  if (ended.error().code == Code::unavailable) return fail(unreachable(options_.address, ended.error()));
+  return ended;
 }
 
 template <class T>
@@ -171,6 +179,15 @@ Task<Status> ApiClient::upload(ImageId id, ImagePart part, std::uint64_t offset,
   co_return Status{};
 }
 
+Task<Status> ApiClient::upload_zeroes(ImageId id, ImagePart part, std::uint64_t offset, std::uint64_t bytes) {
+  auto request = make_request(
+      "PUT",
+      path_of("images", id, fmt::format("/{}?offset={}&zeroes={}", json::name_of(part), offset, bytes)));
+  request.headers["content-type"] = "application/octet-stream";
+  EBB_CO_TRY(reply, co_await send(std::move(request), options_.request_limit));
+  co_return Status{};
+}
+
 Task<Result<Image>> ApiClient::seal_image(ImageId id) {
   auto request = make_request("POST", path_of("images", id, ":seal"));
   request.headers["content-type"] = "application/json";
@@ -217,6 +234,40 @@ Task<Result<MigrationView>> ApiClient::cancel_migration(MigrationId id) {
   return call<MigrationView>("POST", path_of("migrations", id, ":cancel"), "{}");
 }
 
+// ---- sessions ----
+
+namespace {
+constexpr Duration session_silence_max = 20s;  // there is a comment every 5 s
+}
+
+Task<Status> ApiClient::watch_session(Loop& loop, SessionView view,
+                                      std::function<void(SessionEvent)> on_event) {
+  auto target = view.port ? path_of("vms", view.vm, "/ports/" + url_encode(*view.port))
+                          : path_of("vms", view.vm,
+                                    fmt::format("/{}?follow={}", json::name_of(view.kind), view.follow));
+  if (view.from) {
+    target += fmt::format("&worker={}&epoch={}&position={}", url_encode(view.from->worker.value),
+                          view.from->epoch, view.from->position);
+  } else if (view.tail_lines) {
+    target += fmt::format("&tail={}", *view.tail_lines);
+  }
+  Status understood;
+  auto on_data = [&](std::string_view data) {
+    auto event = json::read_text<SessionEvent>(data);
+    if (event) return on_event(std::move(*event));
+    if (understood)
+      understood = fail(Code::internal, "an event is not understood: {}", event.error().message);
+  };
+  auto ended = co_await read_events(loop, http_, options_.address, make_request("GET", std::move(target)),
+                                    session_silence_max, on_data);
+  EBB_CO_CHECKED(std::move(understood));
+  co_return stream_end(std::move(ended));
+}
+
+Task<Status> ApiClient::type(SessionId id, SessionInput input) {
+  return call<void>("POST", path_of("sessions", id, "/input"), json::write_text(input));
+}
+
 // ---- events ----
 
 Task<Status> ApiClient::events(EventsFrom from, std::function<void(const JournalEntry&)> on_entry) {
@@ -240,10 +291,7 @@ Task<Status> ApiClient::events(EventsFrom from, std::function<void(const Journal
           understood = fail(Code::internal, "an event is over {} bytes", event_bytes_max);
       });
   EBB_CO_CHECKED(std::move(understood));
-  if (ended) co_return Status{};
-  if (auto error = find_error_body(ended.error().message)) co_return fail(*std::move(error));
-  if (ended.error().code == Code::unavailable) co_return fail(unreachable(options_.address, ended.error()));
-  co_return ended;
+  co_return stream_end(std::move(ended));
 }
 
 }  // namespace ebb

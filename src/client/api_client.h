@@ -7,7 +7,9 @@
 
 #include "base/bytes.h"
 #include "env/http.h"
+#include "env/loop.h"
 #include "model/api_types.h"
+#include "model/session_types.h"
 
 namespace ebb {
 
@@ -24,6 +26,7 @@ BOOST_DESCRIBE_ENUM(ImagePart, kernel, initrd, disk)
 
 // The most that one upload carries.
 inline constexpr std::size_t upload_chunk_bytes = 4 * MiB;
+inline constexpr std::uint64_t upload_zeroes_bytes = 64 * MiB;
 
 struct StartedDrain {
   DrainView view;
@@ -38,6 +41,16 @@ struct MigrationFilter {
 struct EventsFrom {
   std::uint64_t since = 0;  // only entries with a higher revision
   bool follow = false;      // go on with what happens from now on
+};
+
+// What an operator wants to see of a VM.
+struct SessionView {
+  VmId vm;
+  SessionKind kind = SessionKind::logs;
+  bool follow = false;
+  std::optional<ConsolePoint> from{};  // goes on there, if the VM is there still; else from the beginning
+  std::optional<std::uint32_t> tail_lines{};
+  std::optional<std::string> port{};  // its name
 };
 
 class ApiClient final {
@@ -81,6 +94,8 @@ class ApiClient final {
   Task<Result<Image>> create_image(CreateImage request);
   // Chunks of a part follow each other without a gap; one that was sent already may be sent again.
   Task<Status> upload(ImageId id, ImagePart part, std::uint64_t offset, Bytes chunk);
+  // The same for a chunk of nothing but zeroes, of up to upload_zeroes_bytes.
+  Task<Status> upload_zeroes(ImageId id, ImagePart part, std::uint64_t offset, std::uint64_t bytes);
   Task<Result<Image>> seal_image(ImageId id);
   Task<Status> remove_image(ImageId id);
 
@@ -94,6 +109,10 @@ class ApiClient final {
   Task<Result<MigrationView>> migration(MigrationId id);
   Task<Result<MigrationView>> cancel_migration(MigrationId id);
 
+  // Ends ok when the server ends the stream, after the event that tells why; unavailable when it broke, or was silent.
+  Task<Status> watch_session(Loop& loop, SessionView view, std::function<void(SessionEvent)> on_event);
+  Task<Status> type(SessionId id, SessionInput input);
+
   // Calls `on_entry` for every entry in order. Ends ok when the server has no more; unavailable when the
   // stream broke.
   Task<Status> events(EventsFrom from, std::function<void(const JournalEntry&)> on_entry);
@@ -101,6 +120,7 @@ class ApiClient final {
  private:
   HttpRequest make_request(std::string method, std::string target) const;
   Task<Result<HttpResponse>> send(HttpRequest request, Duration limit);
+  Status stream_end(Status ended) const;
   template <class T>
   Task<Result<T>> call(std::string method, std::string target, std::string body = {});
   template <class T>

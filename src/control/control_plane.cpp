@@ -12,6 +12,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
       pools_(loop, std::move(pools)),
       owner_(loop, store, log.named("records")),
       wanted_(loop, owner_),
+      sessions_(loop),
       effects_(loop, owner_, pools_, log.named("effects")),
       reconciler_(loop, owner_, pools_, config_.liveness, log.named("loops")),
       reclaimer_(loop, owner_, pools_, config_.reclaim_every, log.named("reclaim")),
@@ -22,6 +23,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
       drains_(Context{loop, owner_, reconciler_, effects_, pools_}),
       agents_(Context{loop, owner_, reconciler_, effects_, pools_}, wanted_),
       events_(Context{loop, owner_, reconciler_, effects_, pools_}),
+      session_routes_(Context{loop, owner_, reconciler_, effects_, pools_}, sessions_),
       images_(Context{loop, owner_, reconciler_, effects_, pools_}),
       scope_(loop) {
   workers_.add_routes(router_);
@@ -30,6 +32,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
   drains_.add_routes(router_);
   agents_.add_routes(router_);
   events_.add_routes(router_);
+  session_routes_.add_routes(router_);
   images_.add_routes(router_);
   add_common_routes();
 }

@@ -39,6 +39,7 @@ class ControlPlane {
   Pools pools_;
   Owner owner_;
   WantedSets wanted_;
+  Sessions sessions_;
   EffectRunner effects_;
   Reconciler reconciler_;
   Reclaimer reclaimer_;
@@ -49,6 +50,7 @@ class ControlPlane {
   DrainsService drains_;
   AgentService agents_;
   EventsService events_;
+  SessionsService session_routes_;
   ImagesService images_;
   bool started_ = false;
   Scope scope_;  // last: its tasks end before what they use

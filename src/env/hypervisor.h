@@ -66,6 +66,19 @@ struct MachineStatus {
   std::string last_words{};                    // the end of its console, in printable ASCII
 };
 
+// Where to read on in what a console has said: at a position (bytes since the VM first spoke here under its epoch), with the
+// last so many lines, or with the first byte that is kept.
+struct ConsoleFrom {
+  std::optional<std::uint64_t> position{};
+  std::optional<std::uint32_t> lines{};
+};
+struct ConsolePiece {
+  std::uint64_t position =
+      0;  // of its first byte: later than asked for, if what was there is not kept any more
+  std::string bytes;
+  std::uint64_t log_end = 0;  // as of now
+};
+
 class Hypervisor {
  public:
   virtual ~Hypervisor() = default;
@@ -86,6 +99,13 @@ class Hypervisor {
   virtual Task<Result<std::vector<MachineStatus>>> list() = 0;
   // Removes what is left of an exited machine.
   virtual Task<Status> forget(VmId vm) = 0;
+  // What the VM's console said here under that epoch, machine after machine, also when they are gone; at most `bytes_max` of
+  // it, and nothing when there is no more yet. The last few MiB are kept. not_found: there was no such machine here, or it
+  // was long ago.
+  virtual Task<Result<ConsolePiece>> read_console(VmId vm, std::uint64_t epoch, ConsoleFrom from,
+                                                  std::size_t bytes_max) = 0;
+  // As if it were typed on a terminal there. How many of the bytes were taken; the guest reads them when it likes.
+  virtual Task<Result<std::size_t>> type_at_console(VmId vm, std::string bytes) = 0;
   // Called (on the loop) when some machine may have changed its state.
   virtual void on_change(std::function<void()> callback) = 0;
 };

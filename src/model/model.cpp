@@ -3,6 +3,7 @@
 #include "model/api_types.h"
 #include "model/disk_daemon_types.h"
 #include "model/fleet_types.h"
+#include "model/session_types.h"
 
 namespace ebb {
 
@@ -104,6 +105,12 @@ EBB_JSON_INSTANTIATE(CreateDrain)
 EBB_JSON_INSTANTIATE(MigrateVm)
 EBB_JSON_INSTANTIATE(EditVm)
 EBB_JSON_INSTANTIATE(CordonWorker)
+EBB_JSON_INSTANTIATE(ConsolePoint)
+EBB_JSON_INSTANTIATE(SessionCall)
+EBB_JSON_INSTANTIATE(SessionEnd)
+EBB_JSON_INSTANTIATE(SessionEvent)
+EBB_JSON_INSTANTIATE(SessionOutput)
+EBB_JSON_INSTANTIATE(SessionInput)
 EBB_JSON_INSTANTIATE(Page<WorkerView>)
 EBB_JSON_INSTANTIATE(Page<VmView>)
 EBB_JSON_INSTANTIATE(Page<Disk>)

@@ -45,6 +45,27 @@ void SimMachines::end_guest(const VmId& vm, std::uint32_t status, Duration after
   world_.loop().call_at(world_.loop().now() + after, [machine] { machine->process.kill(); });
 }
 
+void SimMachines::print(const Machine& machine, std::string line) {
+  consoles_[{machine.spec.vm, machine.spec.epoch}] += line + "\n";
+}
+
+Result<ConsolePiece> SimMachines::read_console(const VmId& vm, std::uint64_t epoch, ConsoleFrom from,
+                                               std::size_t bytes_max) const {
+  auto found = consoles_.find({vm, epoch});
+  if (found == consoles_.end())
+    return fail(Code::not_found, "{} has said nothing here under epoch {}", vm, epoch);
+  const auto& said = found->second;
+  std::size_t position = 0;
+  if (from.position) {
+    position = std::min<std::size_t>(*from.position, said.size());
+  } else if (from.lines) {
+    position = said.size();
+    for (auto lines = *from.lines; lines > 0 && position > 0; --lines)
+      position = position < 2 ? 0 : said.rfind('\n', position - 2) + 1;  // none: npos + 1 is 0
+  }
+  return ConsolePiece{position, said.substr(position, bytes_max), said.size()};
+}
+
 std::shared_ptr<SimMachines::Machine> SimMachines::find(const VmId& vm) const {
   auto found = machines_.find(vm);
   return found == machines_.end() ? nullptr : found->second;
@@ -127,6 +148,7 @@ Task<void> SimMachines::guest(std::shared_ptr<Machine> machine) {
     next = found->size() + 1;
   }
   machine->status.state = MachineState::ready;
+  print(*machine, fmt::format("boot {} of epoch {} on {}", machine->boot, machine->spec.epoch, host_));
   changed();
   co_await write_until_stopped(machine, std::move(disk), next);
 }
@@ -139,6 +161,7 @@ Task<void> SimMachines::write_until_stopped(std::shared_ptr<Machine> machine, st
       auto status = co_await disk->write({next, machine->boot});
       if (status) status = co_await disk->flush();
       if (!status) co_return fail_in_guest(*machine, std::move(status).error());
+      if (next % records_per_line == 0) print(*machine, fmt::format("record {}", next));
       ledger_.acknowledge(machine->boot, next++);
     }
     if (!machine->stop_asked) co_await machine->poked.wait_for(world_.vary(options_.write_every));
@@ -252,6 +275,24 @@ Task<Status> SimHypervisor::forget(VmId vm) {
     machines->machines_.erase(vm);
     return {};
   });
+}
+
+Task<Result<ConsolePiece>> SimHypervisor::read_console(VmId vm, std::uint64_t epoch, ConsoleFrom from,
+                                                       std::size_t bytes_max) {
+  return ask_host<Result<ConsolePiece>>(process_, ask, [machines = &machines_, vm, epoch, from, bytes_max] {
+    return machines->read_console(vm, epoch, from, bytes_max);
+  });
+}
+
+Task<Result<std::size_t>> SimHypervisor::type_at_console(VmId vm, std::string bytes) {
+  return ask_host<Result<std::size_t>>(process_, ask,
+                                       [machines = &machines_, vm, bytes]() -> Result<std::size_t> {
+                                         auto machine = machines->find(vm);
+                                         if (!machine || machine->status.state == MachineState::exited)
+                                           return fail(Code::not_found, "{} has no machine here", vm);
+                                         machines->print(*machine, "typed " + bytes);
+                                         return bytes.size();
+                                       });
 }
 
 void SimHypervisor::on_change(std::function<void()> callback) {

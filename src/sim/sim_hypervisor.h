@@ -48,6 +48,10 @@ class SimMachines final {
   enum class GuestFault { none, never_ready, exits_at_boot, ignores_stop };
   void set_guest_fault(const VmId& vm, GuestFault fault) { guest_faults_[vm] = fault; }
 
+  // What guests print under an epoch: "boot N of epoch E on HOST", "record N", "typed TEXT". All of it is kept, and outlives the
+  // host's power.
+  const std::string& printed(const VmId& vm, std::uint64_t epoch) { return consoles_[{vm, epoch}]; }
+
   std::vector<MachineStatus> list() const;
   std::size_t running() const;
   const std::string& host() const { return host_; }
@@ -61,6 +65,9 @@ class SimMachines final {
                                  std::uint64_t next);
   void fail_in_guest(Machine& machine, Error error);
   void changed();
+  void print(const Machine& machine, std::string line);
+  Result<ConsolePiece> read_console(const VmId& vm, std::uint64_t epoch, ConsoleFrom from,
+                                    std::size_t bytes_max) const;
   GuestFault fault_of(const VmId& vm) const;
   std::shared_ptr<Machine> find(const VmId& vm) const;
 
@@ -72,6 +79,7 @@ class SimMachines final {
   std::map<VmId, std::shared_ptr<Machine>> machines_;
   std::vector<std::pair<SimProcess*, std::function<void()>>> listeners_;
   std::map<VmId, GuestFault> guest_faults_;
+  std::map<std::pair<VmId, std::uint64_t>, std::string> consoles_;
   std::function<void(const VmId&, std::uint32_t)> on_guest_end_;
   struct {
     std::uint32_t left = 0;
@@ -79,6 +87,9 @@ class SimMachines final {
   } failing_starts_;
   std::uint16_t last_port_ = 20'000;
 };
+
+// How many records its guest writes between two lines on its console.
+inline constexpr std::uint64_t records_per_line = 5;
 
 class SimHypervisor final : public Hypervisor {
  public:
@@ -91,6 +102,9 @@ class SimHypervisor final : public Hypervisor {
   Task<Status> resume(VmId vm) override;
   Task<Result<std::vector<MachineStatus>>> list() override;
   Task<Status> forget(VmId vm) override;
+  Task<Result<ConsolePiece>> read_console(VmId vm, std::uint64_t epoch, ConsoleFrom from,
+                                          std::size_t bytes_max) override;
+  Task<Result<std::size_t>> type_at_console(VmId vm, std::string bytes) override;
   void on_change(std::function<void()> callback) override;
 
  private:

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "client/event_stream.h"
+#include "env/event_stream.h"
 #include "fake_world.h"
 
 namespace ebb {

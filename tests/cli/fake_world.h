@@ -46,6 +46,7 @@ class ScriptedHttp final : public Http {
 
   std::function<HttpResponse(const HttpRequest&)> handler;
   bool reachable = true;
+  Duration streams_last{};  // after their last piece
   std::vector<HttpRequest> seen;
 
   Result<std::unique_ptr<HttpServer>> serve(std::string, HttpHandler, std::size_t) override {
@@ -67,6 +68,7 @@ class ScriptedHttp final : public Http {
     // In pieces that end in the middle of lines.
     for (std::size_t at = 0; at < reply.body.size(); at += 7)
       on_piece(std::string_view(reply.body).substr(at, 7));
+    co_await sleep_for(loop_, streams_last);
     co_return Status{};
   }
   std::string last_address;
@@ -143,13 +145,14 @@ struct World {
   MemoryScreen screen;
   std::map<std::string, std::string> variables;
   decltype(CliEnv::open_pool) open_pool;
+  Keyboard* keyboard = nullptr;
 
   // Runs `ebb ARGS` and returns its exit code; what it printed is in `screen`. Ctrl-C comes after
   // `interrupt_after`.
   int ebb(std::vector<std::string> args, std::optional<Duration> interrupt_after = std::nullopt) {
     screen.data.clear();
     screen.talk.clear();
-    Cli cli({loop, http, files, screen, variables, open_pool});
+    Cli cli({loop, http, files, screen, variables, open_pool, nullptr, keyboard});
     std::optional<int> code;
     Scope scope(loop);
     scope.spawn([](Cli* c, std::vector<std::string> a, std::optional<int>* out) -> Task<void> {

@@ -65,6 +65,12 @@ namespace {
   X(RestoreDisk)           \
   X(RestorePlanView)       \
   X(LossBound)             \
+  X(ConsolePoint)          \
+  X(SessionCall)           \
+  X(SessionEnd)            \
+  X(SessionEvent)          \
+  X(SessionOutput)         \
+  X(SessionInput)          \
   X(UnsentDisk) X(OrphanLog) X(DiskLoss) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(EditVm) X(CordonWorker)
 #define EBB_API_PAGES(X) \
   X(WorkerView) X(VmView) X(Disk) X(Image) X(DrainView) X(MigrationView) X(JournalEntry)
@@ -75,6 +81,8 @@ namespace {
   X(RescueState)         \
   X(ImageState)          \
   X(Firmware)            \
+  X(SessionKind)         \
+  X(SessionEndKind)      \
   X(Restart) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
 
 template <class T>
@@ -198,8 +206,8 @@ TEST_F(OpenApiTest, EveryDescribedTypeOfTheModelIsComparedAndNothingElseIsDescri
   EBB_API_STRUCTS(EBB_INSERT)
   EBB_API_ENUMS(EBB_INSERT)
   EBB_API_PAGES(EBB_INSERT_PAGE)
-  for (const char* header :
-       {"base/firmware.h", "model/fleet_types.h", "model/agent_types.h", "model/api_types.h"}) {
+  for (const char* header : {"base/firmware.h", "model/fleet_types.h", "model/agent_types.h",
+                             "model/api_types.h", "model/session_types.h"}) {
     auto text = read_text_file(std::string(EBB_ROOT "/src/") + header);
     std::regex announcement(R"(BOOST_DESCRIBE_(STRUCT|ENUM)\((Page<)?(\w+))");
     for (std::sregex_iterator at(text.begin(), text.end(), announcement), end; at != end; ++at) {
@@ -256,9 +264,20 @@ std::vector<HttpRequest> all_requests() {
   go(c.why_disk(x)), go(c.create_snapshot(x, {})), go(c.remove_snapshot(x, "n")), go(c.plan_restore(x, "n"));
   go(c.restore_disk(x, "n")), go(c.disk_log(x));
   go(c.image(i)), go(c.create_image({})), go(c.seal_image(i)), go(c.remove_image(i));
-  for (auto part : {ImagePart::kernel, ImagePart::initrd, ImagePart::disk}) go(c.upload(i, part, 0, {}));
+  for (auto part : {ImagePart::kernel, ImagePart::initrd, ImagePart::disk}) {
+    go(c.upload(i, part, 0, {}));
+    go(c.upload_zeroes(i, part, 0, 1));
+  }
   go(c.plan_drain({})), go(c.start_drain({})), go(c.drains()), go(c.drain(d)), go(c.cancel_drain(d));
   go(c.migrations({v, d})), go(c.migration(m)), go(c.cancel_migration(m));
+  const ConsolePoint place{w, 1, 2};
+  for (auto kind : {SessionKind::logs, SessionKind::console}) {
+    go(c.watch_session(world.loop, {v, kind, true, place, {}}, [](const SessionEvent&) {}));
+    go(c.watch_session(world.loop, {v, kind, true, {}, 5}, [](const SessionEvent&) {}));
+  }
+  go(c.watch_session(world.loop, {.vm = v, .kind = SessionKind::port, .port = "http"},
+                     [](const SessionEvent&) {}));
+  go(c.type(SessionId("s"), {1, "eA==", true}));
   go(c.events({1, true}, [](const JournalEntry&) {}));
   return world.http.seen;
 }

@@ -269,6 +269,13 @@ bool FleetSim::is_unreachable(const WorkerId& id) {
   return !at.is_up() || at.is_paused() || !world_.links().connected(id.value, "control");
 }
 
+const std::string& FleetSim::printed(const VmId& vm, const WorkerId& id, Epoch epoch) {
+  static const std::string nothing;
+  for (auto& worker : workers_)
+    if (worker->id() == id) return worker->machines().printed(vm, epoch);
+  return nothing;
+}
+
 FleetWorker& FleetSim::worker(const WorkerId& id) {
   auto found = std::ranges::find_if(workers_, [&](auto& w) { return w->id() == id; });
   CHECK(found != workers_.end());

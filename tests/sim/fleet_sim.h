@@ -79,6 +79,8 @@ class FleetSim final {
   const std::map<std::string, disk::Head>& heads() const { return heads_; }
   std::vector<std::unique_ptr<FleetWorker>>& workers() { return workers_; }
   FleetWorker& worker(const WorkerId& id);
+  // By the VM's guests there.
+  const std::string& printed(const VmId& vm, const WorkerId& id, Epoch epoch);
   Instant now() const { return world_.loop().now(); }
   // Empty if the VM runs as the records say: one machine, ready, under its epoch, nowhere else.
   std::string why_not_running(const Vm& vm);

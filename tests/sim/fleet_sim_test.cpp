@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "log_watcher.h"
 #include "scenario.h"
 #include "sim_command.h"
 
@@ -18,6 +19,32 @@ TEST(FleetSim, ADrainWithoutTroublesMovesEverythingAndLosesNothing) {
   auto run = play_crash(fleet_for(Script::drain, 1, Workers::production), {.nth = sim::CrashPoints::never});
   EXPECT_TRUE(run.result.ok()) << text(run.result.violations);
   EXPECT_GT(run.points, 50u);
+}
+
+TEST(FleetSim, WhoFollowsTheLogsOfAVmSeesAllOfThemThroughADrainAndIsToldOfIt) {
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    FleetSim sim(fleet_for(Script::drain, seed, Workers::production));
+    ASSERT_TRUE(sim.set_up());
+    const auto& vms = sim.fleet().vms();
+    auto there =
+        std::ranges::find_if(vms, [](auto& item) { return item.second.worker == WorkerId("worker-1"); });
+    ASSERT_NE(there, vms.end());
+    LogWatcher watcher(sim, there->first);
+    ASSERT_TRUE(sim.run_for(20s));
+    EXPECT_EQ(watcher.stays(), 1u);
+    auto drain = sim.start_drain(WorkerId("worker-1"));
+    ASSERT_TRUE(drain);
+    ASSERT_TRUE(sim.run_until([&] { return all_is_well(sim); }, 5min));
+    ASSERT_TRUE(sim.run_for(20s));
+    EXPECT_EQ(watcher.stays(), 2u);
+    EXPECT_TRUE(watcher.is_at_home());
+    watcher.check(true);
+    ASSERT_EQ(watcher.news().size(), 2u) << text(watcher.news());
+    EXPECT_TRUE(watcher.news()[0].ends_with(fmt::format("has left worker-1: {} drains it", *drain)))
+        << watcher.news()[0];
+    EXPECT_TRUE(watcher.news()[1].contains(" runs on worker-")) << watcher.news()[1];
+    EXPECT_EQ(sim.violations(), std::vector<std::string>());
+  }
 }
 
 TEST(FleetSim, TheSameSeedTwiceEndsInTheSameState) {

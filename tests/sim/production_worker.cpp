@@ -140,7 +140,8 @@ class ProductionWorker final : public FleetWorker {
     config.state_dir = "/var/lib/ebb-agent", config.disk_daemon = daemon_address;
     auto& made = process.make<agent::Agent>(
         std::move(config),
-        agent::AgentEnv{process.loop(), files, http, hypervisor, sim_.world().logger(process.name())});
+        agent::AgentEnv{process.loop(), files, http, process.make<sim::SimNetwork>(process, sim_.sockets()),
+                        hypervisor, sim_.world().logger(process.name())});
     process.make<Scope>(process.loop()).spawn(run(&process, &made));
   }
   Task<void> run(sim::SimProcess* process, agent::Agent* made) {

@@ -1,6 +1,7 @@
 #include "scenario.h"
 
 #include "base/text.h"
+#include "log_watcher.h"
 #include "operator_acts.h"
 #include "troubles.h"
 
@@ -89,6 +90,10 @@ RunResult play_seed(FleetSimOptions options) {
     names += (names.empty() ? "" : "+") + std::string(trouble->name());
     troubles.push_back(std::move(trouble));
   }
+  // Another operator follows the logs of one VM through all of it.
+  std::optional<LogWatcher> watcher;
+  if (options.kind == FleetSimOptions::Workers::production)
+    watcher.emplace(sim, VmId(fmt::format("vm-{}", 1 + random.below(options.vms))));
   sim.note("act one: {}", names);
   for (auto& trouble : troubles) trouble->begin(sim, random);
   const auto end = sim.now() + act_one;
@@ -100,7 +105,14 @@ RunResult play_seed(FleetSimOptions options) {
     auto status = sim.run_until([&] { return is_broken(sim); }, pause);
     if (!status && status.error().code == Code::internal) sim.violation("{}", status.error().message);
   }
-  return finish(sim, names.empty() ? "no troubles" : names);
+  auto result = finish(sim, names.empty() ? "no troubles" : names);
+  if (watcher && result.ok()) {
+    const bool is_at_home = sim.run_until([&] { return watcher->is_at_home(); }, 2min).has_value();
+    watcher->check();
+    if (!is_at_home) sim.violation("whoever follows the logs has lost sight of the VM");
+    result.violations = sim.violations();
+  }
+  return result;
 }
 
 CrashRun play_crash(FleetSimOptions options, const CrashPlan& plan) {

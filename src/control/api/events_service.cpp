@@ -1,4 +1,5 @@
 #include "control/api/services.h"
+#include "env/event_stream.h"
 
 namespace ebb::control {
 
@@ -41,9 +42,8 @@ Task<void> EventsService::stream(std::uint64_t since, bool follow, BodyWriter* o
     if (full) continue;
     if (!follow) co_return;
     since = std::max(since, revision);  // a commit need not have an entry
-    // A comment now and then tells both ends that the other one is still there.
     if (c_.owner.revision() <= since && !co_await c_.owner.committed().wait_for(15s)) {
-      if (!co_await out->write(": still here\n\n")) co_return;
+      if (!co_await out->write(std::string(still_here))) co_return;
     }
   }
 }

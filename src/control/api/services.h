@@ -4,6 +4,7 @@
 #include "control/api/router.h"
 #include "control/api/views.h"
 #include "control/limits.h"
+#include "control/sessions.h"
 #include "control/wanted.h"
 
 namespace ebb::control {
@@ -99,6 +100,22 @@ class AgentService {
   Task<HttpResponse> report(Call call);
   Context c_;
   WantedSets& wanted_;
+};
+
+// Logs and consoles of VMs.
+class SessionsService {
+ public:
+  SessionsService(Context context, Sessions& sessions) : c_(context), sessions_(sessions) {}
+  void add_routes(Router& router);
+
+ private:
+  Task<HttpResponse> open(Call call, SessionKind kind);
+  Task<HttpResponse> type(Call call);
+  Task<HttpResponse> tell(Call call);
+  Task<HttpResponse> give_input(Call call);
+  Task<HttpResponse> take_output(Call call);
+  Context c_;
+  Sessions& sessions_;
 };
 
 class EventsService {

@@ -60,7 +60,7 @@ Status LineSocket::send(std::string_view text) {
 std::vector<std::string> LineSocket::take_lines() {
   std::vector<std::string> lines;
   char buffer[4096];
-  for (;;) {
+  for (std::size_t taken = 0;;) {
     auto size = recv(watch_.fd(), buffer, sizeof buffer, MSG_DONTWAIT);
     if (size < 0 && errno == EINTR) continue;
     if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
@@ -76,7 +76,8 @@ std::vector<std::string> LineSocket::take_lines() {
         partial_ += c;
       }
     }
-    if (lines.size() > 1000) break;  // the rest at the next turn of the loop
+    taken += static_cast<std::size_t>(size);
+    if (lines.size() > 1000 || taken > line_bytes_max) break;  // the rest at the next turn of the loop
   }
   return lines;
 }

@@ -1,5 +1,7 @@
 #include "platform/qemu/log_rotation.h"
 
+#include <charconv>
+#include <cstdio>
 #include <fcntl.h>
 #include <filesystem>
 #include <set>
@@ -8,6 +10,7 @@
 #include <vector>
 
 #include "platform/os_error.h"
+#include "platform/qemu/machine_record.h"
 
 namespace ebb::qemu {
 namespace fs = std::filesystem;
@@ -15,7 +18,7 @@ namespace {
 
 bool is_log(const fs::path& path) {
   auto name = path.filename().string();
-  return name.ends_with(".log") || name.ends_with(".log.1");
+  return name.ends_with(".log") || name.ends_with(".log.1") || name.ends_with(".log.cut");
 }
 
 // Copies [from, to) of one file to the end of another.
@@ -27,7 +30,7 @@ Status copy_range(const UniqueFd& source, const UniqueFd& target, std::uint64_t 
     auto size = pread(source.get(), buffer.data(), wanted, static_cast<off_t>(from));
     if (size <= 0) return fail_os(size < 0 ? errno : EIO, "read", path);
     if (write(target.get(), buffer.data(), static_cast<std::size_t>(size)) != size)
-      return fail_os(errno, "write", path + ".1");
+      return fail_os(errno, "write", older_name(path));
     from += static_cast<std::uint64_t>(size);
   }
   return {};
@@ -40,22 +43,44 @@ std::uint64_t size_of(const UniqueFd& fd) {
 
 }  // namespace
 
+std::string older_name(const std::string& log) { return log + ".1"; }
+std::string cut_name(const std::string& log) { return log + ".cut"; }
+
+Result<std::uint64_t> bytes_cut(const std::string& log) {
+  std::uint64_t bytes = 0;
+  const auto text = read_small_file(cut_name(log));
+  if (!text && text.error().code != Code::not_found) return fail(text.error());
+  if (text) std::from_chars(text->data(), text->data() + text->size(), bytes);
+  return bytes;
+}
+
+UniqueFd open_guest_file(const std::string& path, int flags) {
+  return UniqueFd(open(path.c_str(), flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+}
+
+// The older one and the count are complete before the current one is emptied. An end between that and their last renames shows
+// some bytes twice.
 Status rotate_log(const std::string& path, std::uint64_t bytes_max) {
   struct stat info{};
   if (stat(path.c_str(), &info) != 0 || static_cast<std::uint64_t>(info.st_size) <= bytes_max) return {};
-  UniqueFd log(open(path.c_str(), O_RDWR | O_CLOEXEC));
+  auto log = open_guest_file(path, O_RDWR);
   if (!log) return fail_os(errno, "open", path);
-  UniqueFd older(open((path + ".1").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!older) return fail_os(errno, "open", path + ".1");
+  const auto fresh = older_name(path) + ".new";
+  UniqueFd older(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!older) return fail_os(errno, "open", fresh);
+  EBB_TRY(cut, bytes_cut(path));
   auto size = size_of(log);
   auto copied = size > bytes_max ? size - bytes_max : 0;
-  while (copied < size) {
+  // What comes meanwhile is taken along, twice at most: whoever writes faster than we copy has no claim to all of it.
+  for (int rounds = 0; rounds < 2 && copied < size; ++rounds) {
     EBB_CHECKED(copy_range(log, older, copied, size, path));
     copied = size;
-    size = std::max(copied, size_of(log));
+    size = std::min(size_of(log), copied + bytes_max);
   }
   if (ftruncate(log.get(), 0) != 0) return fail_os(errno, "truncate", path);
-  return {};
+  auto counted = write_small_file(cut_name(path), std::to_string(cut + copied));
+  if (std::rename(fresh.c_str(), older_name(path).c_str()) != 0) return fail_os(errno, "rename", fresh);
+  return counted;
 }
 
 Status rotate_logs(const std::string& folder, std::uint64_t bytes_max) {
@@ -78,9 +103,14 @@ Status archive_logs(const std::string& folder, const std::string& archive, const
     std::error_code ignored;  // a log that is lost is no reason to keep the machine
     if (is_log(entry.path())) fs::rename(entry.path(), target / entry.path().filename(), ignored);
   }
-  std::set<std::pair<fs::file_time_type, fs::path>> folders;
-  for (const auto& entry : fs::directory_iterator(archive, error))
-    folders.emplace(entry.last_write_time(error), entry.path());
+  // The oldest go first, by the time in their names.
+  std::set<std::pair<long long, fs::path>> folders;
+  for (const auto& entry : fs::directory_iterator(archive, error)) {
+    const auto text = entry.path().extension().string();
+    long long at = 0;
+    if (!text.empty()) std::from_chars(text.data() + 1, text.data() + text.size(), at);
+    folders.emplace(at, entry.path());
+  }
   while (folders.size() > folders_max) {
     fs::remove_all(folders.begin()->second, error);
     folders.erase(folders.begin());

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "base/result.h"
+#include "platform/os_error.h"
 
 namespace ebb::qemu {
 
@@ -11,6 +11,14 @@ namespace ebb::qemu {
 // writer keeps its descriptor (it must append); what it writes between the last look and the cut is lost -
 // microseconds.
 Status rotate_log(const std::string& path, std::uint64_t bytes_max);
+
+// What stands beside a log: the older one, and how many bytes were written before the current one began.
+std::string older_name(const std::string& log);
+std::string cut_name(const std::string& log);
+Result<std::uint64_t> bytes_cut(const std::string& log);
+
+// Of a file that QEMU owns, which may be in its way on purpose: it never waits.
+UniqueFd open_guest_file(const std::string& path, int flags);
 
 // rotate_log for every *.log in a folder; the first error.
 Status rotate_logs(const std::string& folder, std::uint64_t bytes_max);

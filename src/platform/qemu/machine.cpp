@@ -3,6 +3,9 @@
 #include <charconv>
 #include <csignal>
 #include <fcntl.h>
+#include <unistd.h>
+
+#include "platform/qemu/qemu_command.h"
 
 namespace ebb::qemu {
 namespace {
@@ -70,7 +73,7 @@ MachineStatus Machine::status() const {
   if (!exited()) return status;
   status.was_stopped = end_.stop_asked && !end_.named_status;
   status.exit_status = end_.named_status ? end_.named_status : end_.exit_status;
-  status.last_words = last_guest_words(folder_ + "/console.log");
+  status.last_words = last_guest_words(fmt::format("{}/{}", folder_, console_log_name));
   return status;
 }
 
@@ -128,6 +131,20 @@ Status Machine::resume() {
   EBB_CHECKED(send_signal(pidfd_, SIGCONT));
   enter(record_.ready ? MachineState::ready : MachineState::booting, "");
   return {};
+}
+
+Result<std::size_t> Machine::type(std::string_view bytes) {
+  if (exited()) return fail(Code::not_found, "VM '{}' is not running", record_.spec.vm);
+  const auto path = fmt::format("{}/{}", folder_, console_in_name);
+  UniqueFd pipe(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+  if (!pipe && errno == ENOENT)
+    return fail(Code::unavailable, "VM '{}' was started by an agent that let nobody type: restart the VM",
+                record_.spec.vm);
+  if (!pipe) return fail_os(errno, "open", path);
+  const auto written = write(pipe.get(), bytes.data(), bytes.size());
+  if (written < 0 && errno == EAGAIN) return 0;
+  if (written < 0) return fail_os(errno, "write", path);
+  return static_cast<std::size_t>(written);
 }
 
 void Machine::save() {

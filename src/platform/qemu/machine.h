@@ -38,6 +38,8 @@ class Machine final {
   Task<bool> stop(Duration grace);
   Status pause();
   Status resume();
+  // As Hypervisor::type_at_console.
+  Result<std::size_t> type(std::string_view bytes);
 
  private:
   bool ask_to_stop();

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "platform/os_error.h"
+#include "platform/qemu/console_log.h"
 
 namespace ebb::qemu {
 
@@ -73,6 +74,9 @@ std::string last_words(const std::string& path) {
 std::string last_guest_words(const std::string& path) {
   constexpr std::size_t words_max = 1000;
   auto text = without_controls(end_of(path, words_max));
+  // Not of the run before.
+  if (const auto again = text.rfind(started_again); again != std::string::npos)
+    text.erase(0, std::min(text.size(), text.find('\n', again) + 1));
   const auto first = text.find('\n');
   if (text.size() >= words_max / 2 && first != std::string::npos) text.erase(0, first + 1);
   return text;

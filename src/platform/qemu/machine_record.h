@@ -5,9 +5,9 @@
 //                         process        /proc/PID/stat of the process, written by itself before it becomes
 //                         end.json       MachineEnd, once there is something to say
 //                         seed/          what its guest finds in the file system `cidata`
-//                         QEMU qmp.sock control.sock overlay-N.qcow2 qemu.log console.log channel-NAME.log,
-//                         and one older NAME.1 of each
-//   <state>/logs/<vm>.<wall ms>/         the logs of machines that are gone, the latest few
+//                         QEMU qmp.sock control.sock console.in console.out overlay-N.qcow2 qemu.log console.log
+//                         channel-NAME.log, and of each log one older NAME.1, and in NAME.cut how much was written before
+//   <state>/logs/<vm>.<epoch>.<wall ms>/ the logs of machines that are gone, the latest few
 #pragma once
 #include <string>
 

@@ -118,7 +118,10 @@ void add_ports(Args& args, const MachineSpec& spec, const Board& board) {
     add(args, {"-chardev", fmt::format("file,id=channel{},path={},append=on", i, channel_log_name(name))});
     add(args, {"-device", fmt::format("virtserialport,chardev=channel{},name=ebb.{}", i, name)});
   }
-  add(args, {"-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"});
+  // A pipe by its name alone: QEMU adds .in and .out. All that is said goes to the log.
+  add(args,
+      {"-chardev", fmt::format("pipe,id=console,path=console,logfile={},logappend=on", console_log_name),
+       "-serial", "chardev:console"});
 }
 
 // What the machine comes up with.
@@ -159,7 +162,8 @@ Args make_probe_command(const std::string& program, const std::string& kernel, b
   if (!is_elf) add(args, {"-no-reboot"});
   add(args, {"-name", "ebb-kvm-probe", "-m", "128M", "-kernel", kernel});
   add(args, {"-append", with_tsc("console=ttyS0 panic=-1 reboot=t", tsc_khz)});
-  add(args, {"-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"});
+  add(args, {"-chardev", fmt::format("file,id=console,path={},append=on", console_log_name), "-serial",
+             "chardev:console"});
   return args;
 }
 

@@ -28,6 +28,9 @@ std::vector<std::string> make_command(const MachineSpec& spec, const CommandInpu
 std::vector<std::string> make_probe_command(const std::string& program, const std::string& kernel,
                                             bool is_elf, std::uint64_t tsc_khz);
 
+inline constexpr const char* console_log_name = "console.log";
+// What is typed comes through one, and what is said goes into the other, which takes everything at once: a guest never waits for a reader.
+inline constexpr const char *console_in_name = "console.in", *console_out_name = "console.out";
 std::string overlay_name(std::size_t disk_index);
 inline constexpr const char* seed_folder_name = "seed";
 inline constexpr const char* uefi_vars_name = "uefi-vars.fd";

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "platform/host.h"
+#include "platform/qemu/console_log.h"
 #include "platform/qemu/kvm_probe.h"
 #include "platform/qemu/log_rotation.h"
 #include "platform/qemu/machine.h"
@@ -69,6 +70,9 @@ class QemuHypervisor final : public Hypervisor {
   Task<Status> resume(VmId vm) override { return on_machine(std::move(vm), &Machine::resume); }
   Task<Result<std::vector<MachineStatus>>> list() override;
   Task<Status> forget(VmId vm) override;
+  Task<Result<ConsolePiece>> read_console(VmId vm, std::uint64_t epoch, ConsoleFrom from,
+                                          std::size_t bytes_max) override;
+  Task<Result<std::size_t>> type_at_console(VmId vm, std::string bytes) override;
   void on_change(std::function<void()> callback) override { on_change_ = std::move(callback); }
 
  private:
@@ -77,6 +81,7 @@ class QemuHypervisor final : public Hypervisor {
   }
   Status adopt();
   Task<Status> on_machine(VmId vm, Status (Machine::*act)());
+  std::string archive() const { return options_.state_dir + "/logs"; }
   Task<Result<MachineStatus>> start_checked(MachineSpec spec, std::string program);
   struct Uefi {
     std::string code;  // its file
@@ -86,11 +91,12 @@ class QemuHypervisor final : public Hypervisor {
   Result<std::shared_ptr<Machine>> launch(const MachineSpec& spec, CommandInput input,
                                           ByteView uefi_variables);
   Status make_folder(const MachineSpec& spec, std::uint64_t& file_bytes_max);
+  Status make_console(const std::string& folder, const MachineSpec& spec);
   Status make_owned_file(const std::string& path, ByteView content);
   void open_sockets(const MachineSpec& spec);
   std::shared_ptr<Machine> make_machine(std::string folder, MachineRecord record);
   void adopt_folder(const std::string& folder, const VmId& vm);
-  Status remove_folder(const VmId& vm);
+  Status remove_folder(const VmId& vm, std::uint64_t epoch);
   Task<void> keep_house();
 
   AsioLoop& loop_;
@@ -112,6 +118,8 @@ Status QemuHypervisor::check() {
     fs::create_directories(path, error);
     if (error) return fail_os(error.value(), "make", path);
   }
+  // What guests have said is nothing to other machines, which all run as one user.
+  if (chmod(archive().c_str(), 0700) != 0) return fail_os(errno, "close", archive());
   return {};
 }
 
@@ -183,7 +191,7 @@ Task<Result<MachineStatus>> QemuHypervisor::start_checked(MachineSpec spec, std:
   for (int tries = 0; tries < port_tries_max; ++tries) {
     auto launched = launch(spec, {program, accel, options_.tsc_khz, {}, uefi.code}, uefi.variables);
     if (!launched) {
-      (void)remove_folder(vm);
+      (void)remove_folder(vm, spec.epoch);
       co_return fail(std::move(launched).error().within(fmt::format("VM '{}'", vm)));
     }
     auto machine = *launched;
@@ -191,7 +199,7 @@ Task<Result<MachineStatus>> QemuHypervisor::start_checked(MachineSpec spec, std:
     why = last_words(machine->folder() + "/qemu.log");
     log_.warning("VM {}: QEMU ended at its start: {}", vm, why);
     machines_[vm] = nullptr;
-    EBB_CO_CHECKED(remove_folder(vm));
+    EBB_CO_CHECKED(remove_folder(vm, spec.epoch));
     // Somebody took a port between our look and QEMU's: choose others. Anything else stays wrong.
     if (why.find("host forwarding") == std::string::npos) break;
   }
@@ -235,6 +243,7 @@ Result<std::shared_ptr<Machine>> QemuHypervisor::launch(const MachineSpec& spec,
     record.ports[port.name] = number;
   }
   EBB_CHECKED(save_record(folder, record));
+  EBB_CHECKED(make_console(folder, spec));
   EBB_TRY(monitor, qemu::listen_unix(folder + "/qmp.sock"));
   EBB_TRY(control, qemu::listen_unix(folder + "/control.sock"));
 
@@ -258,7 +267,6 @@ Result<std::shared_ptr<Machine>> QemuHypervisor::launch(const MachineSpec& spec,
 Status QemuHypervisor::make_folder(const MachineSpec& spec, std::uint64_t& file_bytes_max) {
   auto folder = folder_of(spec.vm);
   if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return fail_os(errno, "make", folder);
-  EBB_CHECKED(make_owned_file(folder + "/console.log", {}));
   for (const auto& channel : spec.channels) {
     EBB_CHECKED(make_owned_file(fmt::format("{}/{}", folder, channel_log_name(channel)), {}));
   }
@@ -280,6 +288,23 @@ Status QemuHypervisor::make_folder(const MachineSpec& spec, std::uint64_t& file_
   // QEMU works in the folder but owns only the files that it writes: it must not be able to change the
   // records.
   if (run_as_ && chmod(folder.c_str(), 0711) != 0) return fail_os(errno, "open up", folder);
+  return {};
+}
+
+// After the record: whoever finds the log in the folder must know of what epoch it is.
+Status QemuHypervisor::make_console(const std::string& folder, const MachineSpec& spec) {
+  const std::optional<ConsoleOwner> owner =
+      run_as_ ? std::optional(ConsoleOwner{run_as_->uid, run_as_->gid}) : std::nullopt;
+  auto goes_on = bring_console_back(archive(), spec.vm, spec.epoch, loop_.wall_now(), folder, owner);
+  if (!goes_on) log_.warning("VM {}: {}", spec.vm, goes_on.error());  // its log begins anew
+  if (!goes_on.value_or(false))
+    EBB_CHECKED(make_owned_file(fmt::format("{}/{}", folder, console_log_name), {}));
+  const auto in = fmt::format("{}/{}", folder, console_in_name),
+             out = fmt::format("{}/{}", folder, console_out_name);
+  unlink(in.c_str()), unlink(out.c_str());
+  if (mkfifo(in.c_str(), 0600) != 0 || (owner && lchown(in.c_str(), owner->uid, owner->gid) != 0))
+    return fail_os(errno, "make", in);
+  if (symlink("/dev/null", out.c_str()) != 0) return fail_os(errno, "make", out);
   return {};
 }
 
@@ -324,6 +349,26 @@ Task<Status> QemuHypervisor::on_machine(VmId vm, Status (Machine::*act)()) {
   co_return (*found->second.*act)();
 }
 
+Task<Result<ConsolePiece>> QemuHypervisor::read_console(VmId vm, std::uint64_t epoch, ConsoleFrom from,
+                                                        std::size_t bytes_max) {
+  EBB_CO_CHECKED(adopt());
+  auto found = machines_.find(vm);
+  if (found != machines_.end() && found->second && found->second->spec().epoch == epoch)
+    co_return read_console_log(found->second->folder(), from, bytes_max);
+  auto folder = find_archived_console(archive(), vm, epoch);
+  if (!folder)
+    co_return fail(Code::not_found, "nothing is kept here of what VM '{}' said under epoch {}", vm, epoch);
+  co_return read_console_log(*folder, from, bytes_max);
+}
+
+Task<Result<std::size_t>> QemuHypervisor::type_at_console(VmId vm, std::string bytes) {
+  EBB_CO_CHECKED(adopt());
+  auto found = machines_.find(vm);
+  if (found == machines_.end() || !found->second)
+    co_return fail(Code::not_found, "VM '{}' has no machine here", vm);
+  co_return found->second->type(bytes);
+}
+
 Task<Result<std::vector<MachineStatus>>> QemuHypervisor::list() {
   EBB_CO_CHECKED(adopt());
   std::vector<MachineStatus> all;
@@ -339,15 +384,15 @@ Task<Status> QemuHypervisor::forget(VmId vm) {
   if (found == machines_.end()) co_return Status{};
   if (!found->second || !found->second->exited())
     co_return fail(Code::busy, "VM '{}' runs; stop it first", vm);
-  EBB_CO_CHECKED(remove_folder(vm));
+  EBB_CO_CHECKED(remove_folder(vm, found->second->spec().epoch));
   machines_.erase(vm);
   co_return Status{};
 }
 
-Status QemuHypervisor::remove_folder(const VmId& vm) {
+Status QemuHypervisor::remove_folder(const VmId& vm, std::uint64_t epoch) {
   auto folder = folder_of(vm);
-  auto name = fmt::format("{}.{}", vm, loop_.wall_now());
-  if (auto status = archive_logs(folder, options_.state_dir + "/logs", name, archived_folders_max); !status) {
+  auto name = archive_name(vm, epoch, loop_.wall_now());
+  if (auto status = archive_logs(folder, archive(), name, archived_folders_max); !status) {
     log_.warning("VM {}: {}", vm, status.error());
   }
   std::error_code error;

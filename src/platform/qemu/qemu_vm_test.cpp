@@ -139,6 +139,20 @@ class MachineTest : public testing::Test {
     while (recv(fd.get(), answer, sizeof answer, 0) > 0) {
     }
   }
+  // All that is kept of it.
+  std::string console(const std::string& vm, std::uint64_t epoch = 5) {
+    auto piece = run_until_done(loop_, hypervisor_->read_console(VmId(vm), epoch, {}, MiB));
+    return piece ? piece->bytes : "";
+  }
+  bool console_has(const std::string& vm, const std::string& text) {
+    auto deadline = loop_.now() + patience;
+    while (!console(vm).contains(text) && loop_.now() < deadline)
+      run_until_done(loop_, sleep_for(loop_, 20ms));
+    return console(vm).contains(text);
+  }
+  Result<std::size_t> type(const std::string& vm, const std::string& text) {
+    return run_until_done(loop_, hypervisor_->type_at_console(VmId(vm), text));
+  }
   std::string folder_of(const std::string& vm) { return options_.state_dir + "/machines/" + vm; }
   qemu::ProcessId process_of(const std::string& vm) {
     return *qemu::parse_process_stat(read_file(folder_of(vm) + "/process"));
@@ -174,6 +188,35 @@ class MachineTest : public testing::Test {
   std::unique_ptr<Hypervisor> hypervisor_;
   std::optional<qemu::ProcessId> nbd_;
 };
+
+TEST_F(MachineTest, WhatIsTypedReachesTheGuestAndWhatItSaysIsKeptThroughARestart) {
+  ASSERT_TRUE(start(spec("vm-1")));
+  ASSERT_TRUE(wait_until("vm-1", MachineState::ready));
+  ASSERT_TRUE(type("vm-1", "hel"));
+  ASSERT_TRUE(type("vm-1", "lo\n"));
+  EXPECT_TRUE(console_has("vm-1", "init: read 'hello'")) << console("vm-1");
+  restart_agent();
+  EXPECT_EQ(type("vm-1", "again\n"), std::size_t{6});
+  EXPECT_TRUE(console_has("vm-1", "init: read 'again'")) << console("vm-1");
+  // It says more than any buffer holds, with nobody there to read: each line once, in order.
+  ASSERT_TRUE(type("vm-1", "count 5000\n"));
+  EXPECT_TRUE(console_has("vm-1", "init: counted to 5000")) << console("vm-1").substr(0, 2000);
+  std::string counted;
+  for (int i = 1; i <= 5000; ++i) counted += fmt::format("init: {} of 5000\r\n", i);
+  EXPECT_TRUE(console("vm-1").contains(counted));
+  ASSERT_TRUE(stop(VmId("vm-1"), patience).value_or(false));
+  EXPECT_EQ(type("vm-1", "x").error().code, Code::not_found);
+  ASSERT_TRUE(run_until_done(loop_, hypervisor_->forget(VmId("vm-1"))));
+  EXPECT_TRUE(console("vm-1").contains("init: read 'again'")) << "it is kept";
+  EXPECT_EQ(run_until_done(loop_, hypervisor_->read_console(VmId("vm-1"), 6, {}, 100)).error().code,
+            Code::not_found);
+  ASSERT_TRUE(start(spec("vm-1")));
+  ASSERT_TRUE(wait_until("vm-1", MachineState::ready));
+  ASSERT_TRUE(type("vm-1", "third\n"));
+  EXPECT_TRUE(console_has("vm-1", "init: read 'third'"));
+  EXPECT_TRUE(console("vm-1").contains("[ebb: started again, ")) << console("vm-1");
+  EXPECT_TRUE(console("vm-1").contains("init: read 'hello'"));
+}
 
 TEST_F(MachineTest, AGuestBecomesReadyAndStopsWhenAsked) {
   auto started = start(spec("vm-1"));
