@@ -107,17 +107,43 @@ CreateImage announce(const ImportOptions& options, const std::vector<Part>& part
   return request;
 }
 
+// What is sent in one request: a chunk, or zeroes, which are only counted.
+struct Piece {
+  Bytes chunk;  // empty: zeroes
+  std::uint64_t bytes = 0;
+};
+
+Task<Result<Piece>> next_piece(Part* part, std::uint64_t offset) {
+  auto* file = &part->file;
+  const bool may_be_sparse = part->part == ImagePart::disk;
+  Piece piece;
+  while (offset + piece.bytes < file->size_bytes && piece.bytes + upload_chunk_bytes <= upload_zeroes_bytes) {
+    EBB_CO_TRY(chunk, co_await file->file->read(offset + piece.bytes, upload_chunk_bytes));
+    if (chunk.empty()) co_return fail(Code::invalid, "{} became shorter while it was read", file->path);
+    const auto size = chunk.size();
+    const bool is_zero = may_be_sparse && is_all_zero(chunk);
+    if (!is_zero && piece.bytes > 0) break;  // comes next
+    piece.bytes += size;
+    if (!is_zero) {
+      piece.chunk = std::move(chunk);
+      break;
+    }
+  }
+  co_return piece;
+}
+
 Task<Status> upload_part(Context& c, ImageId id, Part* part, UploadProgress* progress) {
-  auto& file = part->file;
-  for (std::uint64_t offset = 0; offset < file.size_bytes;) {
-    EBB_CO_TRY(chunk, co_await file.file->read(offset, upload_chunk_bytes));
-    if (chunk.empty()) co_return fail(Code::invalid, "{} became shorter while it was read", file.path);
-    std::function<Task<Status>()> send = [&] { return c.client.upload(id, part->part, offset, chunk); };
+  for (std::uint64_t offset = 0; offset < part->file.size_bytes;) {
+    EBB_CO_TRY(piece, co_await next_piece(part, offset));
+    std::function<Task<Status>()> send = [&] {
+      return piece.chunk.empty() ? c.client.upload_zeroes(id, part->part, offset, piece.bytes)
+                                 : c.client.upload(id, part->part, offset, piece.chunk);
+    };
     EBB_CO_CHECKED(co_await ask_patiently<void>(c, send, [&](const Error& error) {
       progress->end(), c.screen().say(error.message + "; trying on");
     }));
-    offset += chunk.size();
-    progress->add(chunk.size());
+    offset += piece.bytes;
+    progress->add(piece.bytes);
   }
   co_return Status{};
 }

@@ -452,6 +452,10 @@ TEST(Control, ATruncatedImageIsRefusedAndRemoved) {
   CreateImage wish;
   wish.id = ImageId("short"), wish.kernel_bytes = 100, wish.kernel_sha256 = std::string(64, 'a');
   ASSERT_EQ(w.ask("POST", "/v1/images", json::write_text(wish)).status, 201);
+  EXPECT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=0&zeroes=4", "both").status, 400);
+  EXPECT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=0&zeroes=99999999999", "").status, 400);
+  EXPECT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=0&zeroes=101", "").status, 400)
+      << "more than announced";
   EXPECT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=10", "late").status, 400);
   ASSERT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=0", std::string(60, 'k')).status, 204);
   EXPECT_EQ(w.ask("PUT", "/v1/images/short/kernel?offset=0", std::string(60, 'k')).status, 204)
@@ -461,6 +465,56 @@ TEST(Control, ATruncatedImageIsRefusedAndRemoved) {
   EXPECT_NE(sealed.body.find("truncated: 100 bytes were announced, 60 have come"), std::string::npos)
       << sealed.body;
   EXPECT_EQ(w.ask("GET", "/v1/images/short").status, 404);
+}
+
+TEST(Control, TheZeroesOfAnImageNeedNotTravel) {
+  Fleet3 w;
+  const std::string begin(64 * KiB, 'd'), end(4096, 'e'), kernel = "k";
+  auto sum = [](const std::string& text) {
+    Sha256 s;
+    s.add(as_bytes(text));
+    return s.hex();
+  };
+  CreateImage wish;
+  wish.id = ImageId("sparse"), wish.kernel_bytes = 1, wish.kernel_sha256 = sum(kernel);
+  wish.disk_bytes = begin.size() + 8 * MiB + end.size();
+  wish.disk_sha256 = sum(begin + std::string(8 * MiB, '\0') + end);
+  ASSERT_EQ(w.ask("POST", "/v1/images", json::write_text(wish)).status, 201);
+  const std::string url = "/v1/images/sparse/";
+  EXPECT_EQ(w.ask("PUT", url + "kernel?offset=0", kernel).status, 204);
+  EXPECT_EQ(w.ask("PUT", url + "disk?offset=0", begin).status, 204);
+  for (int times = 0; times < 2; ++times)
+    EXPECT_EQ(w.ask("PUT", url + fmt::format("disk?offset={}&zeroes={}", begin.size(), 8 * MiB), "").status,
+              204);
+  EXPECT_EQ(w.ask("PUT", url + fmt::format("disk?offset={}", begin.size() + 8 * MiB), end).status, 204);
+  EXPECT_EQ(w.ask("POST", "/v1/images/sparse:seal").status, 200) << "its checksum is right";
+}
+
+TEST(Control, AVmThatNoWorkerCouldEverTakeIsRefused) {
+  ControlWorld empty(0);
+  empty.import_image("guest");
+  empty.create_vm("a", Storage::object,
+                  64 * GiB);  // whoever has no workers yet may describe VMs all the same
+  Fleet3 w;
+  auto refused = [&](std::uint32_t cpus, std::uint64_t memory) {
+    CreateVm wish;
+    wish.id = VmId("big"), wish.spec.image = ImageId("guest"), wish.spec.cpus = cpus,
+    wish.spec.memory_bytes = memory;
+    auto reply = w.ask("POST", "/v1/vms", json::write_text(wish));
+    EXPECT_EQ(reply.status, 400) << reply.body;
+    return reply.body;
+  };
+  const auto disks = w.get<Page<Disk>>("/v1/disks").items.size();
+  EXPECT_TRUE(refused(1, 2 * GiB).contains("no worker has so much memory: 2.1 GiB needed"))
+      << refused(1, 2 * GiB);
+  EXPECT_TRUE(refused(17, 64 * MiB).contains("no worker has so many cores: 17 needed, 16 at most"));
+  EXPECT_EQ(w.ask("GET", "/v1/vms/big").status, 404);
+  EXPECT_EQ(w.get<Page<Disk>>("/v1/disks").items.size(), disks) << "nothing is left behind";
+  w.create_vm("a");
+  ASSERT_TRUE(w.all_run({"a"}));
+  w.ask("POST", "/v1/vms/a:stop");
+  ASSERT_TRUE(w.tick_until([&] { return w.worker_of("a") == "-"; }));
+  EXPECT_EQ(w.ask("POST", "/v1/vms/a:edit", R"({"memory_bytes":8589934592})").status, 400);
 }
 
 TEST(Control, AnImageHasAKernelOrADiskThatFirmwareBoots) {

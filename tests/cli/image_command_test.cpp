@@ -45,9 +45,13 @@ struct ImportTest : testing::Test {
       auto parts = split(request.target, '/');
       auto part_and_offset = split(parts.back(), '?');
       auto& part = received[std::string(part_and_offset[0])];
-      EXPECT_EQ(part_and_offset[1], fmt::format("offset={}", part.size()))
-          << "chunks follow each other without a gap";
+      const auto where = fmt::format("offset={}", part.size());
+      const auto zeroes = part_and_offset[1].find("&zeroes=");
+      EXPECT_EQ(part_and_offset[1].substr(0, zeroes), where) << "chunks follow each other without a gap";
+      EXPECT_EQ(zeroes == std::string_view::npos, !request.body.empty());
       part += request.body;
+      if (request.body.empty())
+        part += std::string(std::stoull(std::string(part_and_offset[1].substr(zeroes + 8))), '\0');
       return HttpResponse{204, {}, "", {}};
     }
     if (request.target == "/v1/images") announced = json::read_text<CreateImage>(request.body).value();
@@ -84,6 +88,21 @@ TEST_F(ImportTest, SendsEveryPartInChunksAndSeals) {
   EXPECT_EQ(calls.back(), "POST /v1/images/witness:seal");
   EXPECT_NE(world.screen.data.find("ready"), std::string::npos);
   EXPECT_EQ(world.screen.talk, "") << "no progress bar in a pipe";
+}
+
+TEST_F(ImportTest, TheEmptyPartsOfADiskAreCountedAndNotSent) {
+  auto disk = ext4_of(150 * MiB, 150 * 1024);
+  disk[140 * MiB] = 'x';
+  world.files.content["/disk"] = disk;
+  EXPECT_EQ(import({"--disk", "/disk"}), 0) << world.screen.talk;
+  EXPECT_TRUE(received.at("disk") == disk);
+  std::vector<std::string> pieces;
+  for (const auto& call : calls)
+    if (call.contains("/disk?")) pieces.push_back(call.substr(call.find('?') + 1));
+  EXPECT_EQ(pieces,
+            (std::vector<std::string>{"offset=0", "offset=4194304&zeroes=67108864",
+                                      "offset=71303168&zeroes=67108864", "offset=138412032&zeroes=8388608",
+                                      "offset=146800640", "offset=150994944&zeroes=6291456"}));
 }
 
 TEST_F(ImportTest, ShowsABarOnATerminalAndTakesItAway) {

@@ -137,10 +137,24 @@ Task<HttpResponse> ImagesService::create(Call call) {
   co_return reply_with(*image, 201);
 }
 
+static Status check_piece(const std::string& part, const std::string& body, std::uint64_t zeroes) {
+  if (zeroes == 0 && (body.empty() || body.size() > upload_piece_max))
+    return fail(Code::invalid, "a piece has 1 byte to 4 MiB, this one {}", body.size());
+  if (zeroes == 0) return {};
+  if (!body.empty()) return fail_field("zeroes", "a piece is a body or zeroes, not both");
+  if (part != "disk") return fail_field("zeroes", "only a disk is uploaded in zeroes, not a {}", part);
+  if (zeroes > zeroes_max)
+    return fail_field("zeroes", "a piece has {} zeroes at most, this one {}", zeroes_max, zeroes);
+  return {};
+}
+
 Task<HttpResponse> ImagesService::put_piece(Call call, std::string part) {
   const ImageId id(call.param("id"));
-  auto offset = call.number("offset", 0);
+  auto offset = call.number("offset", 0), zeroes = call.number("zeroes", 0);
   if (!offset) co_return error_reply(offset.error());
+  if (!zeroes) co_return error_reply(zeroes.error());
+  if (auto checked = check_piece(part, call.request.body, *zeroes); !checked)
+    co_return error_reply(checked.error());
   const auto* image = c_.fleet().find(id);
   if (!image) co_return error_reply(no_such("image", id.value));
   auto found = uploads_.find(id);
@@ -152,12 +166,12 @@ Task<HttpResponse> ImagesService::put_piece(Call call, std::string part) {
   }
   auto status = co_await run_in(
       c_.loop, scope_,
-      take_piece(found->second, *image, std::move(part), *offset, to_bytes(call.request.body)));
+      take_piece(found->second, *image, std::move(part), *offset, to_bytes(call.request.body), *zeroes));
   co_return status ? no_content() : error_reply(status.error());
 }
 
 Task<Status> ImagesService::take_piece(std::shared_ptr<Upload> upload, Image image, std::string name,
-                                       std::uint64_t offset, Bytes piece) {
+                                       std::uint64_t offset, Bytes piece, std::uint64_t zeroes) {
   auto turn = co_await upload->turn.lock();
   if (!upload->failed.empty())
     co_return fail(Code::conflict, "the upload of '{}' has failed: {}", image.id, upload->failed);
@@ -165,9 +179,7 @@ Task<Status> ImagesService::take_piece(std::shared_ptr<Upload> upload, Image ima
   if (found == upload->parts.end())
     co_return fail(Code::invalid, "no {} was announced for image '{}'", name, image.id);
   auto& part = found->second;
-  const auto end = offset + piece.size();
-  if (piece.empty() || piece.size() > upload_piece_max)
-    co_return fail(Code::invalid, "a piece has 1 byte to 4 MiB, this one {}", piece.size());
+  const auto end = offset + piece.size() + zeroes;
   if (end <= part.received) co_return Status{};  // a repeated piece
   if (offset != part.received)
     co_return fail_field("offset", "the next piece of the {} begins at byte {}, not {}", name, part.received,
@@ -177,6 +189,14 @@ Task<Status> ImagesService::take_piece(std::shared_ptr<Upload> upload, Image ima
                    part.announced.size_bytes);
   }
   part.sum.add(piece);
+  const Bytes nothing(static_cast<std::size_t>(std::min(zeroes, zeroes_step)));
+  for (auto left = zeroes;
+       left > 0;) {  // much work for so short a request: others get their turns in between
+    const auto step = std::min(left, zeroes_step);
+    part.sum.add(ByteView(nothing).first(static_cast<std::size_t>(step)));
+    left -= step;
+    co_await sleep_for(c_.loop, 0s);
+  }
   Status stored;
   if (name == "disk") {
     if (!part.disk) {
@@ -187,7 +207,7 @@ Task<Status> ImagesService::take_piece(std::shared_ptr<Upload> upload, Image ima
         stored = fail(begun.error());
       }
     }
-    if (stored) stored = co_await part.disk->write(offset, std::move(piece));
+    if (stored && !piece.empty()) stored = co_await part.disk->write(offset, std::move(piece));
   } else {
     // Pieces become chunks of the blob; a piece may span two.
     for (ByteView rest = piece; stored && !rest.empty();) {

@@ -7,7 +7,9 @@
 namespace ebb::control {
 
 inline constexpr std::size_t upload_piece_max = 4 * MiB;
-inline constexpr std::size_t uploads_max = 16;  // at a time
+inline constexpr std::uint64_t zeroes_max = 64 * MiB,
+                               zeroes_step = MiB;  // that one request stands for, that are hashed at once
+inline constexpr std::size_t uploads_max = 16;     // at a time
 
 class ImagesService {
  public:
@@ -39,7 +41,7 @@ class ImagesService {
   Task<HttpResponse> remove(Call call);
   Result<Image> announced_image(const CreateImage& wish, WallMs now) const;
   Task<Status> take_piece(std::shared_ptr<Upload> upload, Image image, std::string part, std::uint64_t offset,
-                          Bytes piece);
+                          Bytes piece, std::uint64_t zeroes);
   Task<Status> finish(std::shared_ptr<Upload> upload);
   Task<Status> drop(ImageId id, std::string why);
 

@@ -1,3 +1,4 @@
+#include "base/text.h"
 #include "control/api/services.h"
 #include "control/loops/candidates.h"
 #include "model/instance_data.h"
@@ -29,6 +30,31 @@ Status check_spec(const VmSpec& spec) {
                       stop_grace_max_ms);
   if (spec.instance_data) EBB_CHECKED(check_instance_data(*spec.instance_data));
   return check_labels("spec.labels", spec.labels);
+}
+
+// Of a VM that no worker could take, empty as it might be. Whoever has no workers yet may describe VMs all the same.
+Status check_fits_somewhere(const Fleet& fleet, const VmSpec& spec) {
+  const auto need = footprint(spec);
+  Resources most;
+  const Worker* largest = nullptr;
+  for (const auto& [id, worker] : fleet.workers()) {
+    if (need.fits_in(worker.capacity)) return {};
+    most.cpu_millis = std::max(most.cpu_millis, worker.capacity.cpu_millis);
+    most.memory_bytes = std::max(most.memory_bytes, worker.capacity.memory_bytes);
+    if (!largest || worker.capacity.memory_bytes > largest->capacity.memory_bytes) largest = &worker;
+  }
+  if (!largest) return {};
+  if (need.memory_bytes > most.memory_bytes)
+    return fail_field(
+        "spec.memory_bytes",
+        "no worker has so much memory: {} needed with the {} of the machine itself, {} has the most, {}",
+        format_size(need.memory_bytes), format_size(machine_overhead_bytes), largest->id,
+        format_size(most.memory_bytes));
+  if (need.cpu_millis > most.cpu_millis)
+    return fail_field("spec.cpus", "no worker has so many cores: {} needed, {} at most", spec.cpus,
+                      most.cpu_millis / 1000);
+  return fail_field("spec.cpus", "no worker has {} cores and {} of memory at once", spec.cpus,
+                    format_size(need.memory_bytes));
 }
 
 }  // namespace
@@ -115,6 +141,7 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
     return fail(Code::conflict, "there is a VM '{}' already{}", wish.id,
                 old->desired == VmDesired::absent ? " (it is being removed)" : "");
   }
+  EBB_CHECKED(check_fits_somewhere(c_.fleet(), spec));
   Vm vm;
   vm.id = wish.id, vm.spec = spec, vm.created_at = batch.now();
   if (spec.storage == Storage::object) {
@@ -231,6 +258,8 @@ Result<VmId> VmsService::edit_in(Batch& batch, const VmId& id, const EditVm& wis
     return fail(Code::conflict,
                 "'{}' is on {}: its size and its ports change while it is stopped: ebb stop {} --wait", id,
                 *vm->worker, id);
+  if (spec.cpus > vm->spec.cpus || spec.memory_bytes > vm->spec.memory_bytes)
+    EBB_CHECKED(check_fits_somewhere(c_.fleet(), spec));
   batch.put(next);
   batch.journal("vm.edited", "vms/" + id.value, "changed to " + json::write_text(wish));
   return id;

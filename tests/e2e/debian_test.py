@@ -1,0 +1,109 @@
+"""A Debian as clouds publish them: systemd, cloud-init and PostgreSQL, booted by firmware from an object disk. It takes its name and its key
+from the seed, is drained twice under pgbench, and pg_amcheck finds nothing; then many VMs begin as forks of the same image."""
+
+import json
+import pathlib
+import subprocess
+import time
+
+from e2e import Fleet, arguments, check, no_guest_saw_an_error, wait_until
+
+args = arguments(debian=pathlib.Path, forks=int)
+BOOT_LIMIT_S = 900  # emulated, on a busy machine
+
+
+class Shell:
+    """Commands on a VM, by SSH through ebb port-forward; its host key must stay what it was at first."""
+
+    def __init__(self, fleet, name, key):
+        self.fleet, self.name = fleet, name
+        self.forward = subprocess.Popen([str(fleet.bin / "ebb"), "--json", "port-forward", name, "ssh"], env=fleet.environment(),
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        text = ""
+        while not text.rstrip().endswith("]"):
+            text += self.forward.stdout.readline()
+        port = json.loads(text)[0]["address"].rpartition(":")[2]
+        self.words = ["ssh", "-i", key, "-p", port, "-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={fleet.root}/known-{name}",
+                      "-o", "HostKeyAlias=" + name, "-o", "ConnectTimeout=20", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=10", "debian@127.0.0.1"]
+
+    def try_run(self, command, limit_s=300):
+        try:
+            return subprocess.run([*self.words, command], capture_output=True, text=True, timeout=limit_s, stdin=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            return subprocess.CompletedProcess(self.words, 255, "", "it took too long")
+
+    def run(self, command, limit_s=300):
+        done = self.try_run(command, limit_s)
+        check(done.returncode == 0, f"{self.name}: {command}: {done.stdout[-1500:]} {done.stderr[-1500:]}")
+        return done.stdout.strip()
+
+    def wait(self):
+        wait_until(lambda: self.try_run("true", 60).returncode == 0, BOOT_LIMIT_S, f"{self.name} takes SSH connections")
+
+    def sql(self, query):
+        return self.run(f'sudo -u postgres psql -At -d bench -c "{query}"')
+
+    def stop(self):
+        self.forward.kill()
+        self.forward.wait()
+
+
+def balances_agree(shell):
+    sums = shell.sql("select (select sum(abalance) from pgbench_accounts), (select sum(bbalance) from pgbench_branches), "
+                     "(select sum(tbalance) from pgbench_tellers), (select coalesce(sum(delta), 0) from pgbench_history)").split("|")
+    check(len(set(sums)) == 1, f"the books do not balance: {sums}")
+
+
+with Fleet(args.bin, args.guest, workers=2, memory="6GiB") as fleet:
+    fleet.start()
+    key = fleet.root / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    began = time.monotonic()
+    fleet.ebb("images", "import", "debian", "--disk", args.debian / "debian.raw", timeout=600)
+    import_s = time.monotonic() - began
+    fleet.ebb("run", "db", "--image", "debian", "--memory", "1G", "--cpus", "2", "--port", "ssh=22", "--ssh-key", f"{key}.pub", "--hostname", "ledger")
+    shell = Shell(fleet, "db", key)
+    began = time.monotonic()
+    shell.wait()
+    print(f"import {import_s:.0f} s, the first boot {time.monotonic() - began:.0f} s", flush=True)
+    check(shell.run("hostname") == "ledger", "its name is the seed's")
+    shell.run("cloud-init status --wait", 600)
+    instance = shell.run("cat /var/lib/cloud/data/instance-id")
+    check(instance.startswith("db-"), instance)
+    check("ledger login:" in fleet.ebb("logs", "db").stdout, "the console asks who is there")
+
+    shell.run("sudo -u postgres createdb bench && sudo -u postgres pgbench -q -i -s 2 bench", 600)
+    print(shell.run("sudo -u postgres pgbench -c 4 -T 15 bench | grep tps", 120), flush=True)
+    for turn in range(2):
+        shell.run("sudo systemd-run -q --unit=load-%d -p User=postgres pgbench -c 4 -T 3600 bench" % turn)
+        time.sleep(10)
+        committed = int(shell.sql("select count(*) from pgbench_history"))
+        home = fleet.worker_of("db")
+        began = time.monotonic()
+        fleet.ebb("drain", home, "--reason", "test", timeout=600)
+        shell.wait()
+        print(f"drain {turn + 1}: {time.monotonic() - began:.0f} s until it takes connections again", flush=True)
+        check(fleet.worker_of("db") != home, "it runs elsewhere")
+        fleet.ebb("return", home)
+        wait_until(lambda: shell.try_run("sudo -u postgres psql -At -d bench -c 'select 1'").returncode == 0, 300, "PostgreSQL is up again")
+        kept = int(shell.sql("select count(*) from pgbench_history"))
+        check(kept >= committed > 0, f"{committed} transactions were committed, {kept} are there")
+        balances_agree(shell)
+        shell.run("sudo -u postgres pg_amcheck --all --install-missing --heapallindexed --parent-check --rootdescend", 900)
+        check(shell.run("cat /var/lib/cloud/data/instance-id") == instance, "it is the same instance: nothing is set up anew")
+    check("up" in shell.run("uptime") and shell.run("sudo journalctl -b -p err -o cat | grep -ci 'I/O error' || true") == "0", "no disk failed it")
+    shell.stop()
+    fleet.stop_vms(["db"], 300)
+
+    count = args.forks or 3
+    began = time.monotonic()
+    fleet.ebb("run", "c", "--count", count, "--image", "debian", "--memory", "512M")
+    names = [f"c-{i}" for i in range(1, count + 1)]
+    wait_until(lambda: all(fleet.vm(name)["seen"] in ("starting", "running") for name in names), 300, "all are being booted")
+    forks_s = time.monotonic() - began
+    print(f"{count} forks are booting {forks_s:.1f} s after they were asked for; one import took {import_s:.0f} s", flush=True)
+    check(forks_s < import_s + 10, f"forks cost no import: {forks_s:.0f} s")
+    for name in names:
+        wait_until(lambda: f"{name} login:" in fleet.ebb("logs", name).stdout, BOOT_LIMIT_S, f"{name} is up, under its own name")
+    print(f"all {count} are up {time.monotonic() - began:.0f} s after they were asked for", flush=True)
+    no_guest_saw_an_error(fleet, [])
