@@ -17,6 +17,7 @@ main() {
   out=$(cd "$1" && pwd)
   exec 9>"$out/.lock"
   flock 9
+  umount -q "$out"/.build.*/root/{proc,sys} 2>/dev/null || true  # of a run that was killed
   rm -rf --one-file-system "$out"/.build.*
   local key
   key=$(sha256sum <"${BASH_SOURCE[0]}")
@@ -52,7 +53,7 @@ make_root() {
   # The network is what cloud-init says it is: DHCP unless it was told otherwise.
   chroot "$root" systemctl -q enable systemd-networkd
   # Where clouds differ from each other is not asked: the seed is a disk.
-  echo 'datasource_list: [ NoCloud, None ]' >"$root/etc/cloud/cloud.cfg.d/90_ebb.cfg"
+  printf 'datasource_list: [ NoCloud, None ]\nlocale: false\n' >"$root/etc/cloud/cloud.cfg.d/90_ebb.cfg"
   printf 'virtio_pci\nvirtio_blk\nvirtio_net\n' >>"$root/etc/initramfs-tools/modules"
   chroot "$root" update-initramfs -u >>"$out/debootstrap.log" 2>&1 || die "update-initramfs: $(tail -n 3 "$out/debootstrap.log")"
   umount "$root/proc" "$root/sys"

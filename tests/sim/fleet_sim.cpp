@@ -196,7 +196,7 @@ Status FleetSim::create_vms() {
     const auto storage = i % options_.stateless_every == 0 ? Storage::none : Storage::object;
     // Both classes of disks, under the same promises as long as no host is lost.
     const auto disk_class = i % 3 == 0 ? DiskClass::local : DiskClass::remote;
-    EBB_CHECKED(create_vm(VmId(fmt::format("vm-{}", i)), storage, disk_class));
+    EBB_CHECKED(create_vm(VmId(fmt::format("vm-{}", i)), storage, disk_class, options_.restart));
   }
   return {};
 }

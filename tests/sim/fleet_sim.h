@@ -20,6 +20,7 @@ struct FleetSimOptions {
   bool all_on_first = false;  // worker-1 has them all
   enum class Workers { production, sketched } kind = Workers::production;
   std::uint32_t stateless_every = 4;  // each so many-th VM is stateless
+  Restart restart = Restart::always;  // of all VMs of the beginning
   bool shuffled = true;               // order of same-instant events drawn from the seed
   sim::SimMachinesOptions machines{.start = 50ms, .boot = 2s, .stop = 150ms, .write_every = 1s};
   std::function<void(std::string_view)> on_note{};  // everything that happens, for --verbose

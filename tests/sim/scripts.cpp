@@ -127,6 +127,7 @@ FleetSimOptions fleet_for(const Kill& kill, std::uint64_t seed, FleetSimOptions:
   auto options = fleet_for(script_of(kill), seed, kind);
   // vm-1 has a disk of class remote, vm-2 none, vm-3 one of class local.
   options.workers = 3, options.vms = 3, options.stateless_every = 2;
+  if (kill.victim == Victim::job) options.restart = Restart::never;
   return options;
 }
 
@@ -138,6 +139,7 @@ bool is_at(const Kill& kill, FleetSim& sim, const sim::CrashPoint& at) {
 }
 
 void carry_out(const Kill& kill, FleetSim& sim) {
+  constexpr Duration reboot = 30s;
   const auto move = std::ranges::find_if(sim.fleet().migrations(), [&](const auto& item) {
     return item.second.vm == kill.vm && item.second.phase == kill.phase;
   });
@@ -154,6 +156,14 @@ void carry_out(const Kill& kill, FleetSim& sim) {
       return sim.worker(target).kill(Program::agent);
     case Victim::target_disk_daemon:
       return sim.worker(target).kill(Program::disk_daemon);
+    case Victim::source_host:
+      return sim.worker(source).power_cut(sim::PowerCut::keep_all, reboot);
+    case Victim::target_host:
+      return sim.worker(target).power_cut(sim::PowerCut::keep_all, reboot);
+    case Victim::guest:
+    case Victim::job:
+      for (const auto& id : {source, target}) sim.worker(id).machines().end_guest(kill.vm, 0);
+      return;
   }
 }
 

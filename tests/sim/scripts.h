@@ -26,9 +26,20 @@ using Points = std::function<bool(FleetSim&, const sim::CrashPoint&)>;
 // the commits until the first VM is touched.
 Points control_points(Script script);
 
-// One program, and the moment of its death: the commit by which the move of `vm` enters `phase`.
-enum class Victim { control, source_agent, source_disk_daemon, target_agent, target_disk_daemon };
-BOOST_DESCRIBE_ENUM(Victim, control, source_agent, source_disk_daemon, target_agent, target_disk_daemon)
+// Who dies, and when: with the commit by which the move of `vm` enters `phase`.
+enum class Victim {
+  control,
+  source_agent,
+  source_disk_daemon,
+  target_agent,
+  target_disk_daemon,
+  source_host,  // reboots, with all that runs on it; its drive keeps what it was told
+  target_host,
+  guest,  // ends by itself, status 0, wherever it runs; by its policy it is started again
+  job,    // likewise, and by its policy it is not
+};
+BOOST_DESCRIBE_ENUM(Victim, control, source_agent, source_disk_daemon, target_agent, target_disk_daemon,
+                    source_host, target_host, guest, job)
 struct Kill {
   Phase phase = Phase::reserving;
   Victim victim = Victim::control;
