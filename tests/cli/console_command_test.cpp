@@ -177,6 +177,47 @@ TEST_F(ConsoleCommand, AFollowerGoesOnWhereItWasAndIsToldOfAMove) {
             "--- ebb: db-1 is stopped ---\n");
 }
 
+TEST_F(ConsoleCommand, TheRestOfWhatWasSaidOnAWorkerIsShownThoughTheVmHasLeftItMeanwhile) {
+  legs = {leg({at("worker-1", 5), said("one ")}),  // breaks; the VM moves
+          leg({at("worker-1", 5, 4), said("two "), end(SessionEndKind::left)}),
+          leg({at("worker-2", 6), said("three "), end(SessionEndKind::complete)})};
+  view.vm.worker = WorkerId("worker-2"), view.vm.epoch = 6;
+  EXPECT_EQ(world.ebb({"logs", "db-1", "-f"}), 0);
+  EXPECT_EQ(world.screen.data, "one two three ");
+  ASSERT_EQ(asked.size(), 3u);
+  EXPECT_TRUE(asked[1].ends_with("&worker=worker-1&epoch=5&position=4")) << asked[1];
+  EXPECT_TRUE(asked[2].ends_with("?follow=true")) << asked[2];
+}
+
+TEST_F(ConsoleCommand, AWorkerThatDoesNotAnswerIsAskedForTheRestForAWhileAndThenThatIsSaid) {
+  const auto silent = leg({end(SessionEndKind::unavailable, "worker-1 has said nothing for 15 s")});
+  legs = {leg({at("worker-1", 5), said("one ")}), silent};
+  on_leg = [&](std::size_t left) {
+    const bool asks_for_the_past = asked.size() < 2 || asked.back().contains("worker-1");
+    if (left == 0)
+      legs.push_back(asks_for_the_past
+                         ? silent
+                         : leg({at("worker-2", 6), said("three "), end(SessionEndKind::complete)}));
+  };
+  world.http.streams_last = 5s;
+  view.vm.worker = WorkerId("worker-2"), view.vm.epoch = 6;
+  EXPECT_EQ(world.ebb({"logs", "db-1", "-f"}), 0);
+  EXPECT_EQ(world.screen.data, "one three ");
+  EXPECT_TRUE(world.screen.talk.contains("what it said last there is not shown: worker-1 does not answer"))
+      << world.screen.talk;
+  EXPECT_TRUE(world.screen.talk.contains("db-1 runs on worker-2 now")) << world.screen.talk;
+}
+
+TEST_F(ConsoleCommand, TheLastWordsOfAVmThatEndedWhileNobodyHeardAreShown) {
+  legs = {leg({at("worker-1", 5), said("one ")}),
+          leg({at("worker-1", 5, 4), said("panic\n"), end(SessionEndKind::complete)})};
+  on_leg = [this](std::size_t) { view.vm.worker.reset(), view.vm.desired = VmDesired::stopped; };
+  EXPECT_EQ(world.ebb({"logs", "db-1", "-f"}), 0);
+  EXPECT_EQ(world.screen.data, "one panic\n");
+  EXPECT_TRUE(asked.at(1).contains("follow=false")) << asked.at(1);
+  EXPECT_TRUE(world.screen.talk.ends_with("db-1 is stopped ---\n")) << world.screen.talk;
+}
+
 TEST_F(ConsoleCommand, AFollowerWaitsForAVmThatIsOnNoWorkerAndNotForOneThatIsStopped) {
   view.vm.worker.reset();
   legs = {refuse(409, "conflict", "db-1 is on no worker yet"),
