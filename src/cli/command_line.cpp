@@ -377,6 +377,7 @@ void add_vm_commands(Builder& b) {
   add_run_command(b);
   add_vm_change(b, "start", "start a stopped VM", start_vm);
   add_vm_change(b, "stop", "stop a VM; its disk stays", stop_vm);
+  add_vm_change(b, "restart", "stop a VM and start it again, where there is room", restart_vm);
   add_vm_change(b, "rm", "remove a VM and its disk", remove_vm);
 
   auto options = std::make_shared<MigrateOptions>();

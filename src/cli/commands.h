@@ -52,6 +52,8 @@ struct EditVmOptions {
 Task<Result<Exit>> edit_vm(Context& c, EditVmOptions options);
 Task<Result<Exit>> start_vm(Context& c, ChangeVmOptions options);
 Task<Result<Exit>> stop_vm(Context& c, ChangeVmOptions options);
+// Stopped, whatever it was, and started again: where there is room then. A stop that is under way is waited for.
+Task<Result<Exit>> restart_vm(Context& c, ChangeVmOptions options);
 Task<Result<Exit>> remove_vm(Context& c, ChangeVmOptions options);
 
 // ---- console_commands.cpp ----

@@ -208,6 +208,15 @@ Task<Result<Exit>> stop_vm(Context& c, ChangeVmOptions options) {
   co_return co_await finish_change(c, std::move(options), std::move(view), Until::stopped);
 }
 
+Task<Result<Exit>> restart_vm(Context& c, ChangeVmOptions options) {
+  EBB_CO_TRY(stopping, co_await c.client.stop_vm(options.vm));
+  c.farewell = fmt::format("ebb: interrupted; {} is being stopped and stays so: 'ebb start {}'", options.vm,
+                           options.vm);
+  EBB_CO_TRY(stopped, co_await wait_for_vm(c, options.vm, Until::stopped, options.wait_limit));
+  c.farewell.clear();
+  co_return co_await start_vm(c, std::move(options));
+}
+
 Task<Result<Exit>> remove_vm(Context& c, ChangeVmOptions options) {
   EBB_CO_TRY(view, co_await c.client.remove_vm(options.vm));
   co_return co_await finish_change(c, std::move(options), std::move(view), Until::gone);

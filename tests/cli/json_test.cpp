@@ -26,7 +26,7 @@ Disk disk_of_db() {
 // A control plane that has one of everything, and agrees to everything.
 struct JsonTest : testing::Test {
   fake::World world;
-  std::set<std::string> removed;
+  std::set<std::string> removed, stopped;
 
   JsonTest() {
     world.files.content["/vmlinux"] = kernel_of(4096);
@@ -68,6 +68,10 @@ struct JsonTest : testing::Test {
     }
     auto view = sample::vm("db-1");
     view.vm.disk = DiskId("d-1");
+    const auto subject = path.substr(0, path.rfind(':'));
+    if (path.ends_with(":stop")) stopped.insert(subject);
+    if (path.ends_with(":start")) stopped.erase(subject);
+    if (stopped.contains(subject)) view.vm.worker.reset(), view.vm.desired = VmDesired::stopped;
     if (path.ends_with(":migrate")) return reply(sample::migration("M-1", "db-1", sample::all_phases), 201);
     if (request.method == "DELETE") removed.insert(path);
     if (request.method == "GET" && removed.contains(path)) return refuse(404, "not_found", path);
@@ -140,6 +144,7 @@ const std::map<std::string, std::vector<Arguments>> calls{
     {"run", {{"a", "--image", "base", "--wait"}, {"a", "--image", "base", "--count", "2"}}},
     {"start", {{"db-1"}, {"db-1", "--wait"}}},
     {"stop", {{"db-1"}}},
+    {"restart", {{"db-4"}, {"db-5", "--wait"}}},
     {"rm", {{"db-2"}, {"db-3", "--wait"}}},
     {"migrate", {{"db-1"}, {"db-1", "--wait"}}},
     {"migrations", {{}}},

@@ -45,6 +45,8 @@ with Fleet(args.bin, args.guest, workers=2, memory="1400MiB") as fleet:
     end_guest(fleet, "retry", 3)
     end_guest(fleet, "service", 0)
     wait_until(lambda: all(boots(fleet, name) == 2 for name in ("retry", "service")), 120, "both are started again")
+    fleet.ebb("restart", "service", "--wait")
+    wait_until(lambda: boots(fleet, "service") == 3, 60, "restarted by hand")
     end_guest(fleet, "retry", 0)
     home = fleet.worker_of("job")
     end_guest(fleet, "job", 7)

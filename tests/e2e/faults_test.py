@@ -25,7 +25,7 @@ def all_of(folder):
 
 
 def without_sockets(folder, names):
-    return [name for name in names if (pathlib.Path(folder) / name).is_socket()]
+    return [name for name in names if (pathlib.Path(folder) / name).is_socket() or (pathlib.Path(folder) / name).is_fifo()]
 
 
 def set_schema(folder, version):

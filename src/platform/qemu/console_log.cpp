@@ -131,10 +131,6 @@ Result<bool> bring_console_back(const std::string& archive, const VmId& vm, std:
     if (error && error != std::errc::no_such_file_or_directory)
       return fail_os(error.value(), "move", (old / name).string());
   }
-  std::error_code ignored;
-  fs::remove_all(
-      old,
-      ignored);  // what is left of that machine's is in nobody's way, and takes the place of others' logs
   const auto path = (fresh / console_log_name).string();
   auto log = open_guest_file(path, O_WRONLY | O_APPEND);
   if (!log || (owner && fchown(log.get(), owner->uid, owner->gid) != 0))

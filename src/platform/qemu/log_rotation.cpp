@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <filesystem>
-#include <set>
+#include <map>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
@@ -19,6 +19,17 @@ namespace {
 bool is_log(const fs::path& path) {
   auto name = path.filename().string();
   return name.ends_with(".log") || name.ends_with(".log.1") || name.ends_with(".log.cut");
+}
+
+constexpr std::size_t folders_of_one_max = 8;
+
+// Of "<vm>.<epoch>.<wall ms>".
+long long time_in(const std::string& folder_name) {
+  long long at = 0;
+  const auto dot = folder_name.rfind('.');
+  if (dot != std::string::npos)
+    std::from_chars(folder_name.data() + dot + 1, folder_name.data() + folder_name.size(), at);
+  return at;
 }
 
 // Copies [from, to) of one file to the end of another.
@@ -103,18 +114,24 @@ Status archive_logs(const std::string& folder, const std::string& archive, const
     std::error_code ignored;  // a log that is lost is no reason to keep the machine
     if (is_log(entry.path())) fs::rename(entry.path(), target / entry.path().filename(), ignored);
   }
-  // The oldest go first, by the time in their names.
-  std::set<std::pair<long long, fs::path>> folders;
+  // The oldest go first, by the time in their names; of one VM more than a few, so that a crash loop leaves the others' alone.
+  std::map<std::string, std::map<long long, fs::path>> by_vm;
+  std::map<std::pair<long long, std::string>, fs::path> all;
   for (const auto& entry : fs::directory_iterator(archive, error)) {
-    const auto text = entry.path().extension().string();
-    long long at = 0;
-    if (!text.empty()) std::from_chars(text.data() + 1, text.data() + text.size(), at);
-    folders.emplace(at, entry.path());
+    const auto folder_name = entry.path().filename().string();
+    const auto at = time_in(folder_name);
+    by_vm[folder_name.substr(0, folder_name.find('.'))][at] = entry.path();
+    all[{at, folder_name}] = entry.path();
   }
-  while (folders.size() > folders_max) {
-    fs::remove_all(folders.begin()->second, error);
-    folders.erase(folders.begin());
+  auto remove = [&](const fs::path& path) {
+    fs::remove_all(path, error);
+    all.erase({time_in(path.filename().string()), path.filename().string()});
+  };
+  for (auto& [vm, folders] : by_vm) {
+    for (; folders.size() > folders_of_one_max; folders.erase(folders.begin()))
+      remove(folders.begin()->second);
   }
+  while (all.size() > folders_max) remove(fs::path(all.begin()->second));
   return {};
 }
 

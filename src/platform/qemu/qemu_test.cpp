@@ -172,6 +172,21 @@ TEST(Rotation, OnlyTheLatestFoldersOfOldLogsAreKept) {
   EXPECT_FALSE(fs::exists(folder / "archive/vm.4/machine.json"));
 }
 
+TEST(Rotation, ACrashLoopDoesNotTakeThePlaceOfOthersLogs) {
+  TempFolder folder;
+  fs::create_directories(folder / "archive");
+  auto put_away = [&](const std::string& name) {
+    fs::create_directories(folder / "vm");
+    write_file(folder / "vm/console.log", "x");
+    ASSERT_TRUE(archive_logs(folder / "vm", folder / "archive", name, 64));
+  };
+  put_away("quiet.3.1000");
+  for (int i = 0; i < 100; ++i) put_away(fmt::format("loop.4.{}", 2000 + i));
+  EXPECT_TRUE(fs::exists(folder / "archive/quiet.3.1000"));
+  EXPECT_TRUE(fs::exists(folder / "archive/loop.4.2099"));
+  EXPECT_FALSE(fs::exists(folder / "archive/loop.4.2091"));
+}
+
 TEST(Overlay, QemuTakesItForAnEmptyImageOfTheRightSize) {
   TempFolder folder;
   for (auto bytes : {std::uint64_t{512}, 64 * MiB, 513 * MiB, 100 * GiB}) {
