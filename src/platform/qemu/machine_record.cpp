@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "platform/os_error.h"
 #include "platform/qemu/console_log.h"
+#include "platform/qemu/log_rotation.h"
 
 namespace ebb::qemu {
 
@@ -40,7 +41,7 @@ namespace {
 
 // However large it is.
 std::string end_of(const std::string& path, std::size_t bytes_max) {
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  auto fd = open_guest_file(path, O_RDONLY);
   if (!fd) return "";
   const auto size = lseek(fd.get(), 0, SEEK_END);
   if (size <= 0) return "";
