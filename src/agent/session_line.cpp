@@ -5,7 +5,7 @@
 namespace ebb::agent {
 namespace {
 
-constexpr Duration retry_after = 500ms;
+constexpr Duration retry_after = 100ms;
 constexpr std::size_t input_bytes_max = 1024 * 1024;  // four times what the control plane lets through
 constexpr std::uint64_t passed_step = 32 * 1024;      // worth a word of its own
 
@@ -46,7 +46,7 @@ bool SessionLine::owes_a_word() const {
 Task<Status> SessionLine::send(std::vector<SessionEvent> events) {
   SessionOutput output{++sequence_, std::move(events), passed_};
   for (;;) {
-    told_passed_ = output.passed;
+    output.passed = told_passed_ = passed_;
     auto sent = co_await control_.send_output(call_.session, output);
     spoke_at_ = loop_.now();
     if (sent || sent.error().code != Code::unavailable) co_return sent;

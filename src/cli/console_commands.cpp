@@ -87,13 +87,16 @@ Task<Result<Exit>> show_logs(Context& c, LogsOptions options) {
     if (is_json) return tell(c, {.output = to_base64(bytes)});
     c.screen().out(is_read ? visible.feed(bytes) : std::string(bytes));
   };
-  ears.on_news = [&c, is_json](const std::string& sentence) {
+  ears.on_news = [&c, &visible, is_json](const std::string& sentence) {
+    c.screen().out(visible.finish());
     if (is_json) return tell(c, {.notice = sentence});
     c.screen().say(news_line(sentence));
   };
   ConsoleFollower follower(c.env.loop, c.client,
                            {options.vm, SessionKind::logs, options.follow, options.tail}, std::move(ears));
-  EBB_CO_CHECKED(co_await follower.run());
+  auto ended = co_await follower.run();
+  c.screen().out(visible.finish());
+  EBB_CO_CHECKED(std::move(ended));
   co_return Exit::ok;
 }
 

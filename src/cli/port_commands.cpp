@@ -38,11 +38,15 @@ class Forwarded final {
   Task<Status> watch() {
     auto ended = co_await c_.client.watch_session(c_.env.loop, view_,
                                                   [this](SessionEvent event) { take(std::move(event)); });
-    if (!end_) co_return ended ? fail(Code::unavailable, "the control plane has ended the session") : ended;
-    if (end_->kind != SessionEndKind::complete) co_return fail(Code::unavailable, "{}", end_->text);
+    if (!end_) {
+      outcome_ = ended ? Status(fail(Code::unavailable, "the control plane has ended the session"))
+                       : std::move(ended);
+    } else if (end_->kind != SessionEndKind::complete) {
+      outcome_ = fail(Code::unavailable, "{}", end_->text);
+    }
     has_all_ = true;
     more_.poke();
-    co_await sleep_for(c_.env.loop, 24h);  // write_local() has the last word
+    co_await sleep_for(c_.env.loop, 24h);  // write_local() has the last word: what has come is still written
     co_return Status{};
   }
   void take(SessionEvent event) {
@@ -55,7 +59,7 @@ class Forwarded final {
   Task<Status> write_local() {
     for (;;) {
       while (unwritten_.empty() && !has_all_) co_await more_.wait_for(1h);
-      if (unwritten_.empty()) co_return Status{};
+      if (unwritten_.empty()) co_return outcome_;
       auto bytes = std::exchange(unwritten_, {});
       std::vector<ByteView> parts{as_bytes(bytes)};
       EBB_CO_CHECKED(co_await local_.write_all(std::move(parts)));
@@ -109,6 +113,7 @@ class Forwarded final {
   Stream& local_;
   std::optional<SessionId> session_;
   std::optional<SessionEnd> end_;
+  Status outcome_;
   std::string unwritten_, unsent_;  // to and from the local program
   std::uint64_t written_ = 0;
   bool has_all_ = false, has_read_all_ = false;  // of the guest's side, of the local one

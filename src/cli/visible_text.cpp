@@ -41,6 +41,12 @@ void VisibleText::take(unsigned char byte, std::string& shown) {
   }
 }
 
+std::string VisibleText::finish() {
+  std::string shown;
+  give_up(shown);
+  return shown;
+}
+
 void VisibleText::give_up(std::string& shown) {
   for (char c : sequence_) shown += fmt::format("<{:02x}>", static_cast<unsigned char>(c));
   sequence_.clear();

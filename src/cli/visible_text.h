@@ -10,6 +10,8 @@ namespace ebb {
 class VisibleText final {
  public:
   std::string feed(std::string_view piece);
+  // What is left of a character that will not end.
+  std::string finish();
 
  private:
   void take(unsigned char byte, std::string& shown);

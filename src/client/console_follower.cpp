@@ -29,7 +29,7 @@ Task<Status> ConsoleFollower::run() {
     if (!end && (!wish_.follow || !may_pass(end.error().code))) {
       if (!shown_ || end.error().code != Code::not_found) co_return fail(std::move(end).error());
     }
-    if (!wish_.follow) co_return fail(Code::unavailable, "{}", end->text);
+    if (!wish_.follow) co_return fail(end ? Error{Code::unavailable, end->text, {}} : end.error());
     if (!end || end->kind == SessionEndKind::unavailable) say(end ? end->text : end.error().message);
     auto more = co_await goes_on();
     if (more && !*more) {
@@ -114,12 +114,19 @@ Task<Result<bool>> ConsoleFollower::goes_on() {
     if (is_elsewhere && !is_all_shown_) co_await leave_behind();
     co_return true;
   }
-  // A session that broke off has not shown the last of it.
-  if (shown_ && !has_left()) {
+  // A session that broke off has not shown the last of it; and it may have run elsewhere since.
+  const bool ended_elsewhere =
+      vm.ended && shown_ && (vm.ended->worker != shown_->worker || vm.epoch != shown_->epoch);
+  if (ended_elsewhere) {
+    say(co_await why_left());
+    is_all_shown_ = true;
+  }
+  if (shown_ && (!has_left() || ended_elsewhere)) {
     auto rest = co_await watch(false);
     session_.reset();
     if (!rest || rest->kind != SessionEndKind::complete)
-      say(fmt::format("what {} said last on {} is not shown: it does not answer", vm.id, shown_->worker));
+      say(fmt::format("what {} said last on {} is not shown: it does not answer", vm.id,
+                      ended_elsewhere ? vm.ended->worker : shown_->worker));
   }
   say(vm.ended ? fmt::format("{} has ended: {}", vm.id, vm.ended->end.text)
                : fmt::format("{} is stopped", vm.id));

@@ -122,7 +122,10 @@ Task<void> Sessions::show(WorkerId worker, SessionCall call, BodyWriter* out) {
   Lively stream(loop_, *out, limits_.comment_every);
   if (!co_await stream.write(event_of(json::write_text(SessionEvent{.session = id})))) co_return;
   for (;;) {
-    while (!session->output.empty() && session->sent_bytes - session->read_bytes < limits_.unread_bytes_max) {
+    auto has_window = [&] {
+      return session->has_ended || session->sent_bytes - session->read_bytes < limits_.unread_bytes_max;
+    };
+    while (!session->output.empty() && has_window()) {
       auto next = std::move(session->output.front());
       session->output.pop_front();
       session->output_bytes -= next.event.size();
@@ -146,6 +149,11 @@ Status Sessions::type(const SessionId& id, const SessionInput& input) {
   if (!session || session->has_ended) return fail(over());
   if (session->call.kind == SessionKind::logs)
     return fail(Code::invalid, "the session shows logs: nothing can be typed there");
+  // Whatever becomes of the input: who waits for room in one direction must not close the other.
+  if (input.read) {
+    session->read_bytes = std::clamp(*input.read, session->read_bytes, session->sent_bytes);
+    session->changed.notify_all();
+  }
   const auto bytes = bytes_in(input.input);
   if (bytes > limits_.held_bytes_max)
     return fail(Code::invalid, "at most {} at a time", format_size(limits_.held_bytes_max));
@@ -157,7 +165,6 @@ Status Sessions::type(const SessionId& id, const SessionInput& input) {
     return fail(Code::busy, "{} has not passed on what was typed before", session->worker);
   session->last_input = input.sequence;
   session->typed_bytes += bytes;
-  if (input.read) session->read_bytes = std::clamp(*input.read, session->read_bytes, session->sent_bytes);
   if (bytes > 0 || input.end) session->input.push_back(event_of(json::write_text(input)));
   session->changed.notify_all();
   return {};
@@ -212,9 +219,13 @@ Task<void> Sessions::give_input(SessionId id, BodyWriter* out) {
 Task<Status> Sessions::take_output(SessionId id, SessionOutput output) {
   auto session = find(id);
   if (session) session->passed_bytes = std::clamp(output.passed, session->passed_bytes, session->typed_bytes);
+  const auto held_since = loop_.now();
   while (session && !session->is_over && session->output_bytes > limits_.held_bytes_max) {
     session->heard_at = loop_.now();  // it is the operator who is slow
-    co_await session->changed.wait_for(limits_.comment_every);
+    // Sent again, it says anew how much input has been passed on.
+    if (loop_.now() >= held_since + limits_.held_max)
+      co_return fail(Code::unavailable, "the operator has not taken what came before: send it again");
+    co_await session->changed.wait_for(limits_.held_max);
   }
   if (!session || session->is_over) co_return fail(over());
   session->heard_at = loop_.now();

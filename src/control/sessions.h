@@ -18,6 +18,7 @@ struct SessionLimits {
       256 * 1024;  // of a session: output that waits here, and input that the agent has not passed on
   std::uint64_t unread_bytes_max =
       1024 * 1024;                    // of a port: sent to the operator's side and not yet taken there
+  Duration held_max = 2s;             // a post, while the operator does not take what came before
   Duration silence_max = 15s;         // of the agent; it speaks at least every 5 s
   Duration comment_every = 5s;        // on the streams of a session, whatever else is said there
   Duration call_comment_every = 15s;  // on the streams of calls: there is one for each worker
@@ -40,7 +41,8 @@ class Sessions final {
   // Takes the session, once, and gives what is typed until it is over. If this breaks off, the session ends: what was on its way
   // may be lost.
   Task<void> give_input(SessionId id, BodyWriter* out);
-  // Held while the operator has not taken what came before. not_found: the session is over.
+  // Held a while when the operator has not taken what came before, and then unavailable: to be sent again. not_found: the session
+  // is over.
   Task<Status> take_output(SessionId id, SessionOutput output);
 
   std::size_t size() const { return sessions_.size(); }

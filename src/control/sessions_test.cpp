@@ -55,8 +55,7 @@ struct SessionsTest : ::testing::Test {
     scope.spawn([](Task<Status> task, std::optional<Status>* out) -> Task<void> {
       out->emplace(co_await std::move(task));
     }(sessions.take_output(id(), {sequence, std::move(events), passed}), &taken));
-    if (!world.loop().run_until([&] { return taken.has_value(); }, 60s))
-      return fail(Code::unavailable, "it is held");
+    EXPECT_TRUE(world.loop().run_until([&] { return taken.has_value(); }, 60s));
     return *taken;
   }
   void run(Duration duration) { EXPECT_TRUE(world.loop().run_for(duration)); }
@@ -212,6 +211,33 @@ TEST_F(SessionsTest, APortSendsNoMoreThanIsReadAtItsOtherEnd) {
   EXPECT_TRUE(sessions.type(id(), read));
   run(1s);
   EXPECT_GT(shown().size(), before);
+}
+
+TEST_F(SessionsTest, TheEndOfAPortIsSentThoughItsReaderIsSlow) {
+  watch(SessionKind::port);
+  const std::string piece(100'000, 'x');
+  std::uint64_t brought = 0;
+  while (brought < 100 && shown().size() < 1'000'000 && bring(brought + 1, {said(piece)})) ++brought;
+  EXPECT_TRUE(bring(brought + 1, {said(piece)}));
+  EXPECT_TRUE(bring(brought + 2, {said("last"), {.end = SessionEnd{}}})) << "behind the window";
+  run(1s);
+  EXPECT_TRUE(screen.has_ended);
+  EXPECT_TRUE(shown().ends_with("last"));
+}
+
+TEST_F(SessionsTest, WhatWasReadCountsAlsoWhenTheInputFindsNoRoom) {
+  watch(SessionKind::port);
+  const auto much = to_base64(std::string(200'000, 'k'));
+  EXPECT_TRUE(sessions.type(id(), {1, much}));
+  const std::string piece(100'000, 'x');
+  std::uint64_t brought = 0;
+  while (brought < 100 && bring(brought + 1, {said(piece)})) ++brought;
+  const auto before = shown().size();
+  SessionInput refused{2, much};
+  refused.read = before;
+  EXPECT_EQ(sessions.type(id(), refused).error().code, Code::busy);
+  run(1s);
+  EXPECT_GT(shown().size(), before) << "the other direction goes on";
 }
 
 TEST_F(SessionsTest, ASilentAgentEndsTheSessionAndSaysWhoWasSilent) {

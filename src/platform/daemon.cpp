@@ -1,5 +1,6 @@
 #include "platform/daemon.h"
 
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
@@ -10,6 +11,7 @@ int daemon_main(int argc, char** argv, const char* name, const char* usage,
   auto is = [&](int at, const char* word) { return at < argc && std::strcmp(argv[at], word) == 0; };
   if (argc == 2 && (is(1, "--help") || is(1, "-h"))) return std::fputs(usage, stdout), 0;
   if (argc != 3 || !is(1, "--config")) return std::fputs(usage, stderr), 2;
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that has gone is an error of a write, not our end
   auto ended = run(argv[2]);
   if (ended) return 0;
   std::fprintf(stderr, "%s: %s\n", name, ended.error().message.c_str());

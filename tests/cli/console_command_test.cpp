@@ -140,6 +140,7 @@ TEST(VisibleText, ShowsCharactersAndNoControlsHoweverTheyComeInPieces) {
     std::string all;
     for (char c : text) all += slow.feed(std::string_view(&c, 1));
     EXPECT_EQ(all, shown);
+    EXPECT_EQ(slow.finish(), "");
   }
 }
 
@@ -216,6 +217,20 @@ TEST_F(ConsoleCommand, TheLastWordsOfAVmThatEndedWhileNobodyHeardAreShown) {
   EXPECT_EQ(world.screen.data, "one panic\n");
   EXPECT_TRUE(asked.at(1).contains("follow=false")) << asked.at(1);
   EXPECT_TRUE(world.screen.talk.ends_with("db-1 is stopped ---\n")) << world.screen.talk;
+}
+
+TEST_F(ConsoleCommand, AVmThatMovedAndEndedWhileNobodyHeardIsShownWhereItEnded) {
+  legs = {leg({at("worker-1", 5), said("one ")}),
+          leg({at("worker-2", 6), said("two\n"), end(SessionEndKind::complete)})};
+  on_leg = [this](std::size_t) {
+    view.vm.worker.reset(), view.vm.desired = VmDesired::stopped, view.vm.epoch = 6;
+    view.vm.ended = EndedVm{WorkerId("worker-2"), 0, {1, "the guest ended with status 1"}};
+  };
+  EXPECT_EQ(world.ebb({"logs", "db-1", "-f"}), 0);
+  EXPECT_EQ(world.screen.data, "one two\n") << world.screen.talk;
+  EXPECT_FALSE(asked.at(1).contains("worker-1")) << asked.at(1);
+  EXPECT_TRUE(world.screen.talk.ends_with("db-1 has ended: the guest ended with status 1 ---\n"))
+      << world.screen.talk;
 }
 
 TEST_F(ConsoleCommand, AFollowerWaitsForAVmThatIsOnNoWorkerAndNotForOneThatIsStopped) {

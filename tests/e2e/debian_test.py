@@ -90,7 +90,7 @@ with Fleet(args.bin, args.guest, workers=2, memory="6GiB") as fleet:
         kept = int(shell.sql("select count(*) from pgbench_history"))
         check(kept >= committed > 0, f"{committed} transactions were committed, {kept} are there")
         balances_agree(shell)
-        shell.run("sudo -u postgres pg_amcheck --all --install-missing --heapallindexed --parent-check --rootdescend", 900)
+        shell.run("sudo -u postgres /usr/lib/postgresql/15/bin/pg_amcheck --all --install-missing --heapallindexed --parent-check --rootdescend", 900)
         check(shell.run("cat /var/lib/cloud/data/instance-id") == instance, "it is the same instance: nothing is set up anew")
     check("up" in shell.run("uptime") and shell.run("sudo journalctl -b -p err -o cat | grep -ci 'I/O error' || true") == "0", "no disk failed it")
     shell.stop()

@@ -47,6 +47,15 @@ Status copy_range(const UniqueFd& source, const UniqueFd& target, std::uint64_t 
   return {};
 }
 
+Status write_whole(const std::string& path, const std::string& text) {
+  UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!file) return fail_os(errno, "make", path);
+  const auto written = write(file.get(), text.data(), text.size());
+  if (written != static_cast<ssize_t>(text.size()))
+    return fail_os(written < 0 ? errno : ENOSPC, "write", path);
+  return {};
+}
+
 std::uint64_t size_of(const UniqueFd& fd) {
   struct stat info{};
   return fstat(fd.get(), &info) == 0 ? static_cast<std::uint64_t>(info.st_size) : 0;
@@ -88,10 +97,12 @@ Status rotate_log(const std::string& path, std::uint64_t bytes_max) {
     copied = size;
     size = std::min(size_of(log), copied + bytes_max);
   }
+  const auto count = cut_name(path) + ".new";
+  EBB_CHECKED(write_whole(count, std::to_string(cut + copied)));
   if (ftruncate(log.get(), 0) != 0) return fail_os(errno, "truncate", path);
-  auto counted = write_small_file(cut_name(path), std::to_string(cut + copied));
-  if (std::rename(fresh.c_str(), older_name(path).c_str()) != 0) return fail_os(errno, "rename", fresh);
-  return counted;
+  for (const auto& [from, to] : {std::pair(count, cut_name(path)), std::pair(fresh, older_name(path))})
+    if (std::rename(from.c_str(), to.c_str()) != 0) return fail_os(errno, "rename", from);
+  return {};
 }
 
 Status rotate_logs(const std::string& folder, std::uint64_t bytes_max) {
@@ -107,6 +118,9 @@ Status rotate_logs(const std::string& folder, std::uint64_t bytes_max) {
 Status archive_logs(const std::string& folder, const std::string& archive, const std::string& name,
                     std::size_t folders_max) {
   std::error_code error;
+  const bool has_logs = std::ranges::any_of(fs::directory_iterator(folder, error),
+                                            [](const auto& entry) { return is_log(entry.path()); });
+  if (!has_logs) return {};
   auto target = fs::path(archive) / name;
   fs::create_directories(target, error);
   if (error) return fail_os(error.value(), "make", target.string());
