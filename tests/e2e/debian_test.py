@@ -1,7 +1,9 @@
 """A Debian as clouds publish them: systemd, cloud-init and PostgreSQL, booted by firmware from an object disk. It takes its name and its key
 from the seed, is drained twice under pgbench, and pg_amcheck finds nothing; then many VMs begin as forks of the same image."""
 
+import hashlib
 import json
+import os
 import pathlib
 import subprocess
 import time
@@ -72,6 +74,12 @@ with Fleet(args.bin, args.guest, workers=2, memory="6GiB") as fleet:
     instance = shell.run("cat /var/lib/cloud/data/instance-id")
     check(instance.startswith("db-"), instance)
     check("ledger login:" in fleet.ebb("logs", "db").stdout, "the console asks who is there")
+
+    # More than any buffer on the way holds, there and back.
+    blob = os.urandom(8 << 20)
+    there = subprocess.run([*shell.words, "cat >blob && sha256sum <blob"], input=blob, capture_output=True, timeout=600)
+    back = subprocess.run([*shell.words, "cat blob"], capture_output=True, timeout=600, stdin=subprocess.DEVNULL)
+    check(there.stdout.split()[:1] == [hashlib.sha256(blob).hexdigest().encode()] and back.stdout == blob, f"8 MiB through the port: {there.stderr} {back.stderr}")
 
     shell.run("sudo -u postgres createdb bench && sudo -u postgres pgbench -q -i -s 2 bench", 600)
     print(shell.run("sudo -u postgres pgbench -c 4 -T 15 bench | grep tps", 120), flush=True)
