@@ -59,7 +59,7 @@ Task<void> ConsoleSession::type() {
   const auto& call = line_.call();
   for (;;) {
     std::string bytes(co_await line_.typed());
-    if (bytes.empty()) co_await sleep_for(line_.loop(), 24h * 365);
+    if (bytes.empty()) co_return;
     auto taken = t_.may_speak(call.vm, call.epoch)
                      ? co_await t_.hypervisor->type_at_console(call.vm, bytes)
                      : Result<std::size_t>(fail(Code::unavailable, "{} has left {}", call.vm, t_.worker));

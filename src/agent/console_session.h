@@ -1,7 +1,6 @@
 // What an operator sees of a VM's console here, and types there.
 #pragma once
 #include "agent/session_line.h"
-#include "base/log.h"
 #include "env/hypervisor.h"
 
 namespace ebb::agent {
@@ -19,7 +18,7 @@ class ConsoleSession final {
 
   // Until there will be no more, and that is said; or the session is over.
   Task<Status> show();
-  // For ever.
+  // Until nothing more is typed.
   Task<void> type();
 
  private:

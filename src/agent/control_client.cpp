@@ -48,23 +48,22 @@ Task<Result<ReportAnswer>> ControlClient::report(AgentReport report) {
   co_return json::read_text<ReportAnswer>(response.body);
 }
 
-Task<Status> ControlClient::watch_sessions(WorkerId worker, std::function<void(SessionCall)> on_call) {
-  // A call that is not understood comes from a newer control plane: whoever asked hears nothing, and is told so there.
-  auto on_data = [on_call](std::string_view data) {
-    if (auto call = json::read_text<SessionCall>(data)) on_call(std::move(*call));
+// What is not understood comes from a newer control plane: whoever asked hears nothing of us, and is told so there.
+template <class T>
+Task<Status> ControlClient::watch(std::string target, Duration silence, std::function<void(T)> on_event) {
+  auto on_data = [on_event](std::string_view data) {
+    if (auto event = json::read_text<T>(data)) on_event(std::move(*event));
   };
-  co_return co_await read_events(loop_, http_, address_,
-                                 request_of("GET", fmt::format("/v1/agent/workers/{}/sessions", worker), ""),
-                                 calls_silence_max, on_data);
+  co_return co_await read_events(loop_, http_, address_, request_of("GET", std::move(target), ""), silence,
+                                 on_data);
+}
+
+Task<Status> ControlClient::watch_sessions(WorkerId worker, std::function<void(SessionCall)> on_call) {
+  return watch(fmt::format("/v1/agent/workers/{}/sessions", worker), calls_silence_max, std::move(on_call));
 }
 
 Task<Status> ControlClient::watch_input(SessionId session, std::function<void(SessionInput)> on_input) {
-  auto on_data = [on_input](std::string_view data) {
-    if (auto input = json::read_text<SessionInput>(data)) on_input(std::move(*input));
-  };
-  co_return co_await read_events(loop_, http_, address_,
-                                 request_of("GET", fmt::format("/v1/agent/sessions/{}/input", session), ""),
-                                 silence_max, on_data);
+  return watch(fmt::format("/v1/agent/sessions/{}/input", session), silence_max, std::move(on_input));
 }
 
 Task<Status> ControlClient::send_output(SessionId session, SessionOutput output) {

@@ -24,6 +24,8 @@ class ControlClient final {
   Task<Status> send_output(SessionId session, SessionOutput output);
 
  private:
+  template <class T>
+  Task<Status> watch(std::string target, Duration silence, std::function<void(T)> on_event);
   HttpRequest request_of(std::string method, std::string target, std::string body) const;
   Task<Result<HttpResponse>> ask(std::string method, std::string target, std::string body, Duration limit);
   Loop& loop_;

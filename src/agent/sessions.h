@@ -3,6 +3,7 @@
 #include <set>
 
 #include "agent/console_session.h"
+#include "base/log.h"
 #include "env/scope.h"
 #include "env/stream.h"
 

@@ -11,11 +11,8 @@ Task<HttpResponse> EventsService::events(Call call) {
   auto since = call.number("since", 0);
   if (!since) co_return error_reply(since.error());
   const bool follow = call.query.contains("follow") && call.query.at("follow") == "true";
-  HttpResponse reply;
-  reply.headers["content-type"] = "text/event-stream";
-  reply.headers["cache-control"] = "no-store";
-  reply.stream = [this, from = *since, follow](BodyWriter& out) { return stream(from, follow, &out); };
-  co_return reply;
+  co_return event_reply(
+      [this, from = *since, follow](BodyWriter& out) { return stream(from, follow, &out); });
 }
 
 // Server-sent events (WHATWG HTML, section 9.2): the id is the revision, so that a client knows where to go

@@ -153,6 +153,15 @@ Result<Page<View>> page_of(const Context& c, const Map& map, const Call& call, K
 }
 inline constexpr auto keep_all = [](const auto&) { return true; };
 
+// Server-sent events, for as long as the task of `stream` goes on.
+inline HttpResponse event_reply(std::function<Task<void>(BodyWriter&)> stream) {
+  HttpResponse reply;
+  reply.headers["content-type"] = "text/event-stream";
+  reply.headers["cache-control"] = "no-store";
+  reply.stream = std::move(stream);
+  return reply;
+}
+
 template <class T>
 HttpResponse reply_or_error(const Result<T>& result, int status = 200) {
   return result ? reply_with(*result, status) : error_reply(result.error());

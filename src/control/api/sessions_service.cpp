@@ -6,14 +6,6 @@ namespace {
 
 constexpr std::uint64_t lines_max = 1'000'000;
 
-HttpResponse event_reply(std::function<Task<void>(BodyWriter&)> stream) {
-  HttpResponse reply;
-  reply.headers["content-type"] = "text/event-stream";
-  reply.headers["cache-control"] = "no-store";
-  reply.stream = std::move(stream);
-  return reply;
-}
-
 // Whose worker has what a VM's console said: its own, or the one on which it has ended.
 Result<WorkerId> home_of(const Vm& vm) {
   if (vm.worker) return *vm.worker;
