@@ -135,9 +135,11 @@ TEST_F(S3CredentialsTest, KeysAreRenewedBeforeTheyRunOut) {
   EXPECT_EQ(run(eager->keys())->access_key, "id-2") << "nobody waits for the renewal";
   EXPECT_TRUE(comes([&] { return service.given == 3; }));
   service.is_away = true;
+  EXPECT_TRUE(comes([&] { return run(eager->keys())->access_key == "id-3"; })) << "good until they end";
   const auto asked = server.seen.size();
-  EXPECT_EQ(run(eager->keys())->access_key, "id-3") << "good until they end";
-  EXPECT_TRUE(comes([&] { return server.seen.size() > asked; })) << "it was tried";
+  // Asked for more than once: the renewal before may still be ending, and there is one at a time.
+  EXPECT_TRUE(comes([&] { return run(eager->keys()).has_value() && server.seen.size() > asked; }))
+      << "it was tried";
   EXPECT_EQ(run(eager->keys())->access_key, "id-3");
   eager->forget();
   EXPECT_EQ(run(eager->keys()).error().code, Code::unavailable);
