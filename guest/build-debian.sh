@@ -1,12 +1,12 @@
 #!/bin/bash
-# build-debian.sh OUTDIR: makes OUTDIR/debian.raw - a Debian 12 with systemd, cloud-init, an SSH server and PostgreSQL, as a disk that
+# build-debian.sh OUTDIR: makes OUTDIR/debian.raw - a Debian 12 with systemd, cloud-init, an SSH server, the guest agent and PostgreSQL, as a disk that
 # BIOS boots, like those that clouds publish: it knows no user and no name until it is told. Needs root and Debian's archive; takes
 # a few minutes. Does nothing when it was made by this very script.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mirror=${EBB_DEBIAN_MIRROR:-http://deb.debian.org/debian}
-packages=(systemd-sysv udev dbus netbase iproute2 linux-image-cloud-amd64 initramfs-tools cloud-init openssh-server sudo postgresql)
+packages=(systemd-sysv udev dbus netbase iproute2 linux-image-cloud-amd64 initramfs-tools cloud-init openssh-server qemu-guest-agent sudo postgresql)
 size_mib=3072
 
 main() {

@@ -1,13 +1,14 @@
 #!/bin/bash
-# build-guest.sh OUTDIR: makes the witness guest - OUTDIR/{vmlinux,initrd.cpio,initrd-sqlite.cpio,disk.raw,cmdline} - and, as a disk
+# build-guest.sh OUTDIR: makes the witness guest - OUTDIR/{vmlinux,initrd.cpio,initrd-sqlite.cpio,initrd-agent.cpio,disk.raw,cmdline} - and, as a disk
 # that boots by itself, by BIOS or UEFI, OUTDIR/boot.raw.
-# Does nothing when its inputs have not changed; safe to run many at once; the kernel package is kept in
+# Does nothing when its inputs have not changed; safe to run many at once; the packages of kernel and guest agent are kept in
 # OUTDIR/cache, so only the first run needs a network. EBB_GUEST_KERNEL=new asks for the newest kernel again.
 set -euo pipefail
+shopt -s inherit_errexit
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 modules=(virtio_ring virtio virtio_mmio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_console virtio_blk failover net_failover virtio_net nls_cp437 nls_ascii fat vfat)
-outputs=(vmlinux initrd.cpio initrd-sqlite.cpio disk.raw boot.raw cmdline)
+outputs=(vmlinux initrd.cpio initrd-sqlite.cpio initrd-agent.cpio disk.raw boot.raw cmdline)
 compile=(clang++-19 -std=c++23 -static -O2 -s -fuse-ld=lld -ffunction-sections -Wl,--gc-sections)
 
 # quiet, panic, reboot   a short console, and an end of QEMU (-no-reboot) whether the guest crashes or stops
@@ -25,7 +26,8 @@ main() {
   exec 9>"$out/.lock"
   flock 9
   rm -rf "$out"/.build.* "$out"/cache/.download.*  # of runs that were killed
-  obtain_kernel_package
+  package=$(obtain_package 'linux-image-*-cloud-amd64' kernel_package_name)
+  agent_package=$(obtain_package qemu-guest-agent 'echo qemu-guest-agent')
   local key
   key=$(input_key)
   if is_current "$key"; then return; fi
@@ -34,6 +36,7 @@ main() {
   unpack_kernel
   make_initrd initrd.cpio
   make_initrd initrd-sqlite.cpio -DEBB_GUEST_SQLITE -lsqlite3
+  make_agent_initrd
   make_disk
   make_boot_disk
   echo "$cmdline" >"$work/cmdline"
@@ -45,17 +48,20 @@ die() {
   exit 1
 }
 
-# Sets `package` to the kernel package in the cache, downloading it if there is none.
-obtain_kernel_package() {
-  package=$(newest_cached)
-  [[ -z $package || ${EBB_GUEST_KERNEL:-} == new ]] || return 0
-  local name into
-  name=$(kernel_package_name)
-  if [[ -z $name ]]; then
-    apt-get update -q >&2 || true
-    name=$(kernel_package_name)
+# obtain_package PATTERN COMMAND: the file of the package in the cache; that which COMMAND names is downloaded if there is none.
+obtain_package() {
+  local cached name into
+  cached=$(newest_cached "$1")
+  if [[ -n $cached && ${EBB_GUEST_KERNEL:-} != new ]]; then
+    echo "$cached"
+    return
   fi
-  [[ -n $name ]] || die "apt knows no linux-image-cloud-amd64; is this Debian, with a network?"
+  name=$($2)
+  if [[ -z $name ]] || ! apt-cache show "$name" >/dev/null 2>&1; then
+    apt-get update -q >&2 || true
+    name=$($2)
+  fi
+  [[ -n $name ]] || die "apt knows no package like $1; is this Debian, with a network?"
   into=$(mktemp -d "$out/cache/.download.XXXXXX")
   if ! (cd "$into" && apt-get download -q -o APT::Sandbox::User=root "$name" >&2); then
     rm -rf "$into"
@@ -63,11 +69,11 @@ obtain_kernel_package() {
   fi
   mv "$into"/*.deb "$out/cache/"
   rmdir "$into"
-  package=$(newest_cached)
+  newest_cached "$1"
 }
 
 newest_cached() {
-  find "$out/cache" -maxdepth 1 -name 'linux-image-*-cloud-amd64_*.deb' | sort -V | tail -n 1
+  find "$out/cache" -maxdepth 1 -name "$1_*.deb" | sort -V | tail -n 1
 }
 
 # The package that the meta package stands for: linux-image-<version>-cloud-amd64.
@@ -81,6 +87,7 @@ input_key() {
   {
     (cd "$here" && sha256sum -- *.h *.cpp *.py build-guest.sh)
     sha256sum <"$package"
+    sha256sum <"$agent_package"
     "${compile[0]}" --version
     mke2fs -V 2>&1
     grub-mkimage --version
@@ -111,8 +118,29 @@ make_initrd() {
     # Signature and type information cost time at each load and serve nobody here.
     objcopy --strip-debug -R .BTF -R .BTF_ids "$found" "$root/modules/$module.ko"
   done
-  find "$root" -exec touch -h -d @0 {} +
-  (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$into"
+  pack "$root" "$into"
+}
+
+# The plain one, with QEMU's guest agent, what that is linked with (libraries of QEMU's own, so they are here) and a shell.
+make_agent_initrd() {
+  local root=$work/root-initrd.cpio agent=$work/agent library
+  dpkg-deb -x "$agent_package" "$agent"
+  mkdir -p "$root"/{usr/sbin,bin,run,tmp}
+  cp "$agent/usr/sbin/qemu-ga" "$root/usr/sbin/"
+  ! ldd "$root/usr/sbin/qemu-ga" | grep 'not found' >&2 || die "libraries of qemu-guest-agent are missing: install qemu-system-x86"
+  while read -r library; do
+    mkdir -p "$root$(dirname "$library")"
+    cp -L "$library" "$root$library"
+  done < <(ldd "$root/usr/sbin/qemu-ga" | grep -o '/[^ ]*')
+  cp "$(command -v busybox)" "$root/bin/busybox"
+  ln -s busybox "$root/bin/sh"
+  pack "$root" "$work/initrd-agent.cpio"
+}
+
+# pack FOLDER FILE
+pack() {
+  find "$1" -exec touch -h -d @0 {} +
+  (cd "$1" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) >"$2"
 }
 
 make_disk() {

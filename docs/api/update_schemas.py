@@ -14,12 +14,12 @@ HEADERS = [HERE.parent.parent / "src" / "model" / name for name in ("fleet_types
 # What a request must name; all else has a default. Types not listed here are answers: all but optional fields are there.
 REQUESTS = {
     "CreateVm": ["id", "spec"], "VmSpec": ["image"], "Port": ["name", "guest"],
-    "DiskOrigin": ["disk", "snapshot"], "CreateSnapshot": ["name"], "RestoreDisk": ["snapshot"],
+    "DiskOrigin": ["disk", "snapshot"], "CreateSnapshot": ["name"], "CreateDisk": ["name"], "AttachDisk": ["vm"], "GrowDisk": ["size_bytes"], "KeepDisk": [], "RestoreDisk": ["snapshot"],
     "SeenSnapshot": ["disk", "request"],
     "CreateImage": ["id", "kernel_bytes", "kernel_sha256"],
     "CreateDrain": ["worker"], "DrainOptions": [], "MigrateVm": [], "CordonWorker": ["reason"],
     "Registration": ["worker", "boot_id"], "AgentReport": ["worker", "boot_id", "agent_run"], "SeenVm": ["vm", "state"],
-    "VmTimings": [], "SessionOutput": ["sequence"], "SessionInput": ["input"],
+    "VmTimings": [], "GuestCommand": ["words"], "HealthCheck": ["kind"], "SessionOutput": ["sequence"], "SessionInput": ["input"],
 }
 INTEGERS = {
     "std::uint16_t": {"type": "integer", "minimum": 0, "maximum": 65535},

@@ -4,6 +4,7 @@
 #include "agent/blob_cache.h"
 #include "agent/control_client.h"
 #include "agent/disk_client.h"
+#include "agent/guest_agent.h"
 #include "agent/isolation.h"
 #include "agent/log_rescues.h"
 #include "agent/sessions.h"
@@ -50,6 +51,7 @@ struct Agent::Impl {
         isolation(env.loop.now()),
         blobs(env.loop, env.files, config.pools, config.state_dir + "/blobs"),
         rescues(env.loop, disks, [this] { report_poke.poke(); }),
+        guest_agents(env.loop, env.network),
         sessions(session_tools()),
         registering(env.loop),
         taking(env.loop),
@@ -75,6 +77,7 @@ struct Agent::Impl {
   void look_at_machines();
   Sessions::Tools session_tools();
   const VmRunner* runner_of(const VmId& vm, Epoch epoch) const;
+  Task<Result<std::string>> guest_agent_of(VmId vm, Epoch epoch);
 
   Task<void> follow_wanted();
   Task<bool> ensure_registered();
@@ -97,6 +100,7 @@ struct Agent::Impl {
   Isolation isolation;
   BlobCache blobs;
   LogRescues rescues;
+  GuestAgents guest_agents;
   Sessions sessions;
   AsyncMutex registering, taking;
   bool registered = false;
@@ -166,6 +170,7 @@ void Agent::Impl::meet(const MachineStatus& machine) {
 void Agent::Impl::add_runner(WantedVm wish, VmRunner::Origin origin) {
   VmRunner::Tools tools;
   tools.loop = &env.loop, tools.hypervisor = &env.hypervisor, tools.disks = &disks, tools.blobs = &blobs;
+  tools.network = &env.network, tools.guest_agents = &guest_agents;
   tools.admit = [this](const WantedVm& w) { return admit_vm(w); };
   tools.is_used_by_others = [this](const VmId& vm, const DiskId& disk) {
     return is_used_by_others(vm, disk);
@@ -397,7 +402,11 @@ Task<void> Agent::Impl::report_changes() {
 // ---- operators
 
 Sessions::Tools Agent::Impl::session_tools() {
-  Sessions::Tools tools{&env.loop, &env.network, &control, {&env.hypervisor, config.worker, {}}, {}, log};
+  Sessions::Tools tools;
+  tools.loop = &env.loop, tools.network = &env.network, tools.control = &control, tools.log = log;
+  tools.console.hypervisor = &env.hypervisor, tools.console.worker = config.worker;
+  tools.guest_agents = &guest_agents;
+  tools.guest_agent_of = [this](VmId vm, Epoch epoch) { return guest_agent_of(std::move(vm), epoch); };
   tools.console.may_speak = [this](const VmId& vm, Epoch epoch) {
     const auto* runner = runner_of(vm, epoch);
     return runner && (runner->has_machine() || runner->wish().wanted == Wanted::running);
@@ -412,6 +421,14 @@ Sessions::Tools Agent::Impl::session_tools() {
     return fmt::format("127.0.0.1:{}", found->second);
   };
   return tools;
+}
+
+Task<Result<std::string>> Agent::Impl::guest_agent_of(VmId vm, Epoch epoch) {
+  EBB_CO_TRY(machines, co_await env.hypervisor.list());
+  for (const auto& machine : machines)
+    if (machine.vm == vm && machine.epoch == epoch && machine.state != MachineState::exited)
+      co_return machine.guest_agent;
+  co_return fail(Code::unavailable, "{} has no machine on {} now", vm, config.worker);
 }
 
 const VmRunner* Agent::Impl::runner_of(const VmId& vm, Epoch epoch) const {

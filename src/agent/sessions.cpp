@@ -1,5 +1,6 @@
 #include "agent/sessions.h"
 
+#include "agent/exec_session.h"
 #include "agent/port_session.h"
 
 namespace ebb::agent {
@@ -50,6 +51,12 @@ Task<Status> Sessions::show(SessionLine* line) {
     if (!address) co_return co_await refuse(line, address.error().message);
     PortSession port(*t_.network, *line, std::move(*address));
     co_return co_await port.run();
+  }
+  if (call.kind == SessionKind::exec) {
+    auto address = co_await t_.guest_agent_of(call.vm, call.epoch);
+    if (!address) co_return co_await refuse(line, address.error().message);
+    ExecSession exec(*t_.guest_agents, *line, std::move(*address));
+    co_return co_await exec.run();
   }
   ConsoleSession console(t_.console, *line);
   Scope scope(*t_.loop);

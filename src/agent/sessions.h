@@ -3,6 +3,7 @@
 #include <set>
 
 #include "agent/console_session.h"
+#include "agent/guest_agent.h"
 #include "base/log.h"
 #include "env/scope.h"
 #include "env/stream.h"
@@ -19,6 +20,8 @@ class Sessions final {
     ConsoleSession::Tools console;
     // Where a port of a VM's machine is forwarded from.
     std::function<Result<std::string>(const VmId&, Epoch, const std::string& port)> address_of;
+    GuestAgents* guest_agents = nullptr;
+    std::function<Task<Result<std::string>>(VmId, Epoch)> guest_agent_of;  // where it is reached
     Logger log;
   };
   explicit Sessions(Tools tools) : t_(std::move(tools)), scope_(*t_.loop) {}

@@ -1,5 +1,7 @@
 #include "agent/vm_runner.h"
 
+#include "base/checksum.h"
+
 namespace ebb::agent {
 namespace {
 
@@ -23,6 +25,13 @@ VmSeen first_guess(Wanted wanted) {
       return VmSeen::stopping;
   }
   return VmSeen::stopping;
+}
+
+// A virtio disk's serial number has 20 bytes.
+std::string serial_of(const DiskId& id) {
+  constexpr std::size_t bytes_max = 20, kept = 11;
+  if (id.value.size() <= bytes_max) return id.value;
+  return fmt::format("{}-{:08x}", id.value.substr(0, kept), crc32c(as_bytes(id.value)));
 }
 
 std::string end_text(const MachineStatus& machine) {
@@ -116,6 +125,9 @@ void VmRunner::begin(const WantedVm& wish) {
 void VmRunner::no_machine() {
   seen_.machine = false;
   seen_.ports.clear();
+  seen_.health.reset();
+  health_.reset();
+  was_healthy_ = false;
   boot_began_.reset();
   ready_since_.reset();
   reserved_ = false;
@@ -204,7 +216,11 @@ Task<Status> VmRunner::start(WantedVm wish) {
     }
     if (!status) co_return fail(std::move(status).error());
     auto bytes = status->size_bytes ? status->size_bytes : disk.size_bytes;
-    spec.disks.push_back({disk.id.value, status->nbd_socket, status->nbd_export, disk.read_only, bytes});
+    spec.disks.push_back({serial_of(disk.id), status->nbd_socket, status->nbd_export, disk.read_only, bytes});
+  }
+  for (const auto bytes : wish.ephemeral_disks.value_or(std::vector<std::uint64_t>())) {
+    auto serial = fmt::format("ephemeral-{}", spec.disks.size());
+    spec.disks.push_back({.serial = std::move(serial), .bytes = bytes, .ephemeral = true});
   }
   if (!is_current(version)) co_return Status{};
   if (t_.isolation(wish) == Isolation::Verdict::cut_off) {
@@ -254,25 +270,63 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
   auto disks = co_await keep_disks_open(wish);
   if (!is_current(version) || fenced_epoch_ == wish.epoch) co_return 0s;
   snapshots_.look_at(wish);
+  tend_health(wish, machine);
   auto trouble = !machine.error.empty() ? machine.error : disks ? disk_waits_ : disks.error().message;
   switch (machine.state) {
     case MachineState::booting:
       enter(VmSeen::starting, trouble);
       break;
     case MachineState::ready:
-      if (boot_began_) seen_.timings.boot_ms = ms_since(*std::exchange(boot_began_, std::nullopt));
       if (!ready_since_) ready_since_ = t_.loop->now();
       if (t_.loop->now() - *ready_since_ >= steady_after) seen_.failures = 0;
+      if (trouble.empty() && seen_.health && !seen_.health->is_healthy)
+        trouble = "its health check fails: " + seen_.health->error;
+      if (waits_for_health(wish)) {
+        enter(VmSeen::starting, trouble);
+        break;
+      }
+      if (boot_began_) seen_.timings.boot_ms = ms_since(*std::exchange(boot_began_, std::nullopt));
       enter(VmSeen::running, trouble);
       break;
     case MachineState::paused:
       if (machine.is_held) trouble = cut_off_text;
-      enter(ready_since_ ? VmSeen::running : VmSeen::starting, "paused: " + trouble);
+      enter(ready_since_ && !waits_for_health(wish) ? VmSeen::running : VmSeen::starting,
+            "paused: " + trouble);
       break;
     case MachineState::exited:
       co_return 0s;
   }
   co_return look_period;
+}
+
+void VmRunner::tend_health(const WantedVm& wish, const MachineStatus& machine) {
+  // A guest that does not run cannot answer: what was known of it stays.
+  if (machine.state == MachineState::paused) return health_.reset();
+  if (!wish.health || machine.state != MachineState::ready) {
+    health_.reset();
+    seen_.health.reset();
+    return;
+  }
+  const auto port = machine.ports.find(wish.health->port.value_or(""));
+  const auto address = wish.health->kind == HealthKind::guest_agent ? machine.guest_agent
+                       : port == machine.ports.end()                ? ""
+                                                     : fmt::format("127.0.0.1:{}", port->second);
+  if (!health_ || !health_->is_for(*wish.health, address)) {
+    // What another question was answered with says nothing of this one.
+    auto question = [](const HealthCheck& check) { return std::tie(check.kind, check.port, check.path); };
+    if (!checked_ || question(*checked_) != question(*wish.health)) seen_.health.reset();
+    checked_ = wish.health;
+    HealthChecker::Tools tools{t_.loop, t_.network, t_.guest_agents, [this] { look(); }};
+    health_ = std::make_unique<HealthChecker>(std::move(tools), *wish.health, address, seen_.health);
+  }
+  if (health_->seen()) seen_.health = health_->seen();
+  was_healthy_ = was_healthy_ || (seen_.health && seen_.health->is_healthy);
+}
+
+// A guest that has not been healthy yet is still coming up, though not for ever.
+bool VmRunner::waits_for_health(const WantedVm& wish) const {
+  return wish.health && !was_healthy_ &&
+         t_.loop->now() - *ready_since_ < std::chrono::milliseconds(wish.health->start_grace_ms);
 }
 
 // The machine has ended although it was wanted. One whose guest is not started again stays as it is, so that an

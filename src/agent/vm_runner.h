@@ -5,6 +5,7 @@
 // guest ready
 #pragma once
 #include "agent/blob_cache.h"
+#include "agent/health_checker.h"
 #include "agent/isolation.h"
 #include "agent/snapshot_taker.h"
 #include "env/hypervisor.h"
@@ -19,6 +20,8 @@ class VmRunner final {
   struct Tools {
     Loop* loop = nullptr;
     Hypervisor* hypervisor = nullptr;
+    Network* network = nullptr;
+    GuestAgents* guest_agents = nullptr;
     DiskClient* disks = nullptr;
     BlobCache* blobs = nullptr;
     std::function<Status(const WantedVm&)> admit;
@@ -68,6 +71,8 @@ class VmRunner final {
   Task<Status> fetch_blobs(WantedVm wish, MachineSpec* spec);
   Task<Duration> tend(WantedVm wish, MachineStatus machine);
   Task<Status> keep_disks_open(WantedVm wish);
+  void tend_health(const WantedVm& wish, const MachineStatus& machine);
+  bool waits_for_health(const WantedVm& wish) const;
   Task<Duration> bury(WantedVm wish, MachineStatus machine);
   bool note_end(const WantedVm& wish, const MachineStatus& machine);
   Duration on_start_failure(const Error& error);
@@ -105,8 +110,11 @@ class VmRunner final {
   std::uint32_t exits_ = 0;   // unexpected ones, since the guest was last up for a while
   Instant retry_at_{};
   std::optional<Instant> boot_began_, ready_since_;
+  bool was_healthy_ = false;            // the guest, once since it is up
+  std::optional<HealthCheck> checked_;  // what seen_.health answers
   Poke poke_;
   SnapshotTaker snapshots_;
+  std::unique_ptr<HealthChecker> health_;  // of the machine that is here, if it is asked for
   Scope scope_;
 };
 

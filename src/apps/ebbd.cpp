@@ -21,6 +21,7 @@ The control plane of one cell. ADDRESS stands for what FILE says. FILE is TOML:
   state_dir = "/var/lib/ebb/control"   records and tokens
   listen    = "127.0.0.1:7400"         loopback only, until there is TLS
   log_level = "info"                   debug, info, warning, error
+  disk_retention = "24h"               how long the data of a removed disk is kept; 0s: not at all
   reclaim_every = "30s"                how often each disk is asked what it no longer needs
   [pools.main]
   url           = "dir:/var/lib/ebb/pool"   or s3://BUCKET/PREFIX?endpoint=http://HOST:PORT
@@ -38,7 +39,7 @@ struct Config {
   PoolConfigs pools;
   std::map<PoolId, DiskClass> default_classes;
   control::LivenessLimits liveness;
-  Duration reclaim_every{};
+  Duration reclaim_every{}, disk_retention{};
 };
 
 bool is_local(const std::string& address) {
@@ -71,6 +72,8 @@ Result<Config> read_config(const std::string& path, const std::optional<std::str
   EBB_TRY(level, read_log_level(file));
   EBB_TRY(reclaim_every, file.duration("reclaim_every", 30s));
   config.reclaim_every = reclaim_every;
+  EBB_TRY(disk_retention, file.duration("disk_retention", 24h));
+  config.disk_retention = disk_retention;
   config.state_dir = state_dir, config.listen = listen_flag.value_or(listen), config.log_level = level;
   if (!is_local(listen)) return file.wrong("listen", only_local);
   if (!is_local(config.listen)) return fail(Code::invalid, "--listen {}: {}", config.listen, only_local);
@@ -134,9 +137,10 @@ Status run(std::string path, std::optional<std::string> listen) {
                                                       probing_opener(env.files, config.state_dir))));
   std::map<PoolId, control::Pool> pools;
   for (auto& [id, store] : stores) pools[id] = {store.get(), store.get(), config.default_classes.at(id)};
-  control::ControlPlane control(
-      env.loop, *state.records, std::move(pools),
-      {state.operator_token, state.join_token, ebb_openapi, config.liveness, config.reclaim_every}, log);
+  control::ControlPlane control(env.loop, *state.records, std::move(pools),
+                                {state.operator_token, state.join_token, ebb_openapi, config.liveness,
+                                 config.reclaim_every, config.disk_retention},
+                                log);
 
   EBB_TRY(server,
           env.http.serve(

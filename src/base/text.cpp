@@ -90,6 +90,18 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   }
 }
 
+std::string without_controls(std::string_view text) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\x1b' && i + 1 < text.size() && text[i + 1] == '[') {
+      for (i += 2; i < text.size() && (text[i] < '@' || text[i] > '~');) ++i;
+    } else if (text[i] == '\n' || text[i] == '\t' || (text[i] >= ' ' && text[i] <= '~')) {
+      plain += text[i];
+    }
+  }
+  return plain;
+}
+
 bool is_hex(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }

@@ -25,6 +25,8 @@ std::string first_line(std::string_view text);
 std::vector<std::string_view> split(std::string_view text, char separator);
 // RFC 3629: no overlong forms, no surrogates.
 bool is_valid_utf8(std::string_view text);
+// Control sequences of ECMA-48 (ESC [ ... letter) go, and all that is neither a line's end, a tab nor printable ASCII.
+std::string without_controls(std::string_view text);
 bool is_hex(std::string_view text);
 std::string to_hex(std::string_view bytes);
 

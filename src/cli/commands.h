@@ -25,6 +25,7 @@ Task<Result<Exit>> show_events(Context& c, EventsOptions options);
 // ---- vm_commands.cpp ----
 struct RunOptions {
   std::string file;                       // a VM's specification, instead of all but name, count and waiting
+  std::string disk;                       // of nobody, that becomes its own; empty: a new one
   std::string disk_from;                  // DISK@SNAPSHOT or VM@SNAPSHOT; empty: the image
   std::string user_data, network_config;  // paths; empty: none
   std::vector<std::string> ssh_keys;      // paths, or keys
@@ -56,6 +57,16 @@ Task<Result<Exit>> stop_vm(Context& c, ChangeVmOptions options);
 Task<Result<Exit>> restart_vm(Context& c, ChangeVmOptions options);
 Task<Result<Exit>> remove_vm(Context& c, ChangeVmOptions options);
 
+// ---- exec_command.cpp ----
+struct ExecOptions {
+  VmId vm;
+  std::vector<std::string> words;  // a program and its arguments
+  bool reads_input = false;        // gives the program what stands on our standard input
+  bool raw = false;                // shows the bytes as they are on a terminal too
+};
+// Ends with the program's status; 125 if it was not run, or if its end is not known.
+Task<Result<Exit>> run_in_guest(Context& c, ExecOptions options);
+
 // ---- console_commands.cpp ----
 struct LogsOptions {
   VmId vm;
@@ -83,6 +94,23 @@ Task<Result<Exit>> forward_ports(Context& c, ForwardOptions options);
 
 // ---- disk_commands.cpp ----
 // `subject` is a VM, whose disk is meant, or a disk.
+struct DiskOptions {
+  CreateDisk wish;   // of a disk that is made; `from` is text
+  std::string from;  // DISK@SNAPSHOT or VM@SNAPSHOT; empty: it begins empty
+  std::string disk;  // of one that is there, by its id or name; a VM's, by the VM's
+  VmId vm;
+  std::uint64_t size_bytes = 0;
+  std::string name;      // of one that is kept; empty: its id
+  bool at_once = false;  // of one that is removed: its data is not kept
+  bool wait = false;
+  Duration wait_limit = 10min;
+};
+Task<Result<Exit>> create_disk(Context& c, DiskOptions options);
+Task<Result<Exit>> attach_disk(Context& c, DiskOptions options);
+Task<Result<Exit>> detach_disk(Context& c, DiskOptions options);
+Task<Result<Exit>> resize_disk(Context& c, DiskOptions options);
+Task<Result<Exit>> remove_disk(Context& c, DiskOptions options);
+Task<Result<Exit>> keep_disk(Context& c, DiskOptions options);
 struct SnapshotOptions {
   std::string subject, name;
   bool wait = false;
@@ -105,7 +133,6 @@ struct RestoreOptions {
   Duration wait_limit = 10min;
 };
 Task<Result<Exit>> restore_disk(Context& c, RestoreOptions options);
-Task<Result<Exit>> remove_disk(Context& c, DiskId id);
 Task<Result<Exit>> show_disk_log(Context& c, std::string subject);
 // The disk that DISK@SNAPSHOT or VM@SNAPSHOT names.
 Task<Result<DiskOrigin>> find_origin(Context& c, std::string text);

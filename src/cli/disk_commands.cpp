@@ -11,11 +11,20 @@ namespace {
 Task<Result<Disk>> find_disk(Context& c, std::string name) {
   auto vm = co_await c.client.vm(VmId(name));
   if (!vm && vm.error().code != Code::not_found) co_return fail(std::move(vm).error());
-  if (vm && !vm->vm.disk) co_return fail(Code::invalid, "'{}' is stateless: it has no disk", name);
-  auto disk = co_await c.client.disk(vm ? *vm->vm.disk : DiskId(name));
+  auto disk = co_await c.client.disk(DiskId(name));
+  if (!disk && disk.error().code != Code::not_found) co_return disk;
+  if (vm && vm->vm.disk && disk && disk->id != *vm->vm.disk)
+    co_return fail(Code::conflict, "'{}' is a VM and a disk: say {} for the VM's, {} for the other", name,
+                   *vm->vm.disk, disk->id);
+  if (vm && !vm->vm.disk && !disk) co_return fail(Code::invalid, "'{}' is stateless: it has no disk", name);
+  if (vm && vm->vm.disk) disk = co_await c.client.disk(*vm->vm.disk);
   if (!vm && !disk && disk.error().code == Code::not_found)
     co_return fail(Code::not_found, "there is no VM or disk '{}'", name);
   co_return disk;
+}
+
+std::function<void(const Error&)> say_silence(Context& c) {
+  return [&c](const Error& error) { c.screen().say(error.message + "; trying on"); };
 }
 
 // Asks until `done`, and tells what it waits for, each reason once.
@@ -24,11 +33,8 @@ Task<Result<Disk>> wait_for_disk(Context& c, DiskId id, std::function<bool(const
   const auto give_up_at = c.env.loop.now() + limit;
   std::string told;
   std::function<Task<Result<Disk>>()> ask = [&] { return c.client.disk(id); };
-  std::function<void(const Error&)> on_silence = [&](const Error& error) {
-    c.screen().say(error.message + "; trying on");
-  };
   while (true) {
-    EBB_CO_TRY(disk, co_await ask_patiently(c, ask, on_silence));
+    EBB_CO_TRY(disk, co_await ask_patiently(c, ask, say_silence(c)));
     if (done(disk)) co_return disk;
     if (auto why = co_await c.client.why_disk(id);
         why && !why->reasons.empty() && why->reasons[0].text != told) {
@@ -58,15 +64,81 @@ Task<Result<DiskOrigin>> find_origin(Context& c, std::string text) {
   co_return DiskOrigin{disk.id, origin.snapshot};
 }
 
+// ---- by hand
+
+Task<Result<Exit>> create_disk(Context& c, DiskOptions options) {
+  if (!options.from.empty()) {
+    EBB_CO_TRY(origin, co_await find_origin(c, options.from));
+    options.wish.from = std::move(origin);
+  }
+  // Asked again it is the same disk.
+  std::function<Task<Result<Disk>>()> ask = [&] { return c.client.create_disk(options.wish); };
+  EBB_CO_TRY(now, co_await ask_patiently(c, ask, say_silence(c)));
+  if (options.wait) {
+    c.farewell = fmt::format("ebb: interrupted; the disk is made all the same: 'ebb why disks/{}'", now.id);
+    auto is_made = [](const Disk& d) { return d.state != DiskState::creating; };
+    EBB_CO_TRY(reached, co_await wait_for_disk(c, now.id, is_made, options.wait_limit));
+    now = std::move(reached);
+  }
+  c.show(now, disks_table({now}, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> attach_disk(Context& c, DiskOptions options) {
+  EBB_CO_TRY(now, co_await c.client.attach_disk(DiskId(options.disk), options.vm));
+  c.show(now, disks_table({now}, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> detach_disk(Context& c, DiskOptions options) {
+  EBB_CO_TRY(now, co_await c.client.detach_disk(DiskId(options.disk)));
+  c.show(now, disks_table({now}, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> resize_disk(Context& c, DiskOptions options) {
+  EBB_CO_TRY(disk, co_await find_disk(c, options.disk));
+  EBB_CO_TRY(now, co_await c.client.grow_disk(disk.id, options.size_bytes));
+  if (options.wait) {
+    c.farewell = fmt::format("ebb: interrupted; the disk grows all the same: 'ebb why disks/{}'", disk.id);
+    auto is_grown = [](const Disk& d) { return !d.growth; };
+    EBB_CO_TRY(reached, co_await wait_for_disk(c, disk.id, is_grown, options.wait_limit));
+    now = std::move(reached);
+    if (now.size_bytes < options.size_bytes)
+      co_return fail(Code::internal, "the disk was not grown: 'ebb events' tells why; nothing was changed");
+  }
+  c.show(now, disks_table({now}, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> remove_disk(Context& c, DiskOptions options) {
+  EBB_CO_TRY(disk, co_await c.client.disk(DiskId(options.disk)));
+  EBB_CO_CHECKED(co_await c.client.remove_disk(disk.id, options.at_once));
+  auto now = co_await c.client.disk(disk.id);
+  const bool is_kept = now && now->removal && now->state == DiskState::ready;
+  c.screen().say(
+      is_kept ? fmt::format("disk {0} is removed; for a while 'ebb disk keep {0}' brings it back", disk.id)
+              : fmt::format("disk {} is being removed", disk.id));
+  c.show_removed("disks/" + disk.id.value);
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> keep_disk(Context& c, DiskOptions options) {
+  KeepDisk wish;
+  if (!options.name.empty()) wish.name = options.name;
+  EBB_CO_TRY(now, co_await c.client.keep_disk(DiskId(options.disk), wish));
+  c.show(now, disks_table({now}, c.now()));
+  co_return Exit::ok;
+}
+
+// ---- snapshots
+
 Task<Result<Exit>> take_snapshot(Context& c, SnapshotOptions options) {
   EBB_CO_TRY(disk, co_await find_disk(c, options.subject));
   // An id of our own: if the answer is lost, asking again finds the same snapshot.
   CreateSnapshot wish{options.name, "cli-" + c.env.loop.random().token(16)};
   std::function<Task<Result<Disk>>()> ask = [&] { return c.client.create_snapshot(disk.id, wish); };
-  std::function<void(const Error&)> on_silence = [&](const Error& error) {
-    c.screen().say(error.message + "; trying on");
-  };
-  EBB_CO_TRY(now, co_await ask_patiently(c, ask, on_silence));
+  EBB_CO_TRY(now, co_await ask_patiently(c, ask, say_silence(c)));
   if (options.wait) {
     c.farewell = fmt::format("ebb: interrupted; the snapshot goes on: 'ebb snapshots {}'", disk.id);
     auto is_decided = [name = options.name](const Disk& d) {
@@ -102,13 +174,6 @@ Task<Result<Exit>> remove_snapshot(Context& c, SnapshotOptions options) {
   co_return Exit::ok;
 }
 
-Task<Result<Exit>> remove_disk(Context& c, DiskId id) {
-  EBB_CO_CHECKED(co_await c.client.remove_disk(id));
-  c.screen().say(fmt::format("disk {} is being removed", id));
-  c.show_removed("disks/" + id.value);
-  co_return Exit::ok;
-}
-
 // A VM like the one that the disk belongs to, or that its origin belongs to, but with a fork as its disk.
 Task<Result<Exit>> fork_vm(Context& c, ForkOptions options) {
   EBB_CO_TRY(origin, co_await find_origin(c, options.origin));
@@ -122,6 +187,11 @@ Task<Result<Exit>> fork_vm(Context& c, ForkOptions options) {
                    "disk '{}' belongs to no VM that could be copied: use ebb run --disk-from {}", disk.id,
                    options.origin);
   EBB_CO_TRY(like, co_await c.client.vm(*disk.vm));
+  const bool is_its_own = like.vm.disk == disk.id || (disk.origin && like.vm.disk == disk.origin->disk);
+  if (!is_its_own)
+    co_return fail(Code::conflict,
+                   "disk '{}' is attached to VM '{}', and not its own: ebb disks create NAME --from {}",
+                   disk.id, like.vm.id, options.origin);
   RunOptions run;
   run.spec = like.vm.spec, run.spec.disk_from = origin;
   run.wait = options.wait, run.wait_limit = options.wait_limit;

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "cli/drain_view.h"
 #include "cli/table_view.h"
+#include "model/health_check.h"
 
 namespace ebb {
 namespace {
@@ -121,6 +122,7 @@ std::string vm_state(const VmView& view) {
     return stopped ? "stopped" : "stopping";
   }
   if (!view.vm.worker) return "waiting";
+  if (view.seen == VmSeen::running && view.health && !view.health->is_healthy) return "unhealthy";
   return view.seen == VmSeen::absent ? "starting" : std::string(json::name_of(view.seen));
 }
 
@@ -147,6 +149,14 @@ std::string_view restart_text(Restart policy) {
   }
   return "";
 }
+
+std::string health_text(const HealthCheck& check, const std::optional<SeenHealth>& seen, WallMs now) {
+  const auto what = to_text(check);
+  if (!seen) return what + ": not known yet";
+  const auto error = seen->error.empty() ? "" : ": " + seen->error;
+  const auto lasted = format_duration(std::chrono::milliseconds(std::max<WallMs>(now - seen->since, 0)));
+  return fmt::format("{}: {} for {}{}", what, seen->is_healthy ? "healthy" : "unhealthy", lasted, error);
+}
 }  // namespace
 
 std::string vm_page(const VmView& view, WallMs now) {
@@ -163,11 +173,13 @@ std::string vm_page(const VmView& view, WallMs now) {
   page.add("memory", format_size(vm.spec.memory_bytes));
   page.add("storage", storage_text(vm.spec));
   page.add("disk", text_of(vm.disk));
+  if (vm.data_disks) page.add("data disks", fmt::format("{}", fmt::join(*vm.data_disks, ", ")));
   page.add("labels", labels_text(vm.spec.labels));
   page.add("ports", ports_text(view.ports));
   page.add("accelerator", view.accel);
   page.add("epoch", fmt::format("{}", vm.epoch));
   page.add("restarted", restart_text(vm.spec.restart.value_or(Restart::always)));
+  if (vm.spec.health) page.add("health", health_text(*vm.spec.health, view.health, now));
   if (vm.ended)
     page.add("ended", fmt::format("{} on {}, {}: {}", ago(vm.ended->at, now), vm.ended->worker,
                                   vm.ended->end.status ? fmt::format("status {}", *vm.ended->end.status)
@@ -182,6 +194,8 @@ std::string vm_page(const VmView& view, WallMs now) {
 
 namespace {
 std::string state_text(const Disk& disk) {
+  if (disk.growth) return "growing";
+  if (disk.removal && disk.state == DiskState::ready) return "removed";
   if (!disk.rescue || disk.rescue->state == RescueState::written)
     return std::string(json::name_of(disk.state));
   return disk.rescue->state == RescueState::writing ? "being written" : "not written";
@@ -189,11 +203,11 @@ std::string state_text(const Disk& disk) {
 }  // namespace
 
 std::string disks_table(const std::vector<Disk>& disks, WallMs now) {
-  Table table({"DISK", "STATE", "VM", ">SIZE", "CLASS", "POOL", "FORKED FROM", "CREATED"});
+  Table table({"DISK", "NAME", "STATE", "VM", ">SIZE", "CLASS", "POOL", "FORKED FROM", "CREATED"});
   for (const auto& disk : disks) {
     table.add(
-        {disk.id.value, state_text(disk), text_of(disk.vm), format_size(disk.size_bytes),
-         std::string(json::name_of(disk.disk_class)), disk.pool.value,
+        {disk.id.value, disk.name.value_or(""), state_text(disk), text_of(disk.vm),
+         format_size(disk.size_bytes), std::string(json::name_of(disk.disk_class)), disk.pool.value,
          disk.origin ? fmt::format("{}@{}", disk.origin->disk, disk.origin->snapshot) : text_of(disk.image),
          ago(disk.created_at, now)});
   }

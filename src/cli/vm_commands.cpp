@@ -25,7 +25,8 @@ bool has_reached(const VmView& view, Until until) {
   switch (until) {
     case Until::running:
       if (view.vm.ended) return true;  // it has run
-      return view.vm.worker && view.seen == VmSeen::running && !view.migration;
+      return view.vm.worker && view.seen == VmSeen::running && !view.migration &&
+             (!view.health || view.health->is_healthy);
     case Until::stopped:
       return view.vm.desired == VmDesired::stopped && !view.vm.worker;
     case Until::gone:
@@ -166,7 +167,9 @@ Task<Result<Exit>> make_vms(Context& c, std::vector<std::string> names, RunOptio
   std::vector<VmView> made;
   for (const auto& name : names) {
     VmId id(name);
-    auto view = co_await c.client.create_vm(CreateVm{id, options.spec});
+    CreateVm wish{id, options.spec};
+    if (!options.disk.empty()) wish.disk = DiskId(options.disk);
+    auto view = co_await c.client.create_vm(std::move(wish));
     if (!view) {
       // What was made before stays, and is shown: the caller has to know.
       if (!made.empty()) c.show(made, vms_table(made));

@@ -31,6 +31,31 @@ Result<Storage> parse_storage(std::string_view storage) {
   return fail(Code::invalid, "'{}' is no storage: choose object (a disk of its own) or none", storage);
 }
 
+Status read_ms(const TomlTable& file, std::string_view key, std::uint32_t& out) {
+  EBB_TRY(value, file.duration(key, std::chrono::milliseconds(out)));
+  if (value > 1h) return file.wrong(key, "an hour at most");
+  out = static_cast<std::uint32_t>(to_ms(value));
+  return {};
+}
+
+Status read_health(const TomlTable& file, HealthCheck& check) {
+  EBB_TRY(table, file.table("health"));
+  EBB_TRY(kind, table.string("kind"));
+  auto parsed = parse_health_kind(kind);
+  if (!parsed) return table.wrong("kind", parsed.error().message);
+  check.kind = *parsed;
+  EBB_TRY(port, table.string("port", ""));
+  if (!port.empty()) check.port = port;
+  EBB_TRY(path, table.string("path", ""));
+  if (!path.empty()) check.path = path;
+  EBB_CHECKED(read_ms(table, "interval", check.interval_ms));
+  EBB_CHECKED(read_ms(table, "timeout", check.timeout_ms));
+  EBB_CHECKED(read_ms(table, "start_grace", check.start_grace_ms));
+  EBB_TRY(failures, table.integer("failures", 1, 100, check.failures_max));
+  check.failures_max = static_cast<std::uint32_t>(failures);
+  return {};
+}
+
 Status read_spec(const TomlTable& file, VmSpec& spec) {
   EBB_TRY(image, file.string("image"));
   spec.image = ImageId(image);
@@ -40,10 +65,16 @@ Status read_spec(const TomlTable& file, VmSpec& spec) {
   spec.memory_bytes = memory;
   EBB_CHECKED(read(file, "storage", parse_storage, spec.storage));
   EBB_CHECKED(read(file, "disk_class", parse_disk_class, spec.disk_class));
+  EBB_TRY(ephemeral, file.string_list("ephemeral_disks"));
+  for (const auto& text : ephemeral) {
+    auto bytes = parse_size(text);
+    if (!bytes) return file.wrong("ephemeral_disks", bytes.error().message);
+    if (!spec.ephemeral_disks) spec.ephemeral_disks.emplace();
+    spec.ephemeral_disks->push_back(*bytes);
+  }
   EBB_CHECKED(read(file, "restart", parse_restart, spec.restart));
-  EBB_TRY(grace, file.duration("stop_grace", std::chrono::milliseconds(spec.stop_grace_ms)));
-  if (grace > 1h) return file.wrong("stop_grace", "an hour at most");
-  spec.stop_grace_ms = static_cast<std::uint32_t>(to_ms(grace));
+  EBB_CHECKED(read_ms(file, "stop_grace", spec.stop_grace_ms));
+  if (file.has("health")) EBB_CHECKED(read_health(file, spec.health.emplace()));
   EBB_TRY(ports, file.integer_map("ports", 1, 65535));
   for (const auto& [name, port] : ports) spec.ports.push_back({name, static_cast<std::uint16_t>(port)});
   EBB_TRY(labels, file.string_map("labels"));
@@ -57,6 +88,8 @@ Result<RunOptions> parse_toml(std::string text, const std::string& name) {
   EBB_TRY(vm, file.string("name", ""));
   options.name = vm;
   EBB_CHECKED(read_spec(file, options.spec));
+  EBB_TRY(disk, file.string("disk", ""));
+  options.disk = disk;
   EBB_TRY(disk_from, file.string("disk_from", ""));
   options.disk_from = disk_from;
   EBB_TRY(hostname, file.string("hostname", ""));
@@ -78,6 +111,7 @@ Result<RunOptions> parse_json(const std::string& text, const std::string& name) 
   RunOptions options;
   options.name = wish->id.value;
   options.spec = std::move(wish->spec);
+  if (wish->disk) options.disk = wish->disk->value;
   return options;
 }
 

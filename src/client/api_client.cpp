@@ -136,10 +136,27 @@ Task<Result<MigrationView>> ApiClient::migrate_vm(VmId id, MigrateVm request) {
 Task<Result<WhyAnswer>> ApiClient::why_disk(DiskId id) {
   return call<WhyAnswer>("GET", path_of("disks", id, ":why"));
 }
+Task<Result<Disk>> ApiClient::create_disk(CreateDisk request) {
+  return call<Disk>("POST", "/v1/disks", json::write_text(request));
+}
+Task<Result<Disk>> ApiClient::attach_disk(DiskId id, VmId vm) {
+  return call<Disk>("POST", path_of("disks", id, ":attach"), json::write_text(AttachDisk{std::move(vm)}));
+}
+Task<Result<Disk>> ApiClient::detach_disk(DiskId id) {
+  return call<Disk>("POST", path_of("disks", id, ":detach"));
+}
+Task<Result<Disk>> ApiClient::grow_disk(DiskId id, std::uint64_t size_bytes) {
+  return call<Disk>("POST", path_of("disks", id, ":grow"), json::write_text(GrowDisk{size_bytes}));
+}
 Task<Result<Disk>> ApiClient::create_snapshot(DiskId id, CreateSnapshot request) {
   return call<Disk>("POST", path_of("disks", id, "/snapshots"), json::write_text(request));
 }
-Task<Status> ApiClient::remove_disk(DiskId id) { return call<void>("DELETE", path_of("disks", id)); }
+Task<Status> ApiClient::remove_disk(DiskId id, bool at_once) {
+  return call<void>("DELETE", path_of("disks", id, at_once ? "?now=true" : ""));
+}
+Task<Result<Disk>> ApiClient::keep_disk(DiskId id, KeepDisk request) {
+  return call<Disk>("POST", path_of("disks", id, ":keep"), json::write_text(request));
+}
 Task<Result<Disk>> ApiClient::remove_snapshot(DiskId id, std::string name) {
   return call<Disk>("DELETE", path_of("disks", id, "/snapshots/" + url_encode(name)));
 }
@@ -242,9 +259,10 @@ constexpr Duration session_silence_max = 20s;  // there is a comment every 5 s
 
 Task<Status> ApiClient::watch_session(Loop& loop, SessionView view,
                                       std::function<void(SessionEvent)> on_event) {
-  auto target = view.port ? path_of("vms", view.vm, "/ports/" + url_encode(*view.port))
-                          : path_of("vms", view.vm,
-                                    fmt::format("/{}?follow={}", json::name_of(view.kind), view.follow));
+  auto target = view.port      ? path_of("vms", view.vm, "/ports/" + url_encode(*view.port))
+                : view.command ? path_of("vms", view.vm, "/exec")
+                               : path_of("vms", view.vm,
+                                         fmt::format("/{}?follow={}", json::name_of(view.kind), view.follow));
   if (view.from) {
     target += fmt::format("&worker={}&epoch={}&position={}", url_encode(view.from->worker.value),
                           view.from->epoch, view.from->position);
@@ -258,8 +276,13 @@ Task<Status> ApiClient::watch_session(Loop& loop, SessionView view,
     if (understood)
       understood = fail(Code::internal, "an event is not understood: {}", event.error().message);
   };
-  auto ended = co_await read_events(loop, http_, options_.address, make_request("GET", std::move(target)),
-                                    session_silence_max, on_data);
+  auto request = make_request(view.command ? "POST" : "GET", std::move(target));
+  if (view.command) {
+    request.headers["content-type"] = "application/json";
+    request.body = json::write_text(*view.command);
+  }
+  auto ended =
+      co_await read_events(loop, http_, options_.address, std::move(request), session_silence_max, on_data);
   EBB_CO_CHECKED(std::move(understood));
   co_return stream_end(std::move(ended));
 }

@@ -51,6 +51,7 @@ struct SessionView {
   std::optional<ConsolePoint> from{};  // goes on there, if the VM is there still; else from the beginning
   std::optional<std::uint32_t> tail_lines{};
   std::optional<std::string> port{};  // its name
+  std::optional<GuestCommand> command{};
 };
 
 class ApiClient final {
@@ -80,9 +81,16 @@ class ApiClient final {
   Task<Result<std::vector<Disk>>> disks();
   Task<Result<Disk>> disk(DiskId id);
   Task<Result<WhyAnswer>> why_disk(DiskId id);
+  Task<Result<Disk>> create_disk(CreateDisk request);
+  Task<Result<Disk>> attach_disk(DiskId id, VmId vm);
+  Task<Result<Disk>> detach_disk(DiskId id);
+  // It has ended when disk(id) has no `growth` any more.
+  Task<Result<Disk>> grow_disk(DiskId id, std::uint64_t size_bytes);
   Task<Result<Disk>> create_snapshot(DiskId id, CreateSnapshot request);
   // It is gone when disk(id) does not list it any more.
-  Task<Status> remove_disk(DiskId id);
+  // Its data is kept for a while, unless that is not wanted.
+  Task<Status> remove_disk(DiskId id, bool at_once = false);
+  Task<Result<Disk>> keep_disk(DiskId id, KeepDisk request);
   Task<Result<Disk>> remove_snapshot(DiskId id, std::string name);
   Task<Result<RestorePlanView>> plan_restore(DiskId id, std::string snapshot);
   // It has ended when disk(id) has no `restore` any more.

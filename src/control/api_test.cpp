@@ -259,6 +259,13 @@ TEST(Api, AVmIsEditedWhereThatHarmsNobody) {
   EXPECT_EQ(edit(R"({"memory_bytes":1})").status, 400);
   EXPECT_EQ(edit(R"({"image":"other"})").status, 400);
   EXPECT_EQ(w.ask("POST", "/v1/vms/b:edit", R"({"cpus":4})").status, 404);
+  EXPECT_EQ(edit(R"({"health":{"kind":"guest_agent","interval_ms":5000}})").status, 200)
+      << "of a VM that runs";
+  EXPECT_EQ(w.get<VmView>("/v1/vms/a").vm.spec.health->kind, HealthKind::guest_agent);
+  EXPECT_TRUE(edit(R"({"health":{"kind":"tcp","port":"http"}})").body.contains("no port 'http'"));
+  EXPECT_EQ(edit(R"({"health":{"kind":"guest_agent"},"no_health":true})").status, 400);
+  EXPECT_EQ(edit(R"({"no_health":true})").status, 200);
+  EXPECT_FALSE(w.get<VmView>("/v1/vms/a").vm.spec.health);
   EXPECT_EQ(w.ask("POST", "/v1/vms/a:stop").status, 200);
   ASSERT_TRUE(w.tick_until([&] { return !w.get<VmView>("/v1/vms/a").vm.worker; }));
   EXPECT_EQ(

@@ -14,7 +14,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
       wanted_(loop, owner_),
       sessions_(loop),
       effects_(loop, owner_, pools_, log.named("effects")),
-      reconciler_(loop, owner_, pools_, config_.liveness, log.named("loops")),
+      reconciler_(loop, owner_, pools_, config_.liveness, config_.disk_retention, log.named("loops")),
       reclaimer_(loop, owner_, pools_, config_.reclaim_every, log.named("reclaim")),
       router_(config_.operator_token, config_.join_token),
       workers_(Context{loop, owner_, reconciler_, effects_, pools_}),

@@ -12,6 +12,7 @@ struct ControlConfig {
   std::string openapi;  // the document served at /v1/openapi.json
   LivenessLimits liveness;
   Duration reclaim_every = 30s;
+  Duration disk_retention{};  // how long the data of removed disks is kept
 };
 
 class ControlPlane {

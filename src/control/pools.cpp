@@ -85,6 +85,8 @@ Task<Status> Pools::carry_out(Effect effect) {
     case EffectKind::remove_snapshot:
       co_return co_await within(loop_, admin,
                                 admin.remove_root(effect.disk, {effect.snapshot, effect.request}), patience);
+    case EffectKind::grow_disk:
+      co_return co_await within(loop_, admin, admin.grow(effect.disk, effect.size_bytes), patience);
     case EffectKind::restore_disk: {
       disk::RestoreRequest request{effect.snapshot, effect.request, effect.keep_as};
       auto done = co_await within(loop_, admin, admin.restore(effect.disk, std::move(request)), patience);

@@ -50,7 +50,7 @@ struct Rescues : Fleet3 {
 
 TEST(RescuesApi, TheLogOfAWorkerThatComesBackBecomesADiskAndOnlyThenIsItsDrainDone) {
   Rescues w;
-  EXPECT_EQ(w.cut().cut_of, (EndedTurn{WorkerId(w.lost), w.epoch}));
+  EXPECT_EQ(w.cut().cut_of, (EndedTurn{WorkerId(w.lost), w.epoch, VmId("a")}));
   std::string waiting = "reading the log";
   w.worker().tell_rescue = [&](const RescueLog& wish) {
     return SeenRescue{wish.into, wish.epoch, waiting.empty(), {}, waiting};

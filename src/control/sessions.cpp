@@ -147,8 +147,8 @@ Task<void> Sessions::show(WorkerId worker, SessionCall call, BodyWriter* out) {
 Status Sessions::type(const SessionId& id, const SessionInput& input) {
   auto session = find(id);
   if (!session || session->has_ended) return fail(over());
-  if (session->call.kind == SessionKind::logs)
-    return fail(Code::invalid, "the session shows logs: nothing can be typed there");
+  if (session->call.kind == SessionKind::logs || session->call.kind == SessionKind::exec)
+    return fail(Code::invalid, "nothing can be typed in such a session");
   // Whatever becomes of the input: who waits for room in one direction must not close the other.
   if (input.read) {
     session->read_bytes = std::clamp(*input.read, session->read_bytes, session->sent_bytes);

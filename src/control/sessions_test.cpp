@@ -317,6 +317,11 @@ TEST(SessionRoutes, ASessionBeginsWhereTheVmIsAndWhatCannotBeShownIsRefused) {
     return calls.events.empty() ? SessionCall() : calls.events[0];
   };
   EXPECT_EQ(w.ask("GET", "/v1/vms/vm-1/ports/http").status, 404) << "it has none";
+  auto exec = [&](const std::string& body) { return w.ask("POST", "/v1/vms/vm-1/exec", body); };
+  for (const std::string body : {"{}", R"({"words":[]})", R"({"words":[""]})", R"({"words":["a\u0000b"]})",
+                                 R"({"words":["a"],"input":"?"})", R"({"words":["a"],"shell":true})"})
+    EXPECT_EQ(exec(body).status, 400) << body;
+  EXPECT_EQ(exec(R"({"words":["/bin/true"]})").status, 200);
   auto call = call_for("?follow=true&tail=5");
   EXPECT_EQ(call.epoch, view.vm.epoch);
   EXPECT_TRUE(call.follow);

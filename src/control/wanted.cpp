@@ -17,19 +17,21 @@ WantedVm entry_for(const Fleet& fleet, const Vm& vm, Epoch epoch, Wanted wanted,
   entry.initrd = image->initrd;
   entry.cmdline = image->cmdline, entry.channels = image->channels;
   entry.seed = instance_seed(vm, *image);
-  entry.restart = vm.spec.restart;
-  if (vm.disk) {
-    const auto* disk = fleet.find(*vm.disk);
-    CHECK(disk);
+  entry.restart = vm.spec.restart, entry.health = vm.spec.health;
+  entry.ephemeral_disks = vm.spec.ephemeral_disks;
+  if (!vm.disk && image->disk) {
+    const auto size = image->disk_blob ? image->disk_blob->size_bytes : 0;
+    entry.disks.push_back({*image->disk, image->pool, size, DiskClass::remote, true, false, {}, {}});
+  }
+  const auto disks = fleet.disks_of(vm);
+  CHECK(disks.size() == (vm.data_disks ? vm.data_disks->size() : 0) + (vm.disk ? 1 : 0));
+  for (const auto* disk : disks) {
     WantedDisk wish{disk->id, disk->pool, disk->size_bytes, disk->disk_class, false, take_over};
     for (const auto& snapshot : disk->snapshots) {
       if (wanted != Wanted::running || snapshot.state != SnapshotState::wanted) continue;
       (snapshot.cut_of ? wish.cuts : wish.snapshots).push_back({snapshot.name, snapshot.request});
     }
     entry.disks.push_back(std::move(wish));
-  } else if (image->disk) {
-    const auto size = image->disk_blob ? image->disk_blob->size_bytes : 0;
-    entry.disks.push_back({*image->disk, image->pool, size, DiskClass::remote, true, false, {}, {}});
   }
   return entry;
 }

@@ -140,6 +140,9 @@ Task<Result<DiskStatus>> DiskDaemon::seal(DiskRef ref) {
 
 Task<Result<DiskStatus>> DiskDaemon::close(DiskRef ref) {
   EBB_CO_TRY(disk, disk_of(ref.disk, ref.pool));
+  // Whoever had it before has nothing to close any more; 0: readers have no epoch.
+  const bool is_somebody_elses = ref.epoch != 0 && disk->status().epoch > ref.epoch;
+  if (is_somebody_elses) co_return disk->status();
   co_return co_await disk->close();
 }
 

@@ -14,7 +14,9 @@ bool is_moving(Phase p) {
 
 }  // namespace
 
-Mechanism mechanism_for(const Vm& vm) { return vm.disk ? Mechanism::pointer : Mechanism::restart; }
+Mechanism mechanism_for(const Vm& vm) {
+  return vm.disk || vm.data_disks ? Mechanism::pointer : Mechanism::restart;
+}
 
 std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker) {
   std::vector<VmId> ids;

@@ -92,9 +92,8 @@ void tell_bound(DiskLoss& loss, const WorkerSeen* at) {
 }
 
 // Nothing: a FLUSH of class `remote` waits for the store, and no log of it has come back.
-std::optional<DiskLoss> loss_of(const Fleet& fleet, const Seen& seen, const Vm& vm, const WorkerId& worker) {
-  const auto* disk = vm.disk ? fleet.find(*vm.disk) : nullptr;
-  if (!disk) return std::nullopt;
+std::optional<DiskLoss> loss_of(const Fleet& fleet, const Seen& seen, const Vm& vm, const Disk* disk,
+                                const WorkerId& worker) {
   DiskLoss loss;
   loss.disk = disk->id, loss.vm = vm.id, loss.worker = worker;
   const auto* at = seen.find(worker);
@@ -132,7 +131,8 @@ std::vector<DiskLoss> losses_at(const Fleet& fleet, const Seen& seen, const Work
   for (const auto& id : vms) {
     const auto* vm = fleet.find(id);
     if (!vm) continue;
-    if (auto loss = loss_of(fleet, seen, *vm, worker)) losses.push_back(std::move(*loss));
+    for (const auto* disk : fleet.disks_of(*vm))
+      if (auto loss = loss_of(fleet, seen, *vm, disk, worker)) losses.push_back(std::move(*loss));
   }
   return losses;
 }
@@ -144,8 +144,10 @@ std::vector<DiskLoss> losses_of(const Fleet& fleet, const Seen& seen, const Vm& 
     if (m.vm == vm.id && was_taken_from(m, m.source)) workers.insert(m.source);
   std::vector<DiskLoss> losses;
   for (const auto& worker : workers) {
-    auto loss = loss_of(fleet, seen, vm, worker);
-    if (loss && (loss->bound || loss->records_lost != 0u)) losses.push_back(std::move(*loss));
+    for (const auto* disk : fleet.disks_of(vm)) {
+      auto loss = loss_of(fleet, seen, vm, disk, worker);
+      if (loss && (loss->bound || loss->records_lost != 0u)) losses.push_back(std::move(*loss));
+    }
   }
   return losses;
 }
@@ -166,7 +168,9 @@ Reason explain(const DiskLoss& loss) {
 
 const Disk* rescue_of(const Fleet& fleet, const WorkerId& worker, const OrphanLog& log) {
   for (const auto& [id, other] : fleet.disks()) {
-    if (other.rescue && other.rescue->worker == worker && other.rescue->log_id == log.log_id) return &other;
+    const bool is_of_log =
+        other.rescue && other.rescue->worker == worker && other.rescue->log_id == log.log_id;
+    if (is_of_log && !other.removal) return &other;
   }
   return nullptr;
 }

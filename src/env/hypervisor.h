@@ -16,11 +16,13 @@
 namespace ebb {
 
 struct MachineDisk {
-  std::string serial;      // what the guest sees as its serial number
-  std::string nbd_socket;  // unix socket path of the disk daemon
-  std::string nbd_export;
+  std::string serial{};      // what the guest sees as its serial number
+  std::string nbd_socket{};  // unix socket path of the disk daemon
+  std::string nbd_export{};
   bool read_only = false;  // an image: the machine gets a throw-away overlay over it
   std::uint64_t bytes = 0;
+  std::optional<bool>
+      ephemeral{};  // of nobody's: empty, on this worker's own disk, and thrown away with the machine
 };
 
 struct MachinePort {
@@ -57,6 +59,7 @@ struct MachineStatus {
   std::uint64_t epoch = 0;
   MachineState state = MachineState::booting;
   std::map<std::string, std::uint16_t> ports;  // by name: TCP port on this worker
+  std::string guest_agent{};                   // where its guest's agent is reached; one caller at a time
   std::string accel;                           // "kvm" or "tcg"
   std::string error;                           // why it exited or is paused, if that is a fault
   bool is_held = false;                        // paused by pause()

@@ -45,11 +45,13 @@ struct WantedVm {
   std::uint32_t stop_grace_ms = 10'000;
   std::optional<std::map<std::string, std::string>> seed{};  // files of a NoCloud seed, by name
   std::optional<Restart> restart{};                          // absent: always
+  std::optional<HealthCheck> health{};
+  std::optional<std::vector<std::uint64_t>> ephemeral_disks{};  // bytes of each
   bool operator==(const WantedVm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(WantedVm, (),
                       (vm, epoch, wanted, cpus, memory_bytes, image_pool, firmware, kernel, initrd, cmdline,
-                       disks, ports, channels, stop_grace_ms, seed, restart))
+                       disks, ports, channels, stop_grace_ms, seed, restart, health, ephemeral_disks))
 
 struct WantedSet {
   WorkerId worker;
@@ -66,7 +68,7 @@ enum class VmSeen {
   preparing,  // standby is being made
   standby,    // ready to take over
   starting,   // opening the disk, booting
-  running,    // the guest is up and healthy
+  running,    // the guest is up; with a health check: healthy, or long enough up to have been
   stopping,
   sealed,   // stopped; the disk is detached cleanly: HEAD says so
   stopped,  // not running; disks closed; restart would be from here
@@ -94,6 +96,15 @@ struct SeenSnapshot {
 };
 BOOST_DESCRIBE_STRUCT(SeenSnapshot, (), (disk, request, made_at, error, waiting_for))
 
+// What the last checks of a guest have found; told again when it has changed.
+struct SeenHealth {
+  bool is_healthy = false;
+  WallMs since = 0;
+  std::string error;  // of the check that failed last
+  bool operator==(const SeenHealth&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(SeenHealth, (), (is_healthy, since, error))
+
 struct SeenVm {
   VmId vm;
   Epoch epoch = 0;
@@ -108,11 +119,12 @@ struct SeenVm {
   VmTimings timings;
   std::vector<SeenSnapshot> snapshots{};  // of those that are wanted now
   std::optional<GuestEnd> end{};          // under this epoch, and by its policy for good
+  std::optional<SeenHealth> health{};     // absent: not asked for, or not known yet
   bool operator==(const SeenVm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(SeenVm, (),
                       (vm, epoch, state, machine, disk_open, guest_stopped_itself, ports, accel, error,
-                       failures, timings, snapshots, end))
+                       failures, timings, snapshots, end, health))
 
 // Of a disk of class `local` that is open here: what the loss of this worker would cost it now, and at most.
 struct UnsentDisk {
@@ -185,6 +197,7 @@ EBB_JSON_EXTERN(WantedVm)
 EBB_JSON_EXTERN(SeenRescue)
 EBB_JSON_EXTERN(WantedSet)
 EBB_JSON_EXTERN(VmTimings)
+EBB_JSON_EXTERN(SeenHealth)
 EBB_JSON_EXTERN(SeenVm)
 EBB_JSON_EXTERN(UnsentDisk)
 EBB_JSON_EXTERN(AgentReport)

@@ -45,8 +45,9 @@ struct VmView {
   std::string accel;
   std::optional<MigrationId> migration;
   std::vector<Reason> waiting_for;
+  std::optional<SeenHealth> health{};  // as last reported
 };
-BOOST_DESCRIBE_STRUCT(VmView, (), (vm, seen, ports, accel, migration, waiting_for))
+BOOST_DESCRIBE_STRUCT(VmView, (), (vm, seen, ports, accel, migration, waiting_for, health))
 
 struct MigrationView {
   Migration migration;
@@ -158,8 +159,10 @@ BOOST_DESCRIBE_STRUCT(WhyAnswer, (), (subject, headline, reasons))
 struct CreateVm {
   VmId id;
   VmSpec spec;
+  std::optional<DiskId>
+      disk{};  // one of nobody, by its id or name, that becomes the VM's own; absent: a new one
 };
-BOOST_DESCRIBE_STRUCT(CreateVm, (), (id, spec))
+BOOST_DESCRIBE_STRUCT(CreateVm, (), (id, spec, disk))
 
 // Announces sizes and checksums; the bytes follow by PUT /v1/images/{id}/{part}?offset=N, then :seal.
 struct CreateImage {
@@ -178,6 +181,32 @@ struct CreateImage {
 BOOST_DESCRIBE_STRUCT(CreateImage, (),
                       (id, pool, cmdline, firmware, kernel_bytes, kernel_sha256, initrd_bytes, initrd_sha256,
                        disk_bytes, disk_sha256, channels))
+
+// A disk of no VM. The same wish again finds the disk that it has made.
+struct CreateDisk {
+  std::string name;
+  std::optional<PoolId> pool{};               // the only one, if there is just one; of a fork, its origin's
+  std::optional<std::uint64_t> size_bytes{};  // of a fork, absent: its origin's
+  std::optional<DiskClass> disk_class{};      // the pool's default, if absent
+  std::optional<DiskOrigin> from{};           // a snapshot that it begins as; absent: it is empty
+};
+BOOST_DESCRIBE_STRUCT(CreateDisk, (), (name, pool, size_bytes, disk_class, from))
+
+struct AttachDisk {
+  VmId vm;
+};
+BOOST_DESCRIBE_STRUCT(AttachDisk, (), (vm))
+
+// A removed disk that shall stay after all.
+struct KeepDisk {
+  std::optional<std::string> name{};  // its id, if absent
+};
+BOOST_DESCRIBE_STRUCT(KeepDisk, (), (name))
+
+struct GrowDisk {
+  std::uint64_t size_bytes = 0;
+};
+BOOST_DESCRIBE_STRUCT(GrowDisk, (), (size_bytes))
 
 struct CreateSnapshot {
   std::string name;
@@ -246,9 +275,13 @@ struct EditVm {
   std::optional<std::uint32_t> stop_grace_ms{};
   std::optional<Labels> labels{};                       // added, or given another value
   std::optional<std::vector<std::string>> no_labels{};  // removed, by their keys
+  std::optional<HealthCheck> health{};
+  std::optional<bool> no_health{};
   bool operator==(const EditVm&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(EditVm, (), (cpus, memory_bytes, ports, restart, stop_grace_ms, labels, no_labels))
+BOOST_DESCRIBE_STRUCT(EditVm, (),
+                      (cpus, memory_bytes, ports, restart, stop_grace_ms, labels, no_labels, health,
+                       no_health))
 
 struct CordonWorker {
   std::string reason;
@@ -286,6 +319,10 @@ EBB_JSON_EXTERN(CreateVm)
 EBB_JSON_EXTERN(CreateImage)
 EBB_JSON_EXTERN(CreateSnapshot)
 EBB_JSON_EXTERN(RestoreDisk)
+EBB_JSON_EXTERN(CreateDisk)
+EBB_JSON_EXTERN(AttachDisk)
+EBB_JSON_EXTERN(GrowDisk)
+EBB_JSON_EXTERN(KeepDisk)
 EBB_JSON_EXTERN(RestorePlanView)
 EBB_JSON_EXTERN(DiskLogEntry)
 EBB_JSON_EXTERN(DiskLogView)

@@ -28,6 +28,23 @@ std::string id_of(const Record& record) {
       record);
 }
 
+const Disk* Fleet::find_disk(const std::string& id_or_name) const {
+  if (const auto* disk = find(DiskId(id_or_name))) return disk;
+  for (const auto& [id, disk] : disks_)
+    if (disk.name == id_or_name) return &disk;
+  return nullptr;
+}
+
+std::vector<const Disk*> Fleet::disks_of(const Vm& vm) const {
+  std::vector<const Disk*> all;
+  auto add = [&](const DiskId& id) {
+    if (const auto* disk = find(id)) all.push_back(disk);
+  };
+  if (vm.disk) add(*vm.disk);
+  for (const auto& id : vm.data_disks.value_or(std::vector<DiskId>())) add(id);
+  return all;
+}
+
 void Fleet::index(const Vm& vm, bool add) {
   if (!vm.worker) return;
   if (add) {

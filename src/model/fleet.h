@@ -49,6 +49,10 @@ class Fleet {
   const std::set<MigrationId>& open_migrations() const { return open_; }
   // Disks that `worker` is to write an orphaned log into.
   const std::set<DiskId>& rescues_at(const WorkerId& worker) const;
+  // Of a disk by its id, or by its name if it has one; null: there is none.
+  const Disk* find_disk(const std::string& id_or_name) const;
+  // Its own first, then those that are attached to it. Their records may be missing while they are removed.
+  std::vector<const Disk*> disks_of(const Vm& vm) const;
   std::vector<const Hold*> holds_on(const WorkerId& worker) const;
   // The drain of `worker` that has not ended, or null.
   const Drain* active_drain_of(const WorkerId& worker) const;

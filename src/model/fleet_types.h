@@ -94,9 +94,10 @@ BOOST_DESCRIBE_ENUM(SnapshotState, wanted, ready, removing, failed)
 struct EndedTurn {
   WorkerId worker;
   Epoch epoch = 0;
+  std::optional<VmId> vm{};  // that had the disk then
   bool operator==(const EndedTurn&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(EndedTurn, (), (worker, epoch))
+BOOST_DESCRIBE_STRUCT(EndedTurn, (), (worker, epoch, vm))
 
 // A state of a disk under a name. What a restore left behind is one too.
 struct DiskSnapshot {
@@ -163,6 +164,23 @@ struct RescueLog {
 };
 BOOST_DESCRIBE_STRUCT(RescueLog, (), (disk, pool, log_id, into, epoch, disk_class))
 
+// Under way: the disk grows to that size; its VM does not start before it has ended.
+struct DiskGrowth {
+  std::uint64_t size_bytes = 0;
+  std::string request;
+  WallMs requested_at = 0;
+  bool operator==(const DiskGrowth&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(DiskGrowth, (), (size_bytes, request, requested_at))
+
+// Removed by an operator, or with its VM; its data is kept for a while.
+struct DiskRemoval {
+  WallMs at = 0;
+  std::optional<VmId> vm;  // whose it was
+  bool operator==(const DiskRemoval&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(DiskRemoval, (), (at, vm))
+
 struct Disk {
   DiskId id;  // never reused, also not after deletion
   PoolId pool;
@@ -176,16 +194,22 @@ struct Disk {
   std::vector<DiskSnapshot> snapshots{};
   std::optional<DiskRestore> restore{};  // its VM does not start before it has ended
   std::optional<LogRescue> rescue{};
+  // Of one that was made or kept by hand: it outlives the VMs that it is attached to.
+  std::optional<std::string> name{};
+  std::optional<DiskGrowth> growth{};
+  std::optional<DiskRemoval> removal{};
+  // Its VM may start with it.
+  bool is_usable() const { return state == DiskState::ready && !restore && !growth; }
   bool operator==(const Disk&) const = default;
-  const DiskSnapshot* find_snapshot(const std::string& name) const {
+  const DiskSnapshot* find_snapshot(const std::string& wanted) const {
     for (const auto& s : snapshots)
-      if (s.name == name) return &s;
+      if (s.name == wanted) return &s;
     return nullptr;
   }
 };
 BOOST_DESCRIBE_STRUCT(Disk, (),
                       (id, pool, size_bytes, disk_class, vm, image, state, created_at, origin, snapshots,
-                       restore, rescue))
+                       restore, rescue, name, growth, removal))
 
 // Immutable bytes in a pool, in chunks of `chunk_bytes` under b/<id>/<n>.
 struct Blob {
@@ -225,6 +249,27 @@ struct Port {
   bool operator==(const Port&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Port, (), (name, guest))
+
+// What asks a guest whether it does its work.
+enum class HealthKind {
+  tcp,          // a connection to a port that is not closed at once
+  http,         // GET on a port: a status of 200 to 399
+  guest_agent,  // QEMU's guest agent answers
+};
+BOOST_DESCRIBE_ENUM(HealthKind, tcp, http, guest_agent)
+// invalid: says which there are.
+Result<HealthKind> parse_health_kind(std::string_view kind);
+
+struct HealthCheck {
+  HealthKind kind = HealthKind::tcp;
+  std::optional<std::string> port{}, path{};  // the name of one of its ports; of http, absent: /
+  std::uint32_t interval_ms = 10'000, timeout_ms = 3'000;
+  std::uint32_t failures_max = 3;          // in a row; with this one it is unhealthy
+  std::uint32_t start_grace_ms = 120'000;  // it counts as starting until it is healthy, for so long at most
+  bool operator==(const HealthCheck&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(HealthCheck, (),
+                      (kind, port, path, interval_ms, timeout_ms, failures_max, start_grace_ms))
 
 enum class Storage {
   none,    // stateless: a throw-away overlay over the image's disk, if it has one
@@ -273,11 +318,14 @@ struct VmSpec {
   std::optional<DiskOrigin> disk_from{};  // its disk begins as this snapshot; absent: as the image
   std::optional<InstanceData> instance_data{};
   std::optional<Restart> restart{};  // absent: always
+  std::optional<HealthCheck> health{};
+  // Bytes of each: made empty at each start, on its worker's own disk.
+  std::optional<std::vector<std::uint64_t>> ephemeral_disks{};
   bool operator==(const VmSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(VmSpec, (),
                       (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms,
-                       disk_from, instance_data, restart))
+                       disk_from, instance_data, restart, health, ephemeral_disks))
 
 enum class VmDesired { running, stopped, absent };
 BOOST_DESCRIBE_ENUM(VmDesired, running, stopped, absent)
@@ -303,11 +351,13 @@ struct Vm {
   std::optional<EndedVm> ended{};  // why it is `stopped`, if nobody asked for that
   std::optional<Epoch>
       started_after_end{};  // by hand, while its worker was silent: an end under this epoch is known
+  // Attached to it, in the order in which the guest finds them after its own; absent: none.
+  std::optional<std::vector<DiskId>> data_disks{};
   bool operator==(const Vm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Vm, (),
                       (id, spec, desired, disk, worker, epoch, start_failures, last_error, created_at, ended,
-                       started_after_end))
+                       started_after_end, data_disks))
 
 // What a VM takes from its worker.
 inline Resources footprint(const VmSpec& spec) {
@@ -450,12 +500,15 @@ EBB_JSON_EXTERN(LogRescue)
 EBB_JSON_EXTERN(DiskSnapshot)
 EBB_JSON_EXTERN(DiskOrigin)
 EBB_JSON_EXTERN(DiskRestore)
+EBB_JSON_EXTERN(DiskGrowth)
+EBB_JSON_EXTERN(DiskRemoval)
 EBB_JSON_EXTERN(LossBound)
 EBB_JSON_EXTERN(OrphanLog)
 EBB_JSON_EXTERN(Disk)
 EBB_JSON_EXTERN(Blob)
 EBB_JSON_EXTERN(Image)
 EBB_JSON_EXTERN(Port)
+EBB_JSON_EXTERN(HealthCheck)
 EBB_JSON_EXTERN(InstanceData)
 EBB_JSON_EXTERN(GuestEnd)
 EBB_JSON_EXTERN(EndedVm)

@@ -23,6 +23,13 @@ Result<Restart> parse_restart(std::string_view policy) {
   return fail(Code::invalid, "'{}' is no restart policy: choose always, on-failure or never", policy);
 }
 
+Result<HealthKind> parse_health_kind(std::string_view kind) {
+  if (kind == "tcp") return HealthKind::tcp;
+  if (kind == "http") return HealthKind::http;
+  if (kind == "guest-agent" || kind == "guest_agent") return HealthKind::guest_agent;
+  return fail(Code::invalid, "'{}' is no kind of health check: choose tcp, http or guest-agent", kind);
+}
+
 bool is_restarted(Restart policy, const GuestEnd& end) {
   return policy == Restart::always || (policy == Restart::on_failure && end.status != 0u);
 }
@@ -43,12 +50,15 @@ EBB_JSON_INSTANTIATE(LogRescue)
 EBB_JSON_INSTANTIATE(DiskSnapshot)
 EBB_JSON_INSTANTIATE(DiskOrigin)
 EBB_JSON_INSTANTIATE(DiskRestore)
+EBB_JSON_INSTANTIATE(DiskGrowth)
+EBB_JSON_INSTANTIATE(DiskRemoval)
 EBB_JSON_INSTANTIATE(LossBound)
 EBB_JSON_INSTANTIATE(OrphanLog)
 EBB_JSON_INSTANTIATE(Disk)
 EBB_JSON_INSTANTIATE(Blob)
 EBB_JSON_INSTANTIATE(Image)
 EBB_JSON_INSTANTIATE(Port)
+EBB_JSON_INSTANTIATE(HealthCheck)
 EBB_JSON_INSTANTIATE(InstanceData)
 EBB_JSON_INSTANTIATE(GuestEnd)
 EBB_JSON_INSTANTIATE(EndedVm)
@@ -70,6 +80,7 @@ EBB_JSON_INSTANTIATE(SeenSnapshot)
 EBB_JSON_INSTANTIATE(WantedVm)
 EBB_JSON_INSTANTIATE(WantedSet)
 EBB_JSON_INSTANTIATE(VmTimings)
+EBB_JSON_INSTANTIATE(SeenHealth)
 EBB_JSON_INSTANTIATE(SeenVm)
 EBB_JSON_INSTANTIATE(UnsentDisk)
 EBB_JSON_INSTANTIATE(AgentReport)
@@ -98,6 +109,10 @@ EBB_JSON_INSTANTIATE(CreateVm)
 EBB_JSON_INSTANTIATE(CreateImage)
 EBB_JSON_INSTANTIATE(CreateSnapshot)
 EBB_JSON_INSTANTIATE(RestoreDisk)
+EBB_JSON_INSTANTIATE(CreateDisk)
+EBB_JSON_INSTANTIATE(AttachDisk)
+EBB_JSON_INSTANTIATE(GrowDisk)
+EBB_JSON_INSTANTIATE(KeepDisk)
 EBB_JSON_INSTANTIATE(RestorePlanView)
 EBB_JSON_INSTANTIATE(DiskLogEntry)
 EBB_JSON_INSTANTIATE(DiskLogView)
@@ -105,6 +120,7 @@ EBB_JSON_INSTANTIATE(CreateDrain)
 EBB_JSON_INSTANTIATE(MigrateVm)
 EBB_JSON_INSTANTIATE(EditVm)
 EBB_JSON_INSTANTIATE(CordonWorker)
+EBB_JSON_INSTANTIATE(GuestCommand)
 EBB_JSON_INSTANTIATE(ConsolePoint)
 EBB_JSON_INSTANTIATE(SessionCall)
 EBB_JSON_INSTANTIATE(SessionEnd)

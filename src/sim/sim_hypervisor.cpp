@@ -135,8 +135,10 @@ Task<void> SimMachines::guest(std::shared_ptr<Machine> machine) {
     co_await process.stop_here_if_dead();
   }
   std::shared_ptr<GuestDisk> disk;
-  for (auto& candidate : machine->spec.disks)
-    if (!candidate.read_only && !disk) disk = port_(process, machine->spec, candidate);
+  // Its own is the first; others are only lent to it.
+  const auto& disks = machine->spec.disks;
+  if (!disks.empty() && !disks[0].read_only && !disks[0].nbd_socket.empty())
+    disk = port_(process, machine->spec, disks[0]);
   std::uint64_t next = 1;
   if (disk) {
     auto found = co_await disk->read_all();
@@ -148,6 +150,7 @@ Task<void> SimMachines::guest(std::shared_ptr<Machine> machine) {
     next = found->size() + 1;
   }
   machine->status.state = MachineState::ready;
+  if (on_guest_ready_) on_guest_ready_(process, machine->status);
   print(*machine, fmt::format("boot {} of epoch {} on {}", machine->boot, machine->spec.epoch, host_));
   changed();
   co_await write_until_stopped(machine, std::move(disk), next);

@@ -44,6 +44,10 @@ class SimMachines final {
   void on_guest_end(std::function<void(const VmId&, std::uint32_t status)> callback) {
     on_guest_end_ = std::move(callback);
   }
+  // Called in the machine's process once its guest is up: what it serves lives there.
+  void on_guest_ready(std::function<void(SimProcess&, const MachineStatus&)> callback) {
+    on_guest_ready_ = std::move(callback);
+  }
   void fail_starts(std::uint32_t count, Error error) { failing_starts_ = {count, std::move(error)}; }
   enum class GuestFault { none, never_ready, exits_at_boot, ignores_stop };
   void set_guest_fault(const VmId& vm, GuestFault fault) { guest_faults_[vm] = fault; }
@@ -81,6 +85,7 @@ class SimMachines final {
   std::map<VmId, GuestFault> guest_faults_;
   std::map<std::pair<VmId, std::uint64_t>, std::string> consoles_;
   std::function<void(const VmId&, std::uint32_t)> on_guest_end_;
+  std::function<void(SimProcess&, const MachineStatus&)> on_guest_ready_;
   struct {
     std::uint32_t left = 0;
     Error error;

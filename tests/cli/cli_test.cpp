@@ -291,6 +291,12 @@ user_data = "web.yaml"
 http = 80
 [labels]
 app = "shop"
+[health]
+kind = "http"
+port = "http"
+path = "/ready"
+interval = "5s"
+failures = 2
 )";
   ASSERT_EQ(ebb({"run", "-f", "specs/web.toml"}), 0) << talk();
   auto create = sent<CreateVm>();
@@ -302,6 +308,11 @@ app = "shop"
   EXPECT_EQ(create.spec.stop_grace_ms, 30'000u);
   EXPECT_EQ(create.spec.ports, (std::vector<Port>{{"http", 80}}));
   EXPECT_EQ(create.spec.labels, (Labels{{"app", "shop"}}));
+  EXPECT_EQ(create.spec.health, (HealthCheck{.kind = HealthKind::http,
+                                             .port = "http",
+                                             .path = "/ready",
+                                             .interval_ms = 5'000,
+                                             .failures_max = 2}));
   ASSERT_TRUE(create.spec.instance_data);
   EXPECT_EQ(create.spec.instance_data->user_data, "#cloud-config\n{}\n");
   ASSERT_EQ(ebb({"run", "web-2", "-f", "specs/web.toml", "--count", "2"}), 0);
@@ -320,6 +331,9 @@ TEST_F(CliTest, AFileThatIsNoVmIsRefusedWithTheLineAndSendsNothing) {
       {"image = \"i\"\n[ports]\nhttp = 99999\n", "a.toml:3: ports.http:"},
       {"image = \"i\"\nrestart = \"sometimes\"\n", "a.toml:2: restart:"},
       {"image = \"i\"\nstop_grace = \"2h\"\n", "a.toml:2: stop_grace: an hour at most"},
+      {"image = \"i\"\n[health]\nkind = \"ping\"\n",
+       "a.toml:3: health.kind: 'ping' is no kind of health check"},
+      {"image = \"i\"\n[health]\nkind = \"tcp\"\nprot = \"web\"\n", "a.toml:4: health.prot: unknown key"},
       {"cpus = 2\n", "image"},
       {"image = \n", "a.toml:1"},
   };

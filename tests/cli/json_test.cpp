@@ -18,6 +18,7 @@ using fake::reply;
 
 Disk disk_of_db() {
   Disk disk;
+  disk.size_bytes = 1ull << 30;
   disk.id = DiskId("d-1"), disk.vm = VmId("db-1"), disk.state = DiskState::ready;
   disk.snapshots = {{"monday", "r-1", SnapshotState::ready, sample::now, {}, {}}};
   return disk;
@@ -66,6 +67,10 @@ struct JsonTest : testing::Test {
         text += fmt::format("data: {}\n\n", json::write_text(event));
       return {200, {}, text, {}};
     }
+    if (path.ends_with("/exec")) {
+      const SessionEvent end{.end = SessionEnd{SessionEndKind::complete, "", 0}};
+      return {200, {}, fmt::format("data: {}\n\n", json::write_text(end)), {}};
+    }
     auto view = sample::vm("db-1");
     view.vm.disk = DiskId("d-1");
     const auto subject = path.substr(0, path.rfind(':'));
@@ -79,7 +84,7 @@ struct JsonTest : testing::Test {
     return reply(view, request.method == "POST" && !is_one ? 201 : 200);
   }
   static HttpResponse about_disks(const HttpRequest& request, const std::string& path, bool is_one) {
-    if (!is_one) return reply(Page<Disk>{{disk_of_db()}, {}});
+    if (!is_one && request.method == "GET") return reply(Page<Disk>{{disk_of_db()}, {}});
     if (path.ends_with(":log")) return reply(DiskLogView{DiskId("d-1"), {}});
     if (path.ends_with(":plan-restore"))
       return reply(RestorePlanView{DiskId("d-1"), "monday", "before", 0, 0, 0, 0, {}});
@@ -130,6 +135,7 @@ const std::map<std::string, std::vector<Arguments>> calls{
     {"drains show", {{"D-1"}, {"D-1", "--watch"}}},
     {"cancel", {{"D-1"}}},
     {"events", {{}}},
+    {"exec", {{"db-1", "--", "/bin/true"}}},
     {"logs", {{"db-1"}}},
     {"workers", {{}}},
     {"workers show", {{"worker-1"}}},
@@ -152,7 +158,12 @@ const std::map<std::string, std::vector<Arguments>> calls{
     {"disks", {{}}},
     {"disks show", {{"d-1"}}},
     {"disks log", {{"db-1"}}},
-    {"disks rm", {{"d-1"}}},
+    {"disks rm", {{"d-1"}, {"d-1", "--now"}}},
+    {"disks keep", {{"d-1", "--name", "data"}}},
+    {"disks create", {{"data", "--size", "1GiB", "--wait"}, {"data", "--from", "db-1@monday"}}},
+    {"disks attach", {{"data", "db-1"}}},
+    {"disks detach", {{"data"}}},
+    {"disks resize", {{"db-1", "1GiB", "--wait"}}},
     {"images", {{}}},
     {"images show", {{"base"}}},
     {"images rm", {{"base"}}},
@@ -233,7 +244,7 @@ TEST_F(JsonTest, TheReadmeAndTheHelpListTheSameExitCodes) {
     }
     if (line == "| exit code | means |") listed = true;
   }
-  EXPECT_EQ(in_help.size(), 8u);
+  EXPECT_EQ(in_help.size(), 9u);
   EXPECT_EQ(in_readme, in_help);
 }
 

@@ -55,6 +55,12 @@ namespace {
   X(DiskSnapshot)          \
   X(DiskOrigin)            \
   X(DiskRestore)           \
+  X(DiskGrowth)            \
+  X(CreateDisk)            \
+  X(AttachDisk)            \
+  X(GrowDisk)              \
+  X(KeepDisk)              \
+  X(DiskRemoval)           \
   X(EndedTurn)             \
   X(LogRescue)             \
   X(RescueLog)             \
@@ -65,6 +71,9 @@ namespace {
   X(RestoreDisk)           \
   X(RestorePlanView)       \
   X(LossBound)             \
+  X(HealthCheck)           \
+  X(SeenHealth)            \
+  X(GuestCommand)          \
   X(ConsolePoint)          \
   X(SessionCall)           \
   X(SessionEnd)            \
@@ -81,6 +90,7 @@ namespace {
   X(RescueState)         \
   X(ImageState)          \
   X(Firmware)            \
+  X(HealthKind)          \
   X(SessionKind)         \
   X(SessionEndKind)      \
   X(Restart) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
@@ -262,7 +272,9 @@ std::vector<HttpRequest> all_requests() {
       go(c.disk(DiskId("x"))), go(c.images());
   const DiskId x("x");
   go(c.why_disk(x)), go(c.create_snapshot(x, {})), go(c.remove_snapshot(x, "n")), go(c.plan_restore(x, "n"));
-  go(c.restore_disk(x, "n")), go(c.disk_log(x));
+  go(c.restore_disk(x, "n")), go(c.disk_log(x)), go(c.remove_disk(x)), go(c.remove_disk(x, true));
+  go(c.keep_disk(x, {"n"}));
+  go(c.create_disk({.name = "n"})), go(c.attach_disk(x, v)), go(c.detach_disk(x)), go(c.grow_disk(x, 4096));
   go(c.image(i)), go(c.create_image({})), go(c.seal_image(i)), go(c.remove_image(i));
   for (auto part : {ImagePart::kernel, ImagePart::initrd, ImagePart::disk}) {
     go(c.upload(i, part, 0, {}));
@@ -276,6 +288,8 @@ std::vector<HttpRequest> all_requests() {
     go(c.watch_session(world.loop, {v, kind, true, {}, 5}, [](const SessionEvent&) {}));
   }
   go(c.watch_session(world.loop, {.vm = v, .kind = SessionKind::port, .port = "http"},
+                     [](const SessionEvent&) {}));
+  go(c.watch_session(world.loop, {.vm = v, .kind = SessionKind::exec, .command = GuestCommand{{"/bin/ls"}}},
                      [](const SessionEvent&) {}));
   go(c.type(SessionId("s"), {1, "eA==", true}));
   go(c.events({1, true}, [](const JournalEntry&) {}));

@@ -73,6 +73,7 @@ with Fleet(args.bin, args.guest, workers=2, memory="6GiB") as fleet:
     check(done.returncode == 0, f"cloud-init: {done.stdout}")
     instance = shell.run("cat /var/lib/cloud/data/instance-id")
     check(instance.startswith("db-"), instance)
+    check(fleet.ebb("exec", "db", "--", "/bin/hostname").stdout == "ledger\n", "its guest agent runs programs")
     check("ledger login:" in fleet.ebb("logs", "db").stdout, "the console asks who is there")
 
     # More than any buffer on the way holds, there and back.

@@ -171,7 +171,7 @@ class Worker:
 
 
 class Fleet:
-    def __init__(self, bin_dir, guest_dir, workers=3, memory="1100MiB", root=None, log_level="info", pool=None):
+    def __init__(self, bin_dir, guest_dir, workers=3, memory="1100MiB", root=None, log_level="info", pool=None, disk_retention="0s"):
         self.bin, self.guest = pathlib.Path(bin_dir).resolve(), pathlib.Path(guest_dir).resolve()
         self.root = pathlib.Path(root or tempfile.mkdtemp(prefix="ebb-fleet-"))
         self.root.mkdir(exist_ok=True)
@@ -181,7 +181,7 @@ class Fleet:
         self.address = f"127.0.0.1:{self.port}"
         self.token_file = self.root / "control" / "operator.token"
         (self.root / "ebbd.toml").write_text(
-            f'state_dir = "{self.root}/control"\nlisten = "{self.address}"\nlog_level = "{log_level}"\n'
+            f'state_dir = "{self.root}/control"\nlisten = "{self.address}"\nlog_level = "{log_level}"\ndisk_retention = "{disk_retention}"\n'
             f'[pools.main]\nurl = "{self.pool}"\ndefault_class = "remote"\n')
         self.control = Program([self.bin / "ebbd", "--config", self.root / "ebbd.toml"], self.root / "ebbd.log")
         self.workers = {f"worker-{i}": Worker(self, f"worker-{i}", memory) for i in range(1, workers + 1)}

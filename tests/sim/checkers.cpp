@@ -195,7 +195,7 @@ class CutOffGuestsStandStill final : public Checker {
       for (const auto& machine : worker->machines().list()) {
         const auto* vm = sim.fleet().find(machine.vm);
         const bool runs = machine.state == MachineState::booting || machine.state == MachineState::ready;
-        if (vm && vm->disk && runs)
+        if (vm && !sim.fleet().disks_of(*vm).empty() && runs)
           sim.violation("{} runs on {}, which has heard of nobody for 14 s", machine.vm, host);
       }
     }
@@ -321,6 +321,30 @@ class WhatHasEndedStaysSo final : public Checker {
   std::set<VmId> ended_;
 };
 
+// A disk is one VM's or nobody's, whoever is asked; and one that is being removed is nobody's.
+class DisksHaveOneVm final : public Checker {
+ public:
+  void on_commit(FleetSim& sim, const Fleet&, const Fleet& after) override {
+    std::map<DiskId, VmId> owners;
+    for (const auto& [id, vm] : after.vms()) {
+      auto ids = vm.data_disks.value_or(std::vector<DiskId>());
+      if (vm.disk) ids.push_back(*vm.disk);
+      for (const auto& disk : ids)
+        if (!owners.emplace(disk, id).second)
+          sim.violation("disk {} is that of {} and of {}", disk, id, owners[disk]);
+    }
+    for (const auto& [id, disk] : after.disks()) {
+      const auto owner = owners.find(id);
+      if ((owner == owners.end() ? std::nullopt : std::optional(owner->second)) != disk.vm)
+        sim.violation("disk {} is not that of the VM that it names", id);
+      if (disk.vm && (disk.removal || disk.state == DiskState::deleting))
+        sim.violation("disk {} of {} is being removed", id, *disk.vm);
+      owners.erase(id);
+    }
+    for (const auto& [disk, vm] : owners) sim.violation("{} has a disk {} without a record", vm, disk);
+  }
+};
+
 // A removed VM leaves nothing: its effects are carried out, and its disk's HEAD says that it is deleted.
 class RemovedIsGone final : public Checker {
  public:
@@ -374,6 +398,7 @@ std::vector<std::unique_ptr<Checker>> all_checkers() {
   all.push_back(std::make_unique<EverythingEnds>());
   all.push_back(std::make_unique<EveryVmRuns>());
   all.push_back(std::make_unique<WhatHasEndedStaysSo>());
+  all.push_back(std::make_unique<DisksHaveOneVm>());
   all.push_back(std::make_unique<RemovedIsGone>());
   return all;
 }

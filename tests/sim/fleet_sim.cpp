@@ -99,6 +99,7 @@ void FleetSim::start_control() {
   auto& pool = process.make<sim::SimStoreClient>(process, store_, "pool-1/");
   std::map<PoolId, control::Pool> pools{{PoolId("pool-1"), {&pool, &pool, DiskClass::remote}}};
   control::ControlConfig config;
+  config.disk_retention = 3s;
   config.operator_token = operator_token, config.join_token = join_token;
   auto& plane = process.make<control::ControlPlane>(process.loop(), records, std::move(pools),
                                                     std::move(config), world_.logger("control"));
@@ -209,6 +210,10 @@ Status FleetSim::create_vm(VmId id, Storage storage, DiskClass disk_class, Resta
   wish.spec.restart = restart;
   if (storage == Storage::object) wish.spec.disk_class = disk_class;
   wish.spec.ports = {{"ssh", 22}};
+  // The first and every other one made says by itself whether it does its work.
+  if (has_health_ = !has_health_; has_health_)
+    wish.spec.health =
+        HealthCheck{.kind = HealthKind::tcp, .port = "ssh", .interval_ms = 5'000, .start_grace_ms = 30'000};
   EBB_TRY(answer, ask("POST", "/v1/vms", json::write_text(wish)));
   EBB_TRY(made, json::read<VmView>(answer));
   if (!fleet_.find(wish.id)) violation("{} was answered, and no commit has it", wish.id);

@@ -115,6 +115,7 @@ class FleetSim final {
   sim::SimWorld world_;
   sim::SimStore store_;
   sim::SimHttpNetwork http_;
+  bool has_health_ = false;  // of the VM that was made last
   sim::SimSockets sockets_;
   sim::GuestLedger ledger_;
   std::shared_ptr<MemoryRecords> records_ = std::make_shared<MemoryRecords>();

@@ -3,6 +3,29 @@
 #include "fleet_sim.h"
 
 namespace ebb::fleet_sim {
+namespace {
+
+// Takes each connection to a port and holds it until the other side closes.
+Task<void> hold(std::unique_ptr<Stream> stream) {
+  Bytes buffer(64);
+  for (;;) {
+    auto size = co_await stream->read_some(buffer);
+    if (!size || *size == 0) co_return;
+  }
+}
+
+// A guest that is up begins to serve its ports a while later.
+Task<void> serve_ports(sim::SimProcess* process, sim::SimSockets* sockets,
+                       std::map<std::string, std::uint16_t> ports) {
+  co_await sleep_for(process->loop(), process->world().vary(1s));
+  auto& network = process->make<sim::SimNetwork>(*process, *sockets);
+  for (const auto& [name, port] : ports) {
+    auto listener = network.listen(fmt::format("127.0.0.1:{}", port), hold);
+    if (listener) process->own(std::move(*listener));
+  }
+}
+
+}  // namespace
 
 FleetWorker::FleetWorker(FleetSim& sim, WorkerId id) : sim_(sim), id_(std::move(id)) {
   auto port = [this](sim::SimProcess& machine, const MachineSpec& spec, const MachineDisk& disk) {
@@ -10,6 +33,9 @@ FleetWorker::FleetWorker(FleetSim& sim, WorkerId id) : sim_(sim), id_(std::move(
   };
   machines_ =
       std::make_unique<sim::SimMachines>(sim.world(), id_.value, sim.ledger(), port, sim.options().machines);
+  machines_->on_guest_ready([&sim](sim::SimProcess& process, const MachineStatus& status) {
+    process.make<Scope>(process.loop()).spawn(serve_ports(&process, &sim.sockets(), status.ports));
+  });
 }
 
 void FleetWorker::boot() {

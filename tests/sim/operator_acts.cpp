@@ -7,6 +7,7 @@ namespace {
 
 // What three of five workers have room for.
 constexpr std::uint32_t vms_max = 24;
+constexpr std::size_t lent_disks_max = 4;
 
 std::string any_vm(FleetSim& sim, Random& random) {
   const auto& vms = sim.fleet().vms();
@@ -31,7 +32,37 @@ void cancel_a_drain(FleetSim& sim) {
 }  // namespace
 
 void Operator::act(FleetSim& sim, Random& random) {
+  if (random.chance(0.2)) return act_on_disks(sim, random);
   return random.chance(0.5) ? act_on_workers(sim, random) : act_on_vms(sim, random);
+}
+
+// Disks go from one VM that is stopped to the next.
+void Operator::act_on_disks(FleetSim& sim, Random& random) {
+  std::vector<Disk> disks;
+  for (const auto& [id, disk] : sim.fleet().disks())
+    if (disk.name || disk.removal) disks.push_back(disk);
+  if (disks.size() < lent_disks_max && random.chance(0.5)) {
+    CreateDisk wish{.name = fmt::format("lent-{}", ++made_), .size_bytes = MiB};
+    wish.disk_class = random.chance(0.5) ? DiskClass::remote : DiskClass::local;
+    (void)sim.ask("POST", "/v1/disks", json::write_text(wish));
+  }
+  if (disks.empty()) return;
+  const auto& disk = disks[random.below(disks.size())];
+  const auto path = "/v1/disks/" + disk.id.value;
+  const auto act = random.below(10);
+  std::string stopped;
+  for (const auto& [id, vm] : sim.fleet().vms())
+    if (vm.desired == VmDesired::stopped && (stopped.empty() || random.chance(0.5))) stopped = id.value;
+  if (disk.removal)
+    (void)sim.ask("POST", path + ":keep", "{}");
+  else if (act < 4)
+    (void)sim.ask("POST", path + ":attach", json::write_text(AttachDisk{VmId(stopped)}));
+  else if (act < 7)
+    (void)sim.ask("POST", path + ":detach");
+  else if (act < 9)
+    (void)sim.ask("POST", path + ":grow", json::write_text(GrowDisk{disk.size_bytes + MiB}));
+  else
+    (void)sim.ask("DELETE", path);
 }
 
 void Operator::act_on_workers(FleetSim& sim, Random& random) {

@@ -12,9 +12,10 @@ class Operator final {
 
  private:
   void act_on_vms(FleetSim& sim, Random& random);
+  void act_on_disks(FleetSim& sim, Random& random);
   void act_on_workers(FleetSim& sim, Random& random);
 
-  std::uint32_t made_ = 0;  // VMs, besides those of the beginning
+  std::uint32_t made_ = 0;  // VMs and disks, besides those of the beginning
 };
 
 }  // namespace ebb::fleet_sim

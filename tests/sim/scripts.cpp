@@ -84,6 +84,8 @@ bool all_is_well(FleetSim& sim) {
   if (!fleet.open_migrations().empty() || !sim.records().effects.empty()) return false;
   for (const auto& [id, drain] : fleet.drains())
     if (!is_ended(drain.state)) return false;
+  if (std::ranges::any_of(fleet.disks(), [](const auto& item) { return item.second.removal.has_value(); }))
+    return false;
   return std::ranges::all_of(fleet.vms(), [&](const auto& item) {
     const auto& vm = item.second;
     return vm.desired == VmDesired::running ? sim.why_not_running(vm).empty()

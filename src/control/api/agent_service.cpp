@@ -28,6 +28,7 @@ void shorten_errors(AgentReport& report) {
   for (auto& vm : report.vms) {
     vm.error = shortened(std::move(vm.error));
     if (vm.end) vm.end->text = shortened(std::move(vm.end->text));
+    if (vm.health) vm.health->error = shortened(std::move(vm.health->error));
   }
 }
 

@@ -27,7 +27,11 @@ Status check_unused(const Fleet& fleet, const ImageId& id) {
     if (vm.spec.image == id) return fail(Code::conflict, "image '{}' is in use by VM '{}'", id, vm_id);
   }
   for (const auto& [disk_id, disk] : fleet.disks()) {
-    if (disk.image == id) return fail(Code::conflict, "image '{}' is in use by disk '{}'", id, disk_id);
+    if (disk.image != id) continue;
+    return fail(Code::conflict, "image '{}' is in use by disk '{}'{}", id, disk_id,
+                disk.removal
+                    ? fmt::format(", which is removed and kept for a while: ebb disks rm --now {}", disk_id)
+                    : "");
   }
   return {};
 }

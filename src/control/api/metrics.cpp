@@ -36,7 +36,7 @@ std::string metrics_text(const Context& c, const Reclaimer& reclaimer) {
   prometheus::Registry registry;
   auto workers = zeroes<Liveness>(), vms = zeroes<VmSeen>(), migrations = zeroes<Phase>(),
        drains = zeroes<DrainState>();
-  double held = 0, unplaced = 0;
+  double held = 0, unplaced = 0, unhealthy = 0;
   for (const auto& [id, worker] : c.fleet().workers()) {
     const auto* at = c.seen().find(id);
     ++workers[std::string(json::name_of(at ? at->liveness : Liveness::never_seen))];
@@ -46,6 +46,7 @@ std::string metrics_text(const Context& c, const Reclaimer& reclaimer) {
     const auto* said = vm.worker ? c.seen().find(*vm.worker, id) : nullptr;
     ++vms[std::string(json::name_of(said ? said->state : VmSeen::absent))];
     if (vm.desired == VmDesired::running && !vm.worker) ++unplaced;
+    if (said && said->health && !said->health->is_healthy) ++unhealthy;
   }
   for (const auto& [id, m] : c.fleet().migrations()) ++migrations[std::string(json::name_of(m.phase))];
   for (const auto& [id, d] : c.fleet().drains()) ++drains[std::string(json::name_of(d.state))];
@@ -55,6 +56,7 @@ std::string metrics_text(const Context& c, const Reclaimer& reclaimer) {
   add_gauges(registry, "ebb_drains", "Drains on record by state.", "state", drains);
   add_gauge(registry, "ebb_workers_held", "Workers that take no new VMs because of a hold.", held);
   add_gauge(registry, "ebb_vms_unplaced", "VMs that shall run and have no worker.", unplaced);
+  add_gauge(registry, "ebb_vms_unhealthy", "VMs whose health check fails.", unhealthy);
   add_gauge(registry, "ebb_effects_pending", "Effects decided and not yet carried out.",
             static_cast<double>(c.owner.effects().size()));
   add_gauge(registry, "ebb_records_revision", "Revision of the records.",

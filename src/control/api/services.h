@@ -47,13 +47,26 @@ class VmsService {
   Context c_;
 };
 
-// Snapshots, restores and the log of disks. (Lists of disks are in VmsService.)
+// Disks by hand, snapshots, restores and the log of disks. (Lists of disks are in VmsService.) A disk with a name is found by that
+// as well as by its id.
 class DisksService {
  public:
   explicit DisksService(Context context) : c_(context) {}
   void add_routes(Router& router);
 
  private:
+  using Decision = std::function<Result<bool>(Batch&)>;
+  Task<HttpResponse> decide(std::string disk, Decision decision);
+  DiskId id_in(const Call& call) const;
+  Task<HttpResponse> create(Call call);
+  Task<HttpResponse> attach(Call call);
+  Task<HttpResponse> detach(Call call);
+  Task<HttpResponse> grow(Call call);
+  Task<HttpResponse> keep(Call call);
+  Result<bool> make_in(Batch& batch, const CreateDisk& wish) const;
+  Result<bool> attach_in(Batch& batch, const DiskId& id, const VmId& vm) const;
+  Result<bool> detach_in(Batch& batch, const DiskId& id) const;
+  Result<bool> grow_in(Batch& batch, const DiskId& id, std::uint64_t size_bytes) const;
   Task<HttpResponse> remove(Call call);
   Task<HttpResponse> create_snapshot(Call call);
   Task<HttpResponse> remove_snapshot(Call call);
@@ -61,7 +74,8 @@ class DisksService {
   Task<HttpResponse> restore(Call call);
   Task<HttpResponse> log(Call call);
   Task<HttpResponse> why(Call call);
-  Result<bool> remove_disk_in(Batch& batch, const DiskId& id) const;
+  Result<bool> keep_in(Batch& batch, const DiskId& id, const KeepDisk& wish) const;
+  Result<bool> remove_disk_in(Batch& batch, const DiskId& id, bool at_once) const;
   Result<bool> create_in(Batch& batch, const DiskId& id, const CreateSnapshot& wish) const;
   Result<bool> remove_in(Batch& batch, const DiskId& id, const std::string& name) const;
   Result<bool> restore_in(Batch& batch, const DiskId& id, const std::string& snapshot) const;

@@ -1,10 +1,12 @@
 #include "base/base64.h"
+#include "base/text.h"
 #include "control/api/services.h"
 
 namespace ebb::control {
 namespace {
 
 constexpr std::uint64_t lines_max = 1'000'000;
+constexpr std::size_t command_bytes_max = 64 * KiB, command_input_max = 128 * KiB;
 
 // Whose worker has what a VM's console said: its own, or the one on which it has ended.
 Result<WorkerId> home_of(const Vm& vm) {
@@ -42,15 +44,55 @@ Result<Place> place_of(const Fleet& fleet, const Call& call, const Vm& vm) {
   return place;
 }
 
+Result<Place> running_place_of(const Vm& vm) {
+  if (!vm.worker)
+    return fail(Code::conflict, "{} does not run: 'ebb why vms/{}' tells what it waits for", vm.id, vm.id);
+  SessionCall session;
+  session.vm = vm.id, session.epoch = vm.epoch;
+  return Place{*vm.worker, std::move(session)};
+}
+
 Result<Place> port_of(const Call& call, const Vm& vm) {
   const auto name = call.param("port");
   const auto& ports = vm.spec.ports;
   if (std::ranges::none_of(ports, [&](const Port& port) { return port.name == name; }))
     return fail(Code::not_found, "{} has no port '{}'", vm.id, name);
-  if (!vm.worker) return fail(Code::conflict, "{} does not run", vm.id);
-  SessionCall session;
-  session.vm = vm.id, session.epoch = vm.epoch, session.port = name;
-  return Place{*vm.worker, std::move(session)};
+  EBB_TRY(place, running_place_of(vm));
+  place.call.port = name;
+  return place;
+}
+
+Result<Place> exec_of(const Call& call, const Vm& vm) {
+  EBB_TRY(command, body_of<GuestCommand>(call));
+  if (command.words.empty() || command.words[0].empty())
+    return fail_field("words", "'words' are a program and its arguments");
+  std::size_t bytes = 0;
+  for (const auto& word : command.words) {
+    bytes += word.size() + 1;
+    if (!is_valid_utf8(word) || word.contains('\0'))
+      return fail_field("words", "'words' are text in UTF-8 without zero bytes");
+  }
+  if (command.input && !from_base64(*command.input)) return fail_field("input", "'input' is no base64");
+  if (bytes > command_bytes_max)
+    return fail_field("words", "'words' have {} at most", format_size(command_bytes_max));
+  if (command.input && command.input->size() > command_input_max)
+    return fail_field("input", "'input' has {} of base64 at most", format_size(command_input_max));
+  EBB_TRY(place, running_place_of(vm));
+  place.call.command = std::move(command);
+  return place;
+}
+
+Result<Place> find_place(const Fleet& fleet, const Call& call, const Vm& vm, SessionKind kind) {
+  switch (kind) {
+    case SessionKind::logs:
+    case SessionKind::console:
+      return place_of(fleet, call, vm);
+    case SessionKind::port:
+      return port_of(call, vm);
+    case SessionKind::exec:
+      return exec_of(call, vm);
+  }
+  return place_of(fleet, call, vm);
 }
 
 }  // namespace
@@ -62,6 +104,7 @@ void SessionsService::add_routes(Router& r) {
         [this](Call c) { return open(std::move(c), SessionKind::console); });
   r.add("GET", "/v1/vms/{id}/ports/{port}", op,
         [this](Call c) { return open(std::move(c), SessionKind::port); });
+  r.add("POST", "/v1/vms/{id}/exec", op, [this](Call c) { return open(std::move(c), SessionKind::exec); });
   r.add("POST", "/v1/sessions/{id}/input", op, [this](Call c) { return type(std::move(c)); });
   r.add("GET", "/v1/agent/workers/{id}/sessions", join, [this](Call c) { return tell(std::move(c)); });
   r.add("GET", "/v1/agent/sessions/{id}/input", join, [this](Call c) { return give_input(std::move(c)); });
@@ -72,7 +115,7 @@ Task<HttpResponse> SessionsService::open(Call call, SessionKind kind) {
   const VmId id(call.param("id"));
   const auto* vm = c_.fleet().find(id);
   if (!vm) co_return error_reply(no_such("VM", id.value));
-  auto place = kind == SessionKind::port ? port_of(call, *vm) : place_of(c_.fleet(), call, *vm);
+  auto place = find_place(c_.fleet(), call, *vm, kind);
   if (!place) co_return error_reply(place.error());
   place->call.kind = kind;
   if (auto room = sessions_.check_room(kind); !room) co_return error_reply(room.error());

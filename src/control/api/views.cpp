@@ -42,6 +42,11 @@ std::vector<Reason> waits_of(const Context& c, const Disk& disk) {
         {more(fmt::format("disk {} is being restored to '{}'", disk.id, disk.restore->snapshot)),
          disk.restore->requested_at, who});
   }
+  if (disk.growth) {
+    reasons.push_back(
+        {more(fmt::format("disk {} grows to {}", disk.id, format_size(disk.growth->size_bytes))),
+         disk.growth->requested_at, who});
+  }
   const auto* vm = disk.vm ? c.fleet().find(*disk.vm) : nullptr;
   const auto* said = vm && vm->worker ? c.seen().find(*vm->worker, vm->id) : nullptr;
   for (const auto& s : disk.snapshots) {
@@ -78,10 +83,8 @@ std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
   if (const auto* m = open_migration(c, vm)) return migration::explain(*m, c.seen());
   if (!vm.worker) {
     if (vm.desired != VmDesired::running) return {};
-    if (vm.disk) {
-      const auto* disk = c.fleet().find(*vm.disk);
-      if (disk && (disk->state == DiskState::creating || disk->restore)) return waits_of(c, *disk);
-    }
+    for (const auto* disk : c.fleet().disks_of(vm))
+      if (!disk->is_usable()) return waits_of(c, *disk);
     auto found = c.reconciler.unplaced().find(vm.id);
     if (found != c.reconciler.unplaced().end()) {
       return {{"no worker can take it: " + found->second, vm.created_at,
@@ -106,6 +109,17 @@ std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
     return {{text, std::nullopt,
              said && said->state == VmSeen::failed ? "operator: mend what it names; the agent tries again"
                                                    : "nobody: it goes on by itself"}};
+  }
+  const bool is_unhealthy = said && said->health && !said->health->is_healthy;
+  if (vm.desired == VmDesired::running && is_unhealthy) {
+    std::vector<Reason> reasons{
+        {fmt::format("it runs on {}, and its health check fails: {}", *vm.worker, said->health->error),
+         said->health->since,
+         fmt::format("operator: look into the guest: 'ebb logs {}', 'ebb console {}'", vm.id, vm.id)}};
+    if (!said->error.empty() && !said->error.ends_with(said->health->error))
+      reasons.push_back({fmt::format("{} says: {}", *vm.worker, said->error), std::nullopt,
+                         "operator: mend what it names; the guest waits and loses nothing"});
+    return reasons;
   }
   if (vm.desired == VmDesired::running && !said->error.empty()) {
     return {{fmt::format("it runs, but {} says: {}", *vm.worker, said->error), std::nullopt,
@@ -168,7 +182,7 @@ VmView view_of(const Context& c, const Vm& vm) {
   view.vm = vm;
   if (vm.worker) {
     if (const auto* said = c.seen().find(*vm.worker, vm.id))
-      view.seen = said->state, view.ports = said->ports, view.accel = said->accel;
+      view.seen = said->state, view.ports = said->ports, view.accel = said->accel, view.health = said->health;
   }
   if (const auto* m = open_migration(c, vm)) view.migration = m->id;
   view.waiting_for = waits_of(c, vm);
@@ -262,9 +276,21 @@ WhyAnswer why_disk(const Context& c, const Disk& disk) {
   WhyAnswer answer;
   answer.subject = "disks/" + disk.id.value;
   answer.reasons = waits_of(c, disk);
-  answer.headline = fmt::format(
-      "{} is {}", disk.id, disk.restore ? std::string_view("being restored") : json::name_of(disk.state));
-  if (disk.vm) answer.headline += fmt::format(", the disk of {}", *disk.vm);
+  answer.headline = fmt::format("{}{} is {}", disk.id, disk.name ? fmt::format(" ({})", *disk.name) : "",
+                                disk.restore  ? std::string_view("being restored")
+                                : disk.growth ? std::string_view("growing")
+                                              : json::name_of(disk.state));
+  const auto* vm = disk.vm ? c.fleet().find(*disk.vm) : nullptr;
+  if (vm)
+    answer.headline += fmt::format("{}{}", vm->disk == disk.id ? ", the disk of " : ", attached to ", vm->id);
+  if (disk.removal) {
+    const auto until = disk.removal->at + to_ms(c.reconciler.disk_retention());
+    answer.headline = fmt::format("{} is removed; its data is kept until {}", disk.id, format_time(until));
+    answer.reasons.push_back({disk.removal->vm ? fmt::format("it was the disk of {}", *disk.removal->vm)
+                                               : "an operator has removed it",
+                              disk.removal->at,
+                              fmt::format("operator: ebb disks keep {} brings it back", disk.id)});
+  }
   return answer;
 }
 

@@ -1,13 +1,15 @@
 #include "base/text.h"
 #include "control/api/services.h"
 #include "control/loops/candidates.h"
+#include "model/health_check.h"
 #include "model/instance_data.h"
 
 namespace ebb::control {
 namespace {
 
 constexpr std::uint64_t memory_min = 16 * MiB, memory_max = 4096ull * GiB;
-constexpr std::size_t ports_max = 32;
+constexpr std::size_t ports_max = 32, ephemeral_disks_max = 2;
+constexpr std::uint64_t ephemeral_bytes_max = 1024 * GiB;
 constexpr std::uint32_t stop_grace_max_ms = 3'600'000;
 
 Status check_spec(const VmSpec& spec) {
@@ -25,9 +27,17 @@ Status check_spec(const VmSpec& spec) {
     if (!names.insert(port.name).second)
       return fail_field("spec.ports", "port name '{}' is there twice", port.name);
   }
+  const auto ephemeral = spec.ephemeral_disks.value_or(std::vector<std::uint64_t>());
+  if (ephemeral.size() > ephemeral_disks_max)
+    return fail_field("spec.ephemeral_disks", "at most {} ephemeral disks", ephemeral_disks_max);
+  for (const auto bytes : ephemeral)
+    if (bytes < MiB || bytes > ephemeral_bytes_max || bytes % 4096 != 0)
+      return fail_field("spec.ephemeral_disks", "an ephemeral disk has 1 MiB to {}, a multiple of 4096 bytes",
+                        format_size(ephemeral_bytes_max));
   if (spec.stop_grace_ms > stop_grace_max_ms)
     return fail_field("spec.stop_grace_ms", "'spec.stop_grace_ms' must be an hour at most: {}",
                       stop_grace_max_ms);
+  if (spec.health) EBB_CHECKED(check_health_check(*spec.health, spec.ports));
   if (spec.instance_data) EBB_CHECKED(check_instance_data(*spec.instance_data));
   return check_labels("spec.labels", spec.labels);
 }
@@ -90,7 +100,7 @@ Task<HttpResponse> VmsService::show(Call call) {
 }
 
 Task<HttpResponse> VmsService::show_disk(Call call) {
-  const auto* disk = c_.fleet().find(DiskId(call.param("id")));
+  const auto* disk = c_.fleet().find_disk(call.param("id"));
   co_return disk ? reply_with(*disk) : error_reply(no_such("disk", call.param("id")));
 }
 
@@ -98,6 +108,24 @@ Task<HttpResponse> VmsService::why(Call call) {
   const auto* vm = c_.fleet().find(VmId(call.param("id")));
   co_return vm ? reply_with(why_vm(c_, *vm)) : error_reply(no_such("VM", call.param("id")));
 }
+
+namespace {
+// A disk of nobody as a VM's own.
+Status check_may_give(const Disk& disk, const VmSpec& spec, const Image& image) {
+  if (spec.storage != Storage::object || spec.disk_from)
+    return fail_field("disk", "a VM that is given a disk has that as its own, and no other");
+  if (disk.vm) return fail(Code::conflict, "disk '{}' belongs to VM '{}'", disk.id, *disk.vm);
+  if (disk.removal)
+    return fail(Code::conflict, "disk '{0}' is removed: ebb disks keep {0} brings it back", disk.id);
+  const bool is_rescue = disk.rescue && disk.rescue->state != RescueState::written;
+  if (!disk.is_usable() || is_rescue)
+    return fail(Code::conflict, "disk '{}' cannot be used now: ebb why disks/{}", disk.id, disk.id);
+  if (disk.pool != image.pool)
+    return fail_field("disk", "disk '{}' is in pool '{}', and image '{}' in '{}'", disk.id, disk.pool,
+                      image.id, image.pool);
+  return {};
+}
+}  // namespace
 
 Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
   if (!is_valid_name(wish.id.value))
@@ -115,8 +143,8 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
     origin = c_.fleet().find(spec.disk_from->disk);
     if (!origin) return fail_field("spec.disk_from", "there is no disk '{}'", spec.disk_from->disk);
     const auto* snapshot = origin->find_snapshot(spec.disk_from->snapshot);
-    const bool is_ready =
-        snapshot && snapshot->state == SnapshotState::ready && origin->state == DiskState::ready;
+    const bool is_ready = snapshot && snapshot->state == SnapshotState::ready &&
+                          origin->state == DiskState::ready && !origin->removal;
     // The same wish again is answered below, whatever became of the snapshot.
     if (!is_ready && !c_.fleet().find(wish.id)) {
       return fail(Code::conflict, "disk '{}' has no snapshot '{}' that could be forked", origin->id,
@@ -127,7 +155,7 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
                         origin->pool, image->id, image->pool);
   }
   if (spec.storage == Storage::object) {
-    if (!origin && !image->disk)
+    if (!origin && !image->disk && !wish.disk)
       return fail_field(
           "spec.storage",
           "image '{}' has no disk to fork from: run the VM stateless, or import an image with a disk",
@@ -136,15 +164,31 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
   } else if (spec.disk_class) {
     return fail_field("spec.disk_class", "a stateless VM has no disk whose class could be chosen");
   }
+  const Disk* given = nullptr;
+  if (wish.disk) {
+    given = c_.fleet().find_disk(wish.disk->value);
+    if (!given) return fail_field("disk", "there is no disk '{}'", *wish.disk);
+    if (wish.spec.disk_class && wish.spec.disk_class != given->disk_class)
+      return fail_field("spec.disk_class", "disk '{}' is of class {}", given->id,
+                        json::name_of(given->disk_class));
+    spec.disk_class = given->disk_class;
+  }
   if (const auto* old = c_.fleet().find(wish.id)) {
-    if (old->spec == spec && old->desired != VmDesired::absent) return old->id;  // the same wish again
+    if (old->spec == spec && (!given || old->disk == given->id) && old->desired != VmDesired::absent)
+      return old->id;  // the same wish again
     return fail(Code::conflict, "there is a VM '{}' already{}", wish.id,
                 old->desired == VmDesired::absent ? " (it is being removed)" : "");
   }
+  if (given) EBB_CHECKED(check_may_give(*given, spec, *image));
   EBB_CHECKED(check_fits_somewhere(c_.fleet(), spec));
   Vm vm;
   vm.id = wish.id, vm.spec = spec, vm.created_at = batch.now();
-  if (spec.storage == Storage::object) {
+  if (given) {
+    auto disk = *given;
+    disk.vm = vm.id;
+    vm.disk = disk.id;
+    batch.put(disk);
+  } else if (spec.storage == Storage::object) {
     Disk disk;
     disk.id = DiskId("d-" + c_.loop.random().token(12));
     disk.pool = image->pool, disk.disk_class = *spec.disk_class;
@@ -185,11 +229,13 @@ Status VmsService::check_may_remove(const Vm& vm) const {
   if (!disk) return {};
   for (const auto& [id, other] : c_.fleet().disks()) {
     if (!other.origin || other.origin->disk != disk->id) continue;
-    auto whose = other.vm
-                     ? fmt::format("VM '{}' has a fork of it as its disk: remove that VM first", *other.vm)
-                 : other.state == DiskState::deleting
-                     ? fmt::format("'{}' is a fork of it and is being removed: wait for that", id)
-                     : fmt::format("'{}' is a fork of it: remove that first: ebb disks rm {}", id, id);
+    auto whose =
+        other.vm ? fmt::format("VM '{}' has a fork of it as its disk: remove that VM first", *other.vm)
+        : other.removal && other.state == DiskState::ready
+            ? fmt::format("'{0}' is a fork of it, removed and kept for a while: ebb disks rm --now {0}", id)
+        : other.state == DiskState::deleting
+            ? fmt::format("'{}' is a fork of it and is being removed: wait for that", id)
+            : fmt::format("'{}' is a fork of it: remove that first: ebb disks rm {}", id, id);
     return fail(Code::conflict, "its disk '{}' is in use: {}", disk->id, whose);
   }
   std::string names;
@@ -246,6 +292,10 @@ Result<VmId> VmsService::edit_in(Batch& batch, const VmId& id, const EditVm& wis
   spec.ports = wish.ports.value_or(spec.ports);
   spec.stop_grace_ms = wish.stop_grace_ms.value_or(spec.stop_grace_ms);
   if (wish.restart) spec.restart = wish.restart;
+  if (wish.health && wish.no_health.value_or(false))
+    return fail_field("no_health", "a health check cannot be given and taken away at once");
+  if (wish.health) spec.health = wish.health;
+  if (wish.no_health.value_or(false)) spec.health.reset();
   for (const auto& key : wish.no_labels.value_or(std::vector<std::string>()))
     if (spec.labels.erase(key) == 0) return fail_field("no_labels", "'{}' has no label '{}'", id, key);
   for (const auto& [key, value] : wish.labels.value_or(Labels())) spec.labels[key] = value;

@@ -1,5 +1,6 @@
 #include "control/effects/effect_runner.h"
 
+#include "base/text.h"
 #include "control/loops/disk_loop.h"
 
 namespace ebb::control {
@@ -107,6 +108,15 @@ Status EffectRunner::record_result(const Effect& effect, Batch& batch) const {
                     fmt::format("to '{}'; what it was is kept as '{}'", effect.snapshot, effect.keep_as));
       return {};
     }
+    case EffectKind::grow_disk: {
+      if (!disk->growth || disk->growth->request != effect.request) return {};
+      auto next = *disk;
+      next.growth.reset();
+      next.size_bytes = effect.size_bytes;
+      batch.put(next);
+      batch.journal("disk.grown", "disks/" + disk->id.value, "to " + format_size(effect.size_bytes));
+      return {};
+    }
     case EffectKind::empty_disk:
       return {};
   }
@@ -116,7 +126,11 @@ Status EffectRunner::record_result(const Effect& effect, Batch& batch) const {
 // Asked again it would be refused again; all else is tried until it succeeds. conflict: the disk is in use,
 // or the name is.
 bool EffectRunner::is_refused(const Effect& effect, const Error& error) {
-  if (effect.kind != EffectKind::snapshot_disk && effect.kind != EffectKind::restore_disk) return false;
+  if (effect.kind != EffectKind::snapshot_disk && effect.kind != EffectKind::restore_disk &&
+      effect.kind != EffectKind::grow_disk)
+    return false;
+  if (effect.kind == EffectKind::grow_disk && error.code == Code::conflict)
+    return true;  // HEAD names somebody
   return error.code == Code::invalid || error.code == Code::not_found ||
          (error.code == Code::conflict && error.field == "name");
 }
@@ -128,8 +142,10 @@ void EffectRunner::record_refusal(const Effect& effect, const Error& error, Batc
   if (effect.kind == EffectKind::snapshot_disk)
     return record_failed_snapshot(*disk, effect.request, error.message, batch);
   auto next = *disk;
-  next.restore.reset();
+  next.restore.reset(), next.growth.reset();
   batch.put(next);
+  if (effect.kind == EffectKind::grow_disk)
+    return batch.journal("disk.growth_failed", "disks/" + disk->id.value, error.message);
   batch.journal("disk.restore_failed", "disks/" + disk->id.value,
                 fmt::format("to '{}': {}", effect.snapshot, error.message));
 }

@@ -12,9 +12,10 @@ enum class EffectKind {
   snapshot_disk,  // that nobody holds
   remove_snapshot,
   restore_disk,  // that nobody holds, to `snapshot`
+  grow_disk,     // that nobody holds, to `size_bytes`
 };
 BOOST_DESCRIBE_ENUM(EffectKind, create_disk, delete_disk, empty_disk, snapshot_disk, remove_snapshot,
-                    restore_disk)
+                    restore_disk, grow_disk)
 
 struct Effect {
   std::string key;  // "create_disk/<disk>"

@@ -56,7 +56,7 @@ placement::Request request_for(const Fleet& fleet, const Vm& vm, std::map<Worker
       if (lacks(worker, *image->firmware))
         excluded.emplace(id, fmt::format("has no firmware '{}'", json::name_of(*image->firmware)));
   }
-  if (const auto* disk = vm.disk ? fleet.find(*vm.disk) : nullptr) pools.insert(disk->pool);
+  for (const auto* disk : fleet.disks_of(vm)) pools.insert(disk->pool);
   return {vm.id, footprint(vm.spec), {pools.begin(), pools.end()}, std::move(excluded)};
 }
 

@@ -1,5 +1,6 @@
 #include "control/loops/disk_loop.h"
 
+#include "base/text.h"
 #include "control/limits.h"
 
 namespace ebb::control {
@@ -19,6 +20,11 @@ void hear_agent(const Seen& seen, const Disk& disk, const Vm& vm, const Effects&
       if (!told.error.empty()) return record_failed_snapshot(disk, told.request, told.error, batch);
     }
   }
+}
+
+bool has_forks(const Fleet& fleet, const DiskId& id) {
+  auto is_fork = [&](const auto& item) { return item.second.origin && item.second.origin->disk == id; };
+  return std::ranges::any_of(fleet.disks(), is_fork);
 }
 
 }  // namespace
@@ -67,6 +73,14 @@ void record_failed_snapshot(const Disk& disk, const std::string& request, const 
   }
 }
 
+void detach_disk(const Disk& disk, Batch& batch) {
+  auto next = disk;
+  next.vm.reset();
+  batch.put(next);
+  batch.journal("disk.detached", "disks/" + disk.id.value,
+                fmt::format("from VM {}", disk.vm.value_or(VmId())));
+}
+
 void begin_disk_removal(const Disk& disk, Batch& batch) {
   auto next = disk;
   next.state = DiskState::deleting, next.vm.reset();
@@ -74,6 +88,26 @@ void begin_disk_removal(const Disk& disk, Batch& batch) {
   batch.effect({"delete_disk/" + disk.id.value, EffectKind::delete_disk, disk.id, disk.pool, std::nullopt,
                 disk.size_bytes, disk.disk_class});
   batch.effect_done("create_disk/" + disk.id.value);
+}
+
+void remove_disk(const Disk& disk, Duration retention, Batch& batch) {
+  if (retention == 0s || disk.state == DiskState::creating) return begin_disk_removal(disk, batch);
+  auto next = disk;
+  next.removal = DiskRemoval{batch.now(), disk.vm};
+  next.vm.reset(), next.name.reset();
+  batch.put(next);
+  batch.journal(
+      "disk.removal", "disks/" + disk.id.value,
+      fmt::format("{}its data is kept until {}", disk.vm ? fmt::format("with VM {}; ", *disk.vm) : "",
+                  format_time(batch.now() + to_ms(retention))));
+}
+
+void expire_removed_disks(const Fleet& fleet, WallMs now, Duration retention, Batch& batch) {
+  for (const auto& [id, disk] : fleet.disks()) {
+    if (batch.is_full()) return;
+    const bool is_over = disk.removal && now >= disk.removal->at + to_ms(retention);
+    if (is_over && disk.state == DiskState::ready && !has_forks(fleet, id)) begin_disk_removal(disk, batch);
+  }
 }
 
 void begin_removal(const Disk& disk, const DiskSnapshot& snapshot, Batch& batch) {

@@ -16,6 +16,12 @@ void record_failed_snapshot(const Disk& disk, const std::string& request, const 
 
 // Of one that no VM has, and no fork needs.
 void begin_disk_removal(const Disk& disk, Batch& batch);
+// The same after `retention`; until then it can be kept.
+void remove_disk(const Disk& disk, Duration retention, Batch& batch);
+// Those whose time is over by `now`.
+void expire_removed_disks(const Fleet& fleet, WallMs now, Duration retention, Batch& batch);
+// The disk belongs to no VM from now on; the VM's record is the caller's.
+void detach_disk(const Disk& disk, Batch& batch);
 // Of one that no fork needs.
 void begin_removal(const Disk& disk, const DiskSnapshot& snapshot, Batch& batch);
 

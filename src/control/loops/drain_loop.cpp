@@ -94,7 +94,8 @@ std::vector<DiskId> disks_to_confirm(const Fleet& fleet, const Drain& drain) {
   for (const auto& [id, m] : fleet.migrations()) {
     if (m.drain != drain.id && m.source != drain.worker) continue;
     const auto* vm = fleet.find(m.vm);
-    if (vm && vm->disk) disks.insert(*vm->disk);
+    if (!vm) continue;
+    for (const auto* disk : fleet.disks_of(*vm)) disks.insert(disk->id);
   }
   // And what the worker writes logs into that it came back with.
   const auto& rescues = fleet.rescues_at(drain.worker);

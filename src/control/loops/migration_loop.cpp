@@ -45,19 +45,21 @@ std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migr
 // Whoever takes a disk from an owner that has not said that it stopped keeps what it found there: that owner's log may hold more.
 void want_cut(const Fleet& fleet, Batch& batch, const Migration& m) {
   const auto* vm = fleet.find(m.vm);
-  const auto* disk = vm && vm->disk ? fleet.find(*vm->disk) : nullptr;
-  if (!disk || disk->snapshots.size() >= snapshots_max) return;
-  auto next = *disk;
-  const auto request = batch.mint_id("cut");
-  auto name = fmt::format("cut-{}", m.target_epoch);
-  next.snapshots.push_back({disk->find_snapshot(name) ? name + "-" + request : name,
-                            request,
-                            SnapshotState::wanted,
-                            batch.now(),
-                            {},
-                            {},
-                            EndedTurn{m.source, m.source_epoch}});
-  batch.put(next);
+  if (!vm) return;
+  for (const auto* disk : fleet.disks_of(*vm)) {
+    if (disk->snapshots.size() >= snapshots_max) continue;
+    auto next = *disk;
+    const auto request = batch.mint_id("cut");
+    auto name = fmt::format("cut-{}", m.target_epoch);
+    next.snapshots.push_back({disk->find_snapshot(name) ? name + "-" + request : name,
+                              request,
+                              SnapshotState::wanted,
+                              batch.now(),
+                              {},
+                              {},
+                              EndedTurn{m.source, m.source_epoch, m.vm}});
+    batch.put(next);
+  }
 }
 
 }  // namespace

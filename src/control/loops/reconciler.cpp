@@ -6,12 +6,13 @@
 
 namespace ebb::control {
 
-Reconciler::Reconciler(Loop& loop, Owner& owner, Pools& pools, LivenessLimits limits, Logger log)
+Reconciler::Reconciler(Loop& loop, Owner& owner, Pools& pools, LivenessLimits limits, Duration disk_retention,
+                       Logger log)
     : loop_(loop),
       owner_(owner),
       pools_(pools),
       limits_(limits),
-
+      disk_retention_(disk_retention),
       log_(std::move(log)),
       poke_(loop) {
   owner_.on_commit([this](const Touched&) { poke_.poke(); });
@@ -47,9 +48,11 @@ Task<bool> Reconciler::turn() {
   bool changed = co_await decide([&](Batch& b) { end_vms(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) { step_migrations(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) { replace_failing_vms(fleet, seen, b); });
-  changed |= co_await decide([&](Batch& b) { retire_vms(fleet, seen, b); });
+  changed |= co_await decide([&](Batch& b) { retire_vms(fleet, seen, disk_retention_, b); });
   changed |= co_await decide([&](Batch& b) { place_vms(fleet, seen, b, unplaced_); });
   changed |= co_await decide([&](Batch& b) { step_snapshots(fleet, seen, owner_.effects(), b); });
+  changed |=
+      co_await decide([&](Batch& b) { expire_removed_disks(fleet, loop_.wall_now(), disk_retention_, b); });
   changed |= co_await decide([&](Batch& b) { step_rescues(fleet, seen, b); });
   changed |= co_await step_drains();
   changed |= co_await decide([&](Batch& b) { forget_old_migrations(fleet, b); });

@@ -14,13 +14,16 @@ struct LivenessLimits {
 
 class Reconciler {
  public:
-  Reconciler(Loop& loop, Owner& owner, Pools& pools, LivenessLimits limits, Logger log);
+  // `disk_retention`: how long the data of a removed disk is kept.
+  Reconciler(Loop& loop, Owner& owner, Pools& pools, LivenessLimits limits, Duration disk_retention,
+             Logger log);
   // Never ends.
   Task<void> run();
   void poke() { poke_.poke(); }
 
   const DrainProgresses& drains() const { return drains_; }
   const Unplaced& unplaced() const { return unplaced_; }
+  Duration disk_retention() const { return disk_retention_; }
 
  private:
   Task<bool> turn();  // true if anything was decided
@@ -34,6 +37,7 @@ class Reconciler {
   Owner& owner_;
   Pools& pools_;
   LivenessLimits limits_;
+  const Duration disk_retention_;
   Instant began_{};
   Logger log_;
   Poke poke_;

@@ -80,7 +80,9 @@ bool has_nothing_of(const Seen& seen, const EndedTurn& turn, const Disk& disk) {
   if (std::ranges::find(report.unread_logs, disk.id) != report.unread_logs.end()) return false;
   if (std::ranges::find(report.orphan_logs, disk.id, &OrphanLog::disk) != report.orphan_logs.end())
     return false;
-  const auto* said = disk.vm ? seen.find(turn.worker, *disk.vm) : nullptr;
+  // Whoever has the disk by now: it is that turn's VM whose machine may be left there.
+  const auto& vm = turn.vm ? turn.vm : disk.vm;
+  const auto* said = vm ? seen.find(turn.worker, *vm) : nullptr;
   // Under a newer epoch it has read its logs only when the guest runs.
   const bool is_newer = said && said->epoch > turn.epoch && said->state == VmSeen::running;
   return !said || is_newer || !(said->disk_open || said->machine);

@@ -11,8 +11,7 @@ namespace {
 
 bool is_ready_to_place(const Fleet& fleet, const Vm& vm) {
   if (vm.desired != VmDesired::running || vm.worker || fleet.open_migration_of(vm.id)) return false;
-  const auto* disk = vm.disk ? fleet.find(*vm.disk) : nullptr;
-  return !vm.disk || (disk && disk->state == DiskState::ready && !disk->restore);
+  return std::ranges::all_of(fleet.disks_of(vm), &Disk::is_usable);
 }
 
 // The agent has seen the newest wanted set, and nothing of the VM is left there.
@@ -23,11 +22,13 @@ bool has_left(const Seen& seen, const WorkerId& worker, const VmId& vm) {
   return !said || said->state == VmSeen::absent;
 }
 
-void remove_vm(const Fleet& fleet, const Vm& vm, Batch& batch) {
+void remove_vm(const Fleet& fleet, const Vm& vm, Duration disk_retention, Batch& batch) {
   if (vm.disk) {
     const auto* disk = fleet.find(*vm.disk);
-    if (disk && disk->state != DiskState::deleting) begin_disk_removal(*disk, batch);
+    if (disk && disk->state != DiskState::deleting) remove_disk(*disk, disk_retention, batch);
   }
+  for (const auto* disk : fleet.disks_of(vm))
+    if (disk->id != vm.disk) detach_disk(*disk, batch);
   batch.erase(vm);
   batch.journal("vm.removed", "vms/" + vm.id.value, "removed");
 }
@@ -104,14 +105,14 @@ void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unp
   }
 }
 
-void retire_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
+void retire_vms(const Fleet& fleet, const Seen& seen, Duration disk_retention, Batch& batch) {
   for (const auto& [id, vm] : fleet.vms()) {
     if (batch.is_full()) return;
     // One that was started again after an end that its worker knows of is let go there first.
     const bool begins_anew = vm.desired == VmDesired::running && vm.started_after_end == vm.epoch;
     if ((vm.desired == VmDesired::running && !begins_anew) || fleet.open_migration_of(id)) continue;
     if (!vm.worker) {
-      if (vm.desired == VmDesired::absent) remove_vm(fleet, vm, batch);
+      if (vm.desired == VmDesired::absent) remove_vm(fleet, vm, disk_retention, batch);
       continue;
     }
     const auto* said = seen.find(*vm.worker, id);

@@ -10,7 +10,7 @@ using Unplaced = std::map<VmId, std::string>;
 
 void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unplaced);
 // Ends the life of VMs on their worker, and of removed VMs and their disks altogether.
-void retire_vms(const Fleet& fleet, const Seen& seen, Batch& batch);
+void retire_vms(const Fleet& fleet, const Seen& seen, Duration disk_retention, Batch& batch);
 // A VM whose guest has ended by itself, for good by its policy, is stopped.
 void end_vms(const Fleet& fleet, const Seen& seen, Batch& batch);
 // A VM that has failed to start too often on its worker is moved to another one.

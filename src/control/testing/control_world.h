@@ -16,6 +16,7 @@ struct ObedientWorker {
   std::string boot_id = "boot-1";
   std::map<VmId, SeenVm> vms;
   std::uint64_t revision = 0, sequence = 0;
+  WantedSet wanted{};  // as it was last told
   bool answers = true, disk_daemon_up = true;
   std::set<VmId> cannot_start;
   std::set<VmId> ended_as_sealed;  // guests that end just as they are stopped for a move
@@ -33,7 +34,8 @@ struct ObedientWorker {
 
 class ControlWorld {
  public:
-  explicit ControlWorld(int workers = 3, std::uint64_t memory_each = 2 * GiB) {
+  explicit ControlWorld(int workers = 3, std::uint64_t memory_each = 2 * GiB, Duration disk_retention = {})
+      : disk_retention_(disk_retention) {
     restart();
     for (int i = 1; i <= workers; ++i) add_worker(fmt::format("w{}", i), memory_each);
     tick(3);
@@ -48,7 +50,7 @@ class ControlWorld {
     auto& pool = process_->make<sim::SimStoreClient>(*process_, store_, "pool/");
     control_ = &process_->make<ControlPlane>(
         loop, records, std::map<PoolId, Pool>{{PoolId("main"), {&pool, &pool, DiskClass::remote}}},
-        ControlConfig{"operator-token-0", "join-token-0", "{}", {}}, Logger());
+        ControlConfig{"operator-token-0", "join-token-0", "{}", {}, 30s, disk_retention_}, Logger());
     scope_ = &process_->make<Scope>(loop);
     EXPECT_TRUE(wait(control_->start()));
   }
@@ -154,6 +156,7 @@ class ControlWorld {
     ASSERT_EQ(reply.status, 200) << reply.body;
     auto set = json::read_text<WantedSet>(reply.body);
     ASSERT_TRUE(set) << set.error().message;
+    worker.wanted = *set;
     std::map<VmId, SeenVm> next;
     for (const auto& wanted : set->vms) next[wanted.vm] = obey(worker, wanted);
     if (worker.trouble.empty()) worker.vms = std::move(next), worker.revision = set->revision;
@@ -194,7 +197,7 @@ class ControlWorld {
   }
   SeenVm obey(ObedientWorker& worker, const WantedVm& wanted) {
     auto seen = worker.vms[wanted.vm];
-    const bool has_disk = !wanted.disks.empty() && !wanted.disks[0].read_only;
+    const bool has_disk = std::ranges::any_of(wanted.disks, [](const auto& disk) { return !disk.read_only; });
     seen.vm = wanted.vm, seen.epoch = wanted.epoch, seen.machine = false, seen.disk_open = false;
     if (wanted.wanted == Wanted::running) seen.end.reset();
     switch (wanted.wanted) {
@@ -230,6 +233,7 @@ class ControlWorld {
 
   sim::SimWorld world_;
   sim::SimStore store_{world_};
+  Duration disk_retention_;
   std::shared_ptr<MemoryRecords> records_ = std::make_shared<MemoryRecords>();
   sim::SimProcess* process_ = nullptr;
   ControlPlane* control_ = nullptr;

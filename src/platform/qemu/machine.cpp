@@ -48,6 +48,9 @@ void Machine::attach(ProcessId process) {
 }
 
 void Machine::connect_sockets() {
+  // Machines of earlier agents have none.
+  if (const auto agent = folder_ + "/agent.sock"; access(agent.c_str(), F_OK) == 0)
+    guest_agent_ = "unix:" + agent;
   auto monitor = LineSocket::connect(loop_, folder_ + "/qmp.sock");
   auto control = LineSocket::connect(loop_, folder_ + "/control.sock");
   for (const auto* socket : {&monitor, &control}) {
@@ -68,8 +71,14 @@ void Machine::connect_sockets() {
 void Machine::mark_exited(std::string why) { enter(MachineState::exited, std::move(why)); }
 
 MachineStatus Machine::status() const {
-  MachineStatus status{record_.spec.vm, record_.spec.epoch, state_, record_.ports, record_.accel, error_};
+  MachineStatus status{.vm = record_.spec.vm,
+                       .epoch = record_.spec.epoch,
+                       .state = state_,
+                       .ports = record_.ports,
+                       .accel = record_.accel,
+                       .error = error_};
   status.is_held = record_.paused && !exited();
+  status.guest_agent = guest_agent_;
   if (!exited()) return status;
   status.was_stopped = end_.stop_asked && !end_.named_status;
   status.exit_status = end_.named_status ? end_.named_status : end_.exit_status;

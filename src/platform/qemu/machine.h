@@ -69,6 +69,7 @@ class Machine final {
 
   MachineState state_ = MachineState::booting;
   std::string error_;
+  std::string guest_agent_;      // as in MachineStatus
   std::string shutdown_reason_;  // of QEMU's SHUTDOWN event
   bool greeted_ = false;
   bool guest_spoke_ = false;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/text.h"
 #include "platform/os_error.h"
 #include "platform/qemu/console_log.h"
 #include "platform/qemu/log_rotation.h"
@@ -50,19 +51,6 @@ std::string end_of(const std::string& path, std::size_t bytes_max) {
   text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
   return text;
-}
-
-// Control sequences of ECMA-48 (ESC [ ... letter) go, and all that is neither a line's end nor printable ASCII.
-std::string without_controls(std::string_view text) {
-  std::string plain;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\x1b' && i + 1 < text.size() && text[i + 1] == '[') {
-      for (i += 2; i < text.size() && (text[i] < '@' || text[i] > '~');) ++i;
-    } else if (text[i] == '\n' || text[i] == '\t' || (text[i] >= ' ' && text[i] <= '~')) {
-      plain += text[i];
-    }
-  }
-  return plain;
 }
 
 }  // namespace

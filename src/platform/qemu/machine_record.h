@@ -5,7 +5,7 @@
 //                         process        /proc/PID/stat of the process, written by itself before it becomes
 //                         end.json       MachineEnd, once there is something to say
 //                         seed/          what its guest finds in the file system `cidata`
-//                         QEMU qmp.sock control.sock console.in console.out overlay-N.qcow2 qemu.log console.log
+//                         QEMU qmp.sock control.sock agent.sock console.in console.out overlay-N.qcow2 ephemeral-N.raw qemu.log console.log
 //                         channel-NAME.log, and of each log one older NAME.1, and in NAME.cut how much was written before
 //   <state>/logs/<vm>.<epoch>.<wall ms>/ the logs of machines that are gone, the latest few
 #pragma once
@@ -15,7 +15,7 @@
 #include "env/hypervisor.h"
 
 namespace ebb {
-BOOST_DESCRIBE_STRUCT(MachineDisk, (), (serial, nbd_socket, nbd_export, read_only, bytes))
+BOOST_DESCRIBE_STRUCT(MachineDisk, (), (serial, nbd_socket, nbd_export, read_only, bytes, ephemeral))
 BOOST_DESCRIBE_STRUCT(MachinePort, (), (name, guest))
 // Without the seed, which lies beside it in its folder.
 BOOST_DESCRIBE_STRUCT(MachineSpec, (),

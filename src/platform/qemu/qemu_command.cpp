@@ -41,8 +41,8 @@ std::string with_tsc(const std::string& cmdline, std::uint64_t tsc_khz) {
   return tsc_khz ? fmt::format("{} tsc_early_khz={}", cmdline, tsc_khz) : cmdline;
 }
 
-void add_disk(Args& args, const MachineDisk& disk, std::size_t index, const Board& board) {
-  auto node = fmt::format("d{}", index);
+// The node that a disk of the disk daemon's is.
+void add_nbd_node(Args& args, const MachineDisk& disk, std::size_t index, const std::string& node) {
   auto nbd_node = disk.read_only ? fmt::format("image{}", index) : node;
   json::Object nbd{
       {"driver", "nbd"},
@@ -68,6 +68,26 @@ void add_disk(Args& args, const MachineDisk& disk, std::size_t index, const Boar
     };
     add(args, {"-blockdev", json::to_text(overlay)});
   }
+}
+
+// What nobody needs after the machine is not flushed either.
+void add_ephemeral_node(Args& args, std::size_t index, const std::string& node) {
+  json::Object file{
+      {"driver", "raw"},
+      {"node-name", node},
+      {"file", {{"driver", "file"}, {"filename", ephemeral_name(index)}}},
+      {"cache", {{"no-flush", true}}},
+      {"discard", "unmap"},
+  };
+  add(args, {"-blockdev", json::to_text(file)});
+}
+
+void add_disk(Args& args, const MachineDisk& disk, std::size_t index, const Board& board) {
+  const auto node = fmt::format("d{}", index);
+  if (disk.ephemeral.value_or(false))
+    add_ephemeral_node(args, index, node);
+  else
+    add_nbd_node(args, disk, index, node);
   json::Object device{
       {"driver", fmt::format("virtio-blk-{}", board.bus)},
       {"drive", node},
@@ -113,6 +133,8 @@ void add_ports(Args& args, const MachineSpec& spec, const Board& board) {
   add(args, {"-device", fmt::format("virtio-serial-{}", board.bus)});
   add(args, {"-chardev", fmt::format("socket,id=control,fd={},server=on,wait=off", control_fd)});
   add(args, {"-device", "virtserialport,chardev=control,name=ebb.control"});
+  add(args, {"-chardev", fmt::format("socket,id=agent,fd={},server=on,wait=off", guest_agent_fd)});
+  add(args, {"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"});
   for (std::size_t i = 0; i < spec.channels.size(); ++i) {
     const auto& name = spec.channels[i];
     add(args, {"-chardev", fmt::format("file,id=channel{},path={},append=on", i, channel_log_name(name))});
@@ -138,6 +160,7 @@ void add_boot(Args& args, const MachineSpec& spec, const CommandInput& input) {
 
 }  // namespace
 
+std::string ephemeral_name(std::size_t disk_index) { return fmt::format("ephemeral-{}.raw", disk_index); }
 std::string overlay_name(std::size_t disk_index) { return fmt::format("overlay-{}.qcow2", disk_index); }
 std::string channel_log_name(const std::string& channel) { return fmt::format("channel-{}.log", channel); }
 

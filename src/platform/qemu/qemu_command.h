@@ -11,7 +11,7 @@ enum class Accel { tcg, kvm };
 inline const char* to_text(Accel accel) { return accel == Accel::kvm ? "kvm" : "tcg"; }
 
 // Descriptors that QEMU finds open: listening sockets.
-inline constexpr int qmp_fd = 3, control_fd = 4;
+inline constexpr int qmp_fd = 3, control_fd = 4, guest_agent_fd = 5;
 
 struct CommandInput {
   std::string program;
@@ -32,6 +32,7 @@ inline constexpr const char* console_log_name = "console.log";
 // What is typed comes through one, and what is said goes into the other, which takes everything at once: a guest never waits for a reader.
 inline constexpr const char *console_in_name = "console.in", *console_out_name = "console.out";
 std::string overlay_name(std::size_t disk_index);
+std::string ephemeral_name(std::size_t disk_index);
 inline constexpr const char* seed_folder_name = "seed";
 inline constexpr const char* uefi_vars_name = "uefi-vars.fd";
 std::string channel_log_name(const std::string& channel);

@@ -246,11 +246,12 @@ Result<std::shared_ptr<Machine>> QemuHypervisor::launch(const MachineSpec& spec,
   EBB_CHECKED(make_console(folder, spec));
   EBB_TRY(monitor, qemu::listen_unix(folder + "/qmp.sock"));
   EBB_TRY(control, qemu::listen_unix(folder + "/control.sock"));
+  EBB_TRY(guest_agent, qemu::listen_unix(folder + "/agent.sock"));
 
   input.ports = record.ports;
   request.argv = make_command(spec, input);
   request.folder = folder;
-  request.pass_fds = {monitor.get(), control.get()};
+  request.pass_fds = {monitor.get(), control.get(), guest_agent.get()};
   request.output = "qemu.log";
   request.record = "process";
   for (const auto& file : {spec.kernel, spec.initrd, input.uefi_code})
@@ -278,6 +279,13 @@ Status QemuHypervisor::make_folder(const MachineSpec& spec, std::uint64_t& file_
       EBB_CHECKED(make_owned_file(fmt::format("{}/{}", seed, name), as_bytes(content)));
   }
   for (std::size_t i = 0; i < spec.disks.size(); ++i) {
+    if (spec.disks[i].ephemeral.value_or(false)) {
+      const auto path = fmt::format("{}/{}", folder, ephemeral_name(i));
+      EBB_CHECKED(make_owned_file(path, {}));
+      if (truncate(path.c_str(), static_cast<off_t>(spec.disks[i].bytes)) != 0)
+        return fail_os(errno, "enlarge", path);
+      file_bytes_max = std::max(file_bytes_max, spec.disks[i].bytes + file_bytes_backstop);
+    }
     if (!spec.disks[i].read_only) continue;
     EBB_TRY(overlay, make_qcow2_overlay(spec.disks[i].bytes));
     EBB_CHECKED(make_owned_file(fmt::format("{}/{}", folder, overlay_name(i)), overlay));
@@ -325,8 +333,8 @@ void QemuHypervisor::open_sockets(const MachineSpec& spec) {
   if (!run_as_) return;
   for (const auto& disk : spec.disks) {
     struct stat info{};
-    bool is_foreign =
-        lstat(disk.nbd_socket.c_str(), &info) == 0 && S_ISSOCK(info.st_mode) && info.st_uid != run_as_->uid;
+    bool is_foreign = !disk.nbd_socket.empty() && lstat(disk.nbd_socket.c_str(), &info) == 0 &&
+                      S_ISSOCK(info.st_mode) && info.st_uid != run_as_->uid;
     if (is_foreign && lchown(disk.nbd_socket.c_str(), run_as_->uid, static_cast<gid_t>(-1)) != 0) {
       log_.warning("VM {}: {}", spec.vm, os_error(errno, "change the owner of", disk.nbd_socket));
     }
