@@ -154,12 +154,15 @@ def clean_and_reclaim(rig, disk, writer, found):
     """The successor overwrites at random what it took over, so that objects of both are cleaned and removed while the zombie stands."""
     of_zombie, cleaned_before, gone_of_zombie = segments_of(rig, 1), cleaned_of(rig, disk), set()
     gone = turns = 0
+    # The snapshot that it was asked for before it froze, if it came to that: all that was there then stays.
+    head = json.loads(rig.tool("ebb-disk", "head", "--pool", rig.pool, disk.name).stdout)
+    is_kept = head.get("roots") is not None or not any(found)
 
     def is_enough():
-        return turns >= 6 and gone > len(gone_of_zombie) and (gone_of_zombie or not any(found)) and cleaned_of(rig, disk) - cleaned_before
+        return turns >= 6 and gone > len(gone_of_zombie) and (gone_of_zombie or is_kept) and cleaned_of(rig, disk) - cleaned_before
 
     while not is_enough():  # class `local` makes few segments, and seldom a checkpoint
-        check(turns < 60, f"{gone} objects were reclaimed, {len(gone_of_zombie)} of them the zombie's, and there is {cleaned_of(rig, disk)}")
+        check(turns < 60, f"{gone} objects were reclaimed, {len(gone_of_zombie)} of the zombie's {of_zombie}; there is {cleaned_of(rig, disk)}; {head}")
         writer.run(0.5)
         writer.flush_now()
         gone += rig.reclaim(disk)

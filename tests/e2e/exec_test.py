@@ -74,6 +74,7 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
 
     # Checks are changed while it runs. The guest agent dies: that is seen, explained, and no end of the VM.
     fleet.ebb("vms", "edit", "web", "--health", "guest-agent")
+    fleet.api("POST", "/v1/vms/web:edit", {"health": {"kind": "guest_agent", "interval_ms": 1000, "timeout_ms": 1000, "failures_max": 2}})
     wait_until(lambda: fleet.vm("web")["vm"]["spec"]["health"]["kind"] == "guest_agent" and is_healthy(fleet, "web"), 30, "its agent answers")
     shell(fleet, "web", "(/bin/busybox sleep 1; /bin/busybox killall qemu-ga) >/dev/null 2>&1 &")
     wait_until(lambda: state(fleet, "web")[1] is not None and not is_healthy(fleet, "web"), 90, "it is unhealthy")
@@ -86,7 +87,7 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
     # One that is never healthy is starting for its grace, and then runs; a drain does not wait for ever.
     fleet.ebb("vms", "edit", "web", "--health", "none")
     (fleet.root / "ill.toml").write_text('image = "agent"\nmemory = "128MiB"\n[ports]\nnone = 81\n[health]\nkind = "tcp"\nport = "none"\n'
-                                         'interval = "2s"\nstart_grace = "20s"\n')
+                                         'interval = "2s"\nstart_grace = "8s"\n')
     fleet.ebb("run", "ill", "-f", fleet.root / "ill.toml")
     wait_until(lambda: (state(fleet, "ill")[1] or {}).get("is_healthy") is False, 90, "the check fails")
     check(state(fleet, "ill")[0] == "starting", state(fleet, "ill"))
