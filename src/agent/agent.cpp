@@ -8,6 +8,7 @@
 #include "agent/isolation.h"
 #include "agent/log_rescues.h"
 #include "agent/sessions.h"
+#include "agent/stray_disks.h"
 #include "agent/vm_runner.h"
 #include "agent/wish_store.h"
 #include "env/scope.h"
@@ -51,6 +52,7 @@ struct Agent::Impl {
         isolation(env.loop.now()),
         blobs(env.loop, env.files, config.pools, config.state_dir + "/blobs"),
         rescues(env.loop, disks, [this] { report_poke.poke(); }),
+        strays(env.loop, disks, env.log, [this] { report_poke.poke(); }),
         guest_agents(env.loop, env.network),
         sessions(session_tools()),
         registering(env.loop),
@@ -85,6 +87,7 @@ struct Agent::Impl {
   Task<void> catch_up(std::uint64_t revision);
   Task<Status> take(WantedSet set);
   Task<void> follow_disks();
+  void look_for_strays();
   Task<void> follow_sessions();
   Task<void> report_changes();
   Task<AgentReport> make_report();
@@ -100,6 +103,7 @@ struct Agent::Impl {
   Isolation isolation;
   BlobCache blobs;
   LogRescues rescues;
+  StrayDisks strays;
   GuestAgents guest_agents;
   Sessions sessions;
   AsyncMutex registering, taking;
@@ -335,8 +339,22 @@ Task<void> Agent::Impl::follow_disks() {
     if (was_up != disks.is_up() || is_news(before, disks.last())) report_poke.poke();
     for (const auto& [vm, runner] : runners) runner->look_at_disks();
     rescues.look();
+    look_for_strays();
     co_await disk_poke.wait_for(config.disks_every);
   }
+}
+
+void Agent::Impl::look_for_strays() {
+  std::set<DiskId> named;
+  bool may_act = confirmed && disks.has_told();
+  for (const auto& [vm, runner] : runners) {
+    for (const auto& disk : runner->wish().disks) named.insert(disk.id);
+    // A machine of another wish than this one: its disks are not known.
+    may_act &= !runner->has_machine() ||
+               (runner->seen().epoch == runner->wish().epoch && !runner->wish().disks.empty());
+  }
+  for (const auto& rescue : rescues.wanted()) named.insert({rescue.disk, rescue.into});
+  strays.look(named, may_act);
 }
 
 // ---- reporting
@@ -366,6 +384,7 @@ Task<AgentReport> Agent::Impl::make_report() {
       report.unsent.push_back({disk.disk, disk.unsent_bytes, disk.unsent_age_ms, *disk.loss_bound});
   }
   report.unread_logs = disks.last().unread_logs;
+  for (const auto& disk : strays.held()) report.unread_logs.push_back(disk);
   report.orphan_logs = disks.last().orphan_logs;
   report.rescues = rescues.seen();
   report.unsent_logs = static_cast<std::uint32_t>(disks.last().unsent_logs.size());

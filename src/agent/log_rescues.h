@@ -14,6 +14,7 @@ class LogRescues final {
   LogRescues(const LogRescues&) = delete;
 
   void want(std::vector<RescueLog> wanted);
+  const std::vector<RescueLog>& wanted() const { return wanted_; }
   // In the background, each that has not ended is asked for once; the next look asks again.
   void look();
   std::vector<SeenRescue> seen() const { return seen_; }

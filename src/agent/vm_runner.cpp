@@ -206,6 +206,9 @@ Task<Status> VmRunner::start(WantedVm wish) {
   MachineSpec spec;
   EBB_CO_CHECKED(co_await fetch_blobs(wish, &spec));
   auto open_began = t_.loop->now();
+  // All begin to open before one is waited for: after a take-over each of them settles for a while.
+  for (std::size_t i = 1; i < wish.disks.size() && is_current(version); ++i)
+    (void)co_await ask_daemon(Verb::open, wish, wish.disks[i]);
   for (const auto& disk : wish.disks) {
     if (!is_current(version)) co_return Status{};
     auto status = co_await drive(Verb::open, wish, disk);

@@ -186,8 +186,11 @@ Task<Status> grow_detached(StoreAccess access, DiskId disk, std::uint64_t size_b
   auto grown = co_await change_head(access, std::move(at), [size_bytes](const Head& head) -> Result<Head> {
     EBB_CHECKED(check_is_living(head));
     EBB_CHECKED(check_growth(head, size_bytes));
+    if (head.size_bytes == size_bytes) return head;
+    // Whoever administers it is done soon, or is taken over by the next who opens it.
     if (head.state != HeadState::detached_clean)
-      return fail(Code::conflict, "disk '{}' is in use: {} holds it under epoch {}", head.disk, head.owner,
+      return fail(is_administrative(head.owner) ? Code::busy : Code::conflict,
+                  "disk '{}' is in use: {} holds it under epoch {}", head.disk, head.owner,
                   head.epoch.text());
     auto next = head;
     next.size_bytes = size_bytes;

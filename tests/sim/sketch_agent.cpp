@@ -132,8 +132,9 @@ Task<void> SketchAgent::step(VmId vm) {
     seen = {};
     seen.vm = vm, seen.epoch = wanted->epoch, seen.state = VmSeen::standby;
   } else {
+    disks_[vm].clear();
     for (auto& disk : wanted->disks)
-      if (!disk.read_only) disks_[vm] = {{disk.id, disk.pool}};
+      if (!disk.read_only) disks_[vm].push_back({disk.id, disk.pool});
     co_await make_gone(vm, wanted->epoch,
                        wanted->wanted == Wanted::sealed ? VmSeen::sealed : VmSeen::stopped);
   }
@@ -177,8 +178,10 @@ Task<void> SketchAgent::make_running(WantedVm wanted) {
                    .disks = {},
                    .ports = {},
                    .channels = {}};
+  disks_[vm].clear();
+  for (auto& disk : wanted.disks)
+    if (!disk.read_only) disks_[vm].push_back({disk.id, disk.pool});
   for (auto& disk : wanted.disks) {
-    if (!disk.read_only) disks_[vm] = {{disk.id, disk.pool}};
     auto opened = co_await open_disk(
         {disk.id, disk.pool, wanted.epoch, disk.disk_class, disk.read_only, disk.take_over});
     auto& seen = seen_[vm];

@@ -279,11 +279,14 @@ Result<bool> DisksService::remove_disk_in(Batch& batch, const DiskId& id, bool a
   if (disk->rescue && disk->rescue->state == RescueState::writing && disk->state != DiskState::creating)
     return fail(Code::conflict, "{} is writing what its log holds into '{}': wait for it",
                 disk->rescue->worker, id);
-  if (!disk->snapshots.empty())
-    return fail(Code::conflict,
-                "'{}' has {} snapshots that would be lost: remove them first: ebb snapshots rm {} {}", id,
-                disk->snapshots.size(), id, disk->snapshots.front().name);
   if (disk->removal && !at_once) return false;
+  for (const auto& snapshot : disk->snapshots) {
+    // A cut is nobody's but a dead worker's, unless its log was written into a fork of it.
+    if (snapshot.cut_of && !fork_of(c_.fleet(), {id, snapshot.name})) continue;
+    return fail(Code::conflict,
+                "'{}' has a snapshot '{}' that would be lost: remove it first: ebb snapshots rm {} {}", id,
+                snapshot.name, id, snapshot.name);
+  }
   remove_disk(*disk, at_once ? 0s : c_.reconciler.disk_retention(), batch);
   return true;
 }

@@ -283,7 +283,7 @@ WhyAnswer why_disk(const Context& c, const Disk& disk) {
   const auto* vm = disk.vm ? c.fleet().find(*disk.vm) : nullptr;
   if (vm)
     answer.headline += fmt::format("{}{}", vm->disk == disk.id ? ", the disk of " : ", attached to ", vm->id);
-  if (disk.removal) {
+  if (disk.removal && disk.state == DiskState::ready) {
     const auto until = disk.removal->at + to_ms(c.reconciler.disk_retention());
     answer.headline = fmt::format("{} is removed; its data is kept until {}", disk.id, format_time(until));
     answer.reasons.push_back({disk.removal->vm ? fmt::format("it was the disk of {}", *disk.removal->vm)

@@ -229,8 +229,13 @@ Status VmsService::check_may_remove(const Vm& vm) const {
   if (!disk) return {};
   for (const auto& [id, other] : c_.fleet().disks()) {
     if (!other.origin || other.origin->disk != disk->id) continue;
+    const auto* holder = other.vm ? c_.fleet().find(*other.vm) : nullptr;
     auto whose =
-        other.vm ? fmt::format("VM '{}' has a fork of it as its disk: remove that VM first", *other.vm)
+        holder && holder->disk != id
+            ? fmt::format(
+                  "'{0}' is a fork of it, attached to VM '{1}': detach it, and ebb disks rm --now {0}", id,
+                  *other.vm)
+        : other.vm ? fmt::format("VM '{}' has a fork of it as its disk: remove that VM first", *other.vm)
         : other.removal && other.state == DiskState::ready
             ? fmt::format("'{0}' is a fork of it, removed and kept for a while: ebb disks rm --now {0}", id)
         : other.state == DiskState::deleting
