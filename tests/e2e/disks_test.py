@@ -6,11 +6,6 @@ args = arguments()
 MIB = 1 << 20
 
 
-def import_guest(fleet):
-    fleet.ebb("images", "import", "agent", "--kernel", fleet.guest / "vmlinux", "--initrd", fleet.guest / "initrd-agent.cpio", "--disk",
-              fleet.guest / "disk.raw", "--cmdline", (fleet.guest / "cmdline").read_text().strip(), "--channel", "witness")
-
-
 def shell(fleet, name, script):
     return fleet.ebb("exec", name, "--", "/bin/sh", "-c", script).stdout.strip()
 
@@ -27,7 +22,7 @@ def up(fleet, name):
 
 with Fleet(args.bin, args.guest, workers=2, memory="700MiB", disk_retention="1h") as fleet:
     fleet.start()
-    import_guest(fleet)
+    fleet.import_guest("agent", "initrd-agent.cpio")
     fleet.ebb("disk", "create", "ledger", "--size", "64MiB", "--disk-class", "local", "--wait")
     fleet.ebb("disk", "create", "archive", "--size", "32MiB", "--wait")
     fleet.ebb("disk", "create", "ledger", "--size", "64MiB", "--disk-class", "local")

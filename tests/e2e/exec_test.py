@@ -10,11 +10,6 @@ from e2e import Fleet, arguments, check, expect_failure, no_guest_saw_an_error, 
 args = arguments()
 
 
-def import_guest(fleet):
-    fleet.ebb("images", "import", "agent", "--kernel", fleet.guest / "vmlinux", "--initrd", fleet.guest / "initrd-agent.cpio", "--disk",
-              fleet.guest / "disk.raw", "--cmdline", (fleet.guest / "cmdline").read_text().strip(), "--channel", "witness")
-
-
 def run(fleet, *words, code=0, stdin=None):
     done = subprocess.run([str(fleet.bin / "ebb"), "exec", *words], env=fleet.environment(), input=stdin, capture_output=True, timeout=120)
     check(done.returncode == code, f"exec {words} ended with {done.returncode}: {done.stdout!r} {done.stderr!r}")
@@ -37,7 +32,7 @@ def is_healthy(fleet, name):
 
 with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
     fleet.start()
-    import_guest(fleet)
+    fleet.import_guest("agent", "initrd-agent.cpio")
     fleet.ebb("run", "web", "--image", "agent", "--memory", "128M", "--port", "http=80", "--health", "http:http/ready", "--wait")
     check(is_healthy(fleet, "web"), "it is healthy when --wait has ended")
     fleet.watch.wait_for_more("web")

@@ -318,8 +318,8 @@ class Fleet:
     def worker_of(self, name):
         return self.vm(name)["vm"].get("worker")
 
-    def import_guest(self, name="witness"):
-        files = ["--kernel", self.guest / "vmlinux", "--initrd", self.guest / "initrd.cpio", "--disk", self.guest / "disk.raw"]
+    def import_guest(self, name="witness", initrd="initrd.cpio"):
+        files = ["--kernel", self.guest / "vmlinux", "--initrd", self.guest / initrd, "--disk", self.guest / "disk.raw"]
         return self.ebb("images", "import", name, *files, "--cmdline", (self.guest / "cmdline").read_text().strip(), "--channel", "witness")
 
     def run_vm(self, name, stateless=False, *more):

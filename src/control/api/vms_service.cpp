@@ -1,6 +1,7 @@
 #include "base/text.h"
 #include "control/api/services.h"
 #include "control/loops/candidates.h"
+#include "control/loops/disk_loop.h"
 #include "model/health_check.h"
 #include "model/instance_data.h"
 
@@ -111,15 +112,11 @@ Task<HttpResponse> VmsService::why(Call call) {
 
 namespace {
 // A disk of nobody as a VM's own.
-Status check_may_give(const Disk& disk, const VmSpec& spec, const Image& image) {
+Status check_may_give(const Fleet& fleet, const Disk& disk, const VmSpec& spec, const Image& image) {
   if (spec.storage != Storage::object || spec.disk_from)
     return fail_field("disk", "a VM that is given a disk has that as its own, and no other");
   if (disk.vm) return fail(Code::conflict, "disk '{}' belongs to VM '{}'", disk.id, *disk.vm);
-  if (disk.removal)
-    return fail(Code::conflict, "disk '{0}' is removed: ebb disks keep {0} brings it back", disk.id);
-  const bool is_rescue = disk.rescue && disk.rescue->state != RescueState::written;
-  if (!disk.is_usable() || is_rescue)
-    return fail(Code::conflict, "disk '{}' cannot be used now: ebb why disks/{}", disk.id, disk.id);
+  EBB_CHECKED(check_idle(fleet, disk));
   if (disk.pool != image.pool)
     return fail_field("disk", "disk '{}' is in pool '{}', and image '{}' in '{}'", disk.id, disk.pool,
                       image.id, image.pool);
@@ -179,7 +176,7 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
     return fail(Code::conflict, "there is a VM '{}' already{}", wish.id,
                 old->desired == VmDesired::absent ? " (it is being removed)" : "");
   }
-  if (given) EBB_CHECKED(check_may_give(*given, spec, *image));
+  if (given) EBB_CHECKED(check_may_give(c_.fleet(), *given, spec, *image));
   EBB_CHECKED(check_fits_somewhere(c_.fleet(), spec));
   Vm vm;
   vm.id = wish.id, vm.spec = spec, vm.created_at = batch.now();

@@ -73,6 +73,28 @@ void record_failed_snapshot(const Disk& disk, const std::string& request, const 
   }
 }
 
+Status check_stopped(const Fleet& fleet, const Vm& vm) {
+  if (!vm.worker && vm.desired == VmDesired::stopped && !fleet.open_migration_of(vm.id)) return {};
+  return fail(Code::conflict, "VM '{}' is not stopped: ebb stop {} --wait", vm.id, vm.id);
+}
+
+Status check_idle(const Fleet& fleet, const Disk& disk) {
+  if (disk.state != DiskState::ready)
+    return fail(Code::conflict, "disk '{}' is {}", disk.id, json::name_of(disk.state));
+  if (disk.removal)
+    return fail(Code::conflict, "disk '{0}' is removed: ebb disks keep {0} brings it back", disk.id);
+  if (disk.restore)
+    return fail(Code::conflict, "disk '{}' is being restored to '{}'", disk.id, disk.restore->snapshot);
+  if (disk.growth)
+    return fail(Code::conflict, "disk '{}' grows to {}: wait for it", disk.id,
+                format_size(disk.growth->size_bytes));
+  if (disk.rescue && disk.rescue->state != RescueState::written)
+    return fail(Code::conflict, "disk '{}' is not what the log of {} holds: ebb why disks/{}", disk.id,
+                disk.rescue->worker, disk.id);
+  const auto* vm = disk.vm ? fleet.find(*disk.vm) : nullptr;
+  return vm ? check_stopped(fleet, *vm) : Status{};
+}
+
 void detach_disk(const Disk& disk, Batch& batch) {
   auto next = disk;
   next.vm.reset();

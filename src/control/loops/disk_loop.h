@@ -20,6 +20,10 @@ void begin_disk_removal(const Disk& disk, Batch& batch);
 void remove_disk(const Disk& disk, Duration retention, Batch& batch);
 // Those whose time is over by `now`.
 void expire_removed_disks(const Fleet& fleet, WallMs now, Duration retention, Batch& batch);
+// Nobody holds the disks of such a VM, and nobody will before it is started. conflict: it is not stopped.
+Status check_stopped(const Fleet& fleet, const Vm& vm);
+// conflict: what stands in the way of whoever wants to change, or to be given, a disk that nobody holds.
+Status check_idle(const Fleet& fleet, const Disk& disk);
 // The disk belongs to no VM from now on; the VM's record is the caller's.
 void detach_disk(const Disk& disk, Batch& batch);
 // Of one that no fork needs.
