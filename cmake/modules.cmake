@@ -6,7 +6,7 @@
 add_library(ebb_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cpp)
 target_include_directories(ebb_pch PUBLIC ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(ebb_pch PUBLIC fmt::fmt Boost::json)
-target_precompile_headers(ebb_pch PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
+include(cmake/pch.cmake)
 
 # Tests of modules, without a label of their own. They are no part of `all`: ./dev test builds and runs them under the sanitizers only.
 add_custom_target(unit_tests)

@@ -3,8 +3,11 @@ set(EBB_SANITIZE "" CACHE STRING "sanitizers, comma separated: address,undefined
 set(CMAKE_CXX_FLAGS_DEV "-O1 -g1" CACHE STRING "flags of the Dev build" FORCE)
 find_program(CCACHE ccache)
 if(CCACHE)
-  # Precompiled headers need these to be cacheable.
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+  # The first line is what precompiled headers need to be cacheable (and EXTSUM: see ebb_pch), the second what lets every checkout
+  # of this tree use the same objects: paths count from the checkout's root.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime CCACHE_PCH_EXTSUM=1
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
       CCACHE_MAXSIZE=8G ${CCACHE})
 endif()
 add_compile_options(-Wall -Wextra -Wpedantic -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
