@@ -56,10 +56,12 @@ template <class... Args>
 
 }  // namespace ebb
 
+// As "message (code)". Not by format_to: that compiles the whole of fmt into every file that includes this.
 template <>
 struct fmt::formatter<ebb::Error> : fmt::formatter<std::string_view> {
   auto format(const ebb::Error& e, fmt::format_context& ctx) const {
-    return fmt::format_to(ctx.out(), "{} ({})", e.message, ebb::to_string(e.code));
+    return fmt::formatter<std::string_view>::format(fmt::format("{} ({})", e.message, ebb::to_string(e.code)),
+                                                    ctx);
   }
 };
 
