@@ -85,7 +85,7 @@ Task<Result<DiskStatus>> DiskClient::ask(std::string verb, std::string body, Dis
   if (response.status != 200) co_return fail(error_of(response, fmt::format("disk '{}'", disk)));
   auto status = json::read_text<DiskStatus>(response.body);
   if (!status) co_return fail(Code::unavailable, "the disk daemon's answer: {}", status.error().message);
-  if (verb != "/close") remember(*status);
+  if (verb != "/close" && verb != "/hint") remember(*status);  // those may come late
   co_return status;
 }
 

@@ -88,6 +88,12 @@ Task<Status> VmRunner::keep_disks_open(WantedVm wish) {
   co_return status;
 }
 
+// So that whoever stands by has what the guest uses now before it has stopped. Nothing waits for it.
+Task<void> VmRunner::leave_hints(WantedVm wish) {
+  for (const auto& disk : wish.disks)
+    if (!disk.read_only) (void)co_await t_.disks->hint({disk.id, disk.pool, disk_epoch(wish, disk)});
+}
+
 // Nothing of the disks stays here, and nothing that a guest was told to be safe is lost.
 Task<Status> VmRunner::release_disks(WantedVm wish) {
   if (wish.disks.empty()) co_return Status{};

@@ -138,6 +138,11 @@ Task<Result<DiskStatus>> DiskDaemon::seal(DiskRef ref) {
   co_return co_await disk->seal(ref.epoch);
 }
 
+Result<DiskStatus> DiskDaemon::hint(DiskRef ref) {
+  EBB_TRY(disk, disk_of(ref.disk, ref.pool));
+  return disk->hint(ref.epoch);
+}
+
 Task<Result<DiskStatus>> DiskDaemon::close(DiskRef ref) {
   EBB_CO_TRY(disk, disk_of(ref.disk, ref.pool));
   // Whoever had it before has nothing to close any more; 0: readers have no epoch.
@@ -242,8 +247,8 @@ Task<HttpResponse> DiskDaemon::answer(HttpRequest request) {
   if (request.target == "/metrics" && request.method == "GET")
     co_return HttpResponse{
         200, {{"content-type", "text/plain; version=0.0.4"}}, metrics_text(status(), options_.memory), {}};
-  constexpr std::string_view verbs[] = {"/open",     "/standby", "/seal",  "/close",
-                                        "/snapshot", "/resize",  "/rescue"};
+  constexpr std::string_view verbs[] = {"/open",  "/standby",  "/hint",   "/seal",
+                                        "/close", "/snapshot", "/resize", "/rescue"};
   if (std::ranges::find(verbs, request.target) == std::end(verbs)) {
     auto there = fmt::format("there are {}, /status and /metrics", fmt::join(verbs, ", "));
     co_return json_reply(404, json::write_text(ErrorBody{"not_found", there, {}}));
@@ -277,6 +282,7 @@ Task<Result<DiskStatus>> DiskDaemon::carry_out(std::string verb, std::string bod
   }
   EBB_CO_TRY(ref, json::read_text<DiskRef>(body));
   if (verb == "/standby") co_return co_await standby(std::move(ref));
+  if (verb == "/hint") co_return hint(std::move(ref));
   if (verb == "/seal") co_return co_await seal(std::move(ref));
   co_return co_await close(std::move(ref));
 }

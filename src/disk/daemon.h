@@ -18,6 +18,7 @@ class DiskDaemon {
   Task<Result<DiskStatus>> open(OpenDisk request);
   Task<Result<DiskStatus>> standby(DiskRef ref);
   Task<Result<DiskStatus>> seal(DiskRef ref);
+  Result<DiskStatus> hint(DiskRef ref);
   Task<Result<DiskStatus>> close(DiskRef ref);
   Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);
   Task<Result<DiskStatus>> resize(ResizeDisk request);

@@ -39,6 +39,12 @@ ObjectDisk::ObjectDisk(Parts parts)
       ownership_changed_(*access_.loop),
       scope_(*access_.loop) {}
 
+// Also of a disk that nobody writes to, and whose owners end without a word: HEAD is written at each turn, and stays small.
+void ObjectDisk::start() {
+  pipeline_.begin();
+  if (has_long_lineage()) scope_.spawn(checkpoint_when_quiet());
+}
+
 template <class T>
 Task<Result<T>> ObjectDisk::answer(Task<Result<T>> read) {
   if (stopped()) co_return fail(*stopped());
@@ -260,10 +266,9 @@ Task<void> ObjectDisk::clean() {
 Task<void> ObjectDisk::checkpoint_when_quiet() {
   constexpr Duration look_period = 5s;
   if (std::exchange(waits_for_quiet_, true)) co_return;
-  auto is_wanted = [this] {
-    return (cleaner_.owes_checkpoint() || is_map_half_full()) && !is_closing_ && !stopped();
-  };
-  for (auto wait = is_map_half_full() ? Duration{0} : look_period; is_wanted(); wait = look_period) {
+  auto is_urgent = [this] { return is_map_half_full() || has_long_lineage(); };
+  auto is_wanted = [&] { return (cleaner_.owes_checkpoint() || is_urgent()) && !is_closing_ && !stopped(); };
+  for (auto wait = is_urgent() ? Duration{0} : look_period; is_wanted(); wait = look_period) {
     co_await sleep_for(*access_.loop, wait);
     auto point = pipeline_.quiet_point();
     if (!point || is_checkpointing_ || !is_wanted()) continue;
@@ -282,7 +287,7 @@ Task<Status> ObjectDisk::close_and_checkpoint(std::uint64_t segments_min) {
   if (stopped()) co_return fail(*stopped());
   is_ending_ = true;  // a snapshot that waits gives up
   checkpoint_ended_.notify_all();
-  if (segments_since_checkpoint_ > segments_min) {
+  if (segments_since_checkpoint_ > segments_min || has_long_lineage()) {
     is_checkpointing_ = true;
     auto published = co_await publish_checkpoint(begin_checkpoint(pipeline_.committed()));
     end_checkpoint();

@@ -33,7 +33,7 @@ class ObjectDisk final : public BlockDevice {
 
   // Before start(): what a former process of this worker acknowledged.
   Task<Status> replay(std::vector<ReplayRecord> records) { return pipeline_.replay(std::move(records)); }
-  void start() { pipeline_.begin(); }
+  void start();
 
   std::uint64_t size_bytes() const override { return map_->size_blocks() * block_bytes; }
   bool is_read_only() const override { return false; }
@@ -92,6 +92,7 @@ class ObjectDisk final : public BlockDevice {
   void begin_cleaning();
   Task<void> clean();
   Task<void> checkpoint_when_quiet();
+  bool has_long_lineage() const { return head_.head.lineage.size() >= tuning_.lineage_max; }
   template <class T>
   Task<Result<T>> answer(Task<Result<T>> read);
   Task<Error> explain_missing(Error missing);

@@ -91,7 +91,7 @@ TEST_F(RoundsTest, AnAttachOfALargeOldDiskTakesNoMoreThanThatOfASmallNewOne) {
 }
 
 TEST_F(RoundsTest, NorDoesOneAfterManyTurnsThatNoCheckpointHasInItself) {
-  w_.tuning.detach_checkpoint_segments = 100;
+  w_.tuning.detach_checkpoint_segments = 100, w_.tuning.lineage_max = 100;
   start();
   write_anywhere(500);
   for (int tenure = 0; tenure < 40; ++tenure) {
@@ -102,6 +102,29 @@ TEST_F(RoundsTest, NorDoesOneAfterManyTurnsThatNoCheckpointHasInItself) {
   EXPECT_GT(s_.head().lineage.size(), 30u);
   write_segments(1);
   EXPECT_LE(open_elsewhere(true), crash_max);
+}
+
+// Whoever reads HEAD reads it whole, and it is written anew at each turn.
+TEST_F(RoundsTest, HeadStaysSmallHoweverManyTurnsADiskHasSeen) {
+  start();
+  write_anywhere(50);
+  std::size_t longest = 0;
+  auto look = [&] { longest = std::max(longest, s_.head().lineage.size()); };
+  for (int turn = 0; turn < 100; ++turn) {
+    ASSERT_TRUE(w_.seal(*owner_, epoch_) && w_.open(*owner_, ++epoch_)) << turn;
+    if (turn % 10 == 0) write_segments(1);
+    look();
+  }
+  const auto until_now = longest;
+  EXPECT_GE(until_now, 20u) << "a turn is no reason for a checkpoint";
+  for (int turn = 0; turn < 60; ++turn) {
+    open_elsewhere(true);
+    w_.run_for(3s);
+    look();
+  }
+  EXPECT_LE(longest, 2 * w_.tuning.lineage_max);
+  EXPECT_LE(encode(s_.head()).size(), 16 * KiB);
+  expect_content(disk_id);
 }
 
 // The larger the map, the older its checkpoint may be: a thousand segments, if the same few blocks are written all the time.

@@ -4,8 +4,8 @@
 
 namespace ebb::disk {
 namespace {
-constexpr Duration hints_look_every = 5s;
-constexpr Duration silent_max = 10s;  // a store that answers no HEAD read for so long is reported
+constexpr Duration hints_look_every = 1s;  // a guest stops in a few of them
+constexpr Duration silent_max = 10s;       // a store that answers no HEAD read for so long is reported
 }  // namespace
 
 ImageDevice::ImageDevice(StoreAccess access, LoadedMap loaded, std::uint64_t size_bytes, DiskMemory memory)
@@ -286,6 +286,11 @@ Task<void> ServedDisk::leave_hints() {
   life->hinted_changes = life->disk->hot_regions().changes();
   (void)co_await store_hints(access(),
                              {disk_, life->disk->epoch(), ++life->hints, life->disk->hot_regions().list()});
+}
+
+DiskStatus ServedDisk::hint(Epoch epoch) {
+  if (state_ == DiskSeen::open && epoch_ == epoch) scope_.spawn(leave_hints());
+  return status();
 }
 
 Task<void> ServedDisk::leave_hints_now_and_then() {

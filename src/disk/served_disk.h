@@ -67,6 +67,8 @@ class ServedDisk {
   Task<Result<DiskStatus>> open(OpenDisk request, Start start = Start::asked);
   Task<Result<DiskStatus>> standby(Epoch epoch);
   Task<Result<DiskStatus>> seal(Epoch epoch);
+  // Its guest is about to stop, and maybe to move: what it uses now is told to whoever stands by.
+  DiskStatus hint(Epoch epoch);
   Task<Result<DiskStatus>> close();  // the last state, no longer served
   // unavailable: it is under way; whoever asks, asks again.
   Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);

@@ -24,6 +24,7 @@ struct DiskTuning {
   std::size_t map_changes_bytes_max =
       32 * MiB;  // of the map in memory that no checkpoint has; beyond it writes wait
   std::uint64_t detach_checkpoint_segments = 8;  // a clean detach with more since the last one makes one
+  std::size_t lineage_max = 32;                  // so many turns in HEAD call for one that has them in itself
   // The announced loss of class `local`: no FLUSH is acknowledged beyond it.
   std::uint64_t unsent_bytes_max = 1 * GiB;
   Duration unsent_age_max = 60s;

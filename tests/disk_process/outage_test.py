@@ -1,4 +1,4 @@
-"""The store hangs or refuses connections while disks of both classes are written: no client sees an error, the daemon keeps to the
+"""The store hangs, refuses connections or answers that it is overloaded while disks of both classes are written: no client sees an error, the daemon keeps to the
 memory that it was given, /metrics shows the lag, and all goes on by itself when the store is back. --seconds for longer outages."""
 
 import functools
@@ -83,8 +83,9 @@ def story(what):
             diskd.open(disk)
             clients.append(Client(diskd, disk, args.seed))
         time.sleep(2)
-        if what == "hangs":
-            outage(rig, diskd, clients, what, lambda: rig.s3.fault({"fault": "hang"}), rig.s3.fault)
+        faults = {"hangs": "hang", "answers SlowDown": "slow_down"}
+        if what in faults:
+            outage(rig, diskd, clients, what, lambda: rig.s3.fault({"fault": faults[what]}), rig.s3.fault)
         else:
             outage(rig, diskd, clients, what, lambda: rig.s3.plan(refuse_ms=args.seconds * 1000), lambda: None)
         for client in clients:
@@ -100,4 +101,4 @@ def story(what):
                   "none failed", flush=True)
 
 
-in_parallel([functools.partial(story, what) for what in ("hangs", "refuses")])
+in_parallel([functools.partial(story, what) for what in ("hangs", "refuses", "answers SlowDown")])

@@ -183,6 +183,37 @@ TEST_F(HintsTest, AStandbyIsWarmBeforeTheSourceIsSealedWhileItsGuestWorksOn) {
   EXPECT_EQ(last, stamped(guest.writes, written)) << "what was written after the list is as new as ever";
 }
 
+// A drain: the guest has turned to something else since the last list, and is asked to stop now.
+TEST_F(HintsTest, WhatAGuestUsesAsItStopsIsWarmBeforeItHasStopped) {
+  start();
+  boot_guest(a_);
+  w_.run_for(70s);
+  ASSERT_EQ(newest_hints(), 1u);
+  ASSERT_TRUE(w_.call(b_, b_.daemon->standby({disk_id, pool_id, 2})));
+  w_.run_for(5s);
+  auto read_anew = [&](SimWorker& worker) {
+    for (std::uint64_t i = boot_reads; i < 2 * boot_reads; ++i)
+      ASSERT_TRUE(w_.io(worker, [i](BlockDevice& d) -> Task<Status> {
+        auto got = co_await d.read(boot_block(i) * block_bytes, 4096);
+        co_return got ? Status{} : fail(got.error());
+      }));
+  };
+  read_anew(a_);
+  ASSERT_EQ(newest_hints(), 1u);
+  ASSERT_TRUE(a_.daemon->hint({disk_id, pool_id, 1}));
+  w_.run_for(4s);  // that a guest takes to stop
+  EXPECT_EQ(newest_hints(), 2u);
+  EXPECT_EQ(DiskWorld::state_of(a_), DiskSeen::open);
+  const auto& cache = *b_.daemon->memory().pieces;
+  ASSERT_TRUE(w_.seal(a_, 1) && w_.open(b_, 2));
+  const auto before = cache.stats().fetches;
+  read_anew(b_);
+  EXPECT_EQ(cache.stats().fetches, before) << "all of it was in the cache";
+  // Of nobody's, or of somebody else's by now: nothing happens.
+  ASSERT_TRUE(a_.daemon->hint({disk_id, pool_id, 1}));
+  EXPECT_EQ(newest_hints(), 2u);
+}
+
 // Whoever stands by for long, before there is any list, is as warm as whoever came late.
 TEST_F(HintsTest, AStandbyLooksAgainForAsLongAsItStandsBy) {
   start();
