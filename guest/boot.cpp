@@ -1,6 +1,5 @@
 #include "boot.h"
 
-#include <arpa/inet.h>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -8,11 +7,7 @@
 #include <ctime>
 #include <fcntl.h>
 #include <initializer_list>
-#include <net/if.h>
-#include <net/route.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,13 +25,6 @@ void load_module(const std::string& name) {
 
 void load_modules(std::initializer_list<const char*> names) {
   for (const char* name : names) load_module(name);
-}
-
-void set_address(sockaddr& address, const char* text) {
-  sockaddr_in in{};
-  in.sin_family = AF_INET;
-  inet_pton(AF_INET, text, &in.sin_addr);
-  std::memcpy(&address, &in, sizeof in);
 }
 
 }  // namespace
@@ -118,26 +106,6 @@ std::string wait_for_port(const char* name, int wait_ms_max) {
     nanosleep(&one_ms, nullptr);
   }
   return "";
-}
-
-void start_network() {
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return complain("socket");
-  ifreq request{};
-  std::strncpy(request.ifr_name, "eth0", IFNAMSIZ - 1);
-  set_address(request.ifr_addr, "10.0.2.15");
-  if (ioctl(fd, SIOCSIFADDR, &request) != 0) complain("eth0 address");
-  set_address(request.ifr_netmask, "255.255.255.0");
-  if (ioctl(fd, SIOCSIFNETMASK, &request) != 0) complain("eth0 netmask");
-  request.ifr_flags = IFF_UP | IFF_RUNNING;
-  if (ioctl(fd, SIOCSIFFLAGS, &request) != 0) complain("eth0 up");
-  rtentry route{};
-  set_address(route.rt_dst, "0.0.0.0");
-  set_address(route.rt_genmask, "0.0.0.0");
-  set_address(route.rt_gateway, "10.0.2.2");
-  route.rt_flags = RTF_UP | RTF_GATEWAY;
-  if (ioctl(fd, SIOCADDRT, &route) != 0) complain("eth0 route");
-  close(fd);
 }
 
 std::string kernel_option(const std::string& name, const std::string& otherwise) {

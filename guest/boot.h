@@ -30,9 +30,6 @@ std::string disk_serial();
 // Ports appear a moment after their driver; absent when none of that name comes within the time.
 std::string wait_for_port(const char* name, int wait_ms_max);
 
-// eth0: 10.0.2.15/24, gateway 10.0.2.2 - the addresses of QEMU's user network.
-void start_network();
-
 // The value of `name=` on the kernel's command line, or `otherwise`.
 std::string kernel_option(const std::string& name, const std::string& otherwise);
 

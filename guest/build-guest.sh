@@ -111,7 +111,7 @@ make_initrd() {
   local into=$work/$1 root=$work/root-$1 module found
   shift
   mkdir -p "$root"/{dev,proc,sys,data,seed,modules}
-  "${compile[@]}" "$here"/{main,init,boot,witness,record_table}.cpp "$@" -o "$root/init"
+  "${compile[@]}" "$here"/{main,init,boot,network,witness,record_table}.cpp "$@" -o "$root/init"
   for module in "${modules[@]}"; do
     found=$(find "$work/kernel" -name "$module.ko")
     [[ -n $found ]] || die "the kernel package has no module $module"

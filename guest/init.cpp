@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "boot.h"
+#include "network.h"
 #include "port.h"
 #include "witness.h"
 

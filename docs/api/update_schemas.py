@@ -14,7 +14,7 @@ HEADERS = [HERE.parent.parent / "src" / "model" / name for name in ("fleet_types
 # What a request must name; all else has a default. Types not listed here are answers: all but optional fields are there.
 REQUESTS = {
     "CreateVm": ["id", "spec"], "VmSpec": ["image"], "Port": ["name", "guest"],
-    "DiskOrigin": ["disk", "snapshot"], "CreateSnapshot": ["name"], "CreateDisk": ["name"], "AttachDisk": ["vm"], "GrowDisk": ["size_bytes"], "KeepDisk": [], "RestoreDisk": ["snapshot"],
+    "DiskOrigin": ["disk", "snapshot"], "CreateSnapshot": ["name"], "CreateDisk": ["name"], "AttachDisk": ["vm"], "CreateNetwork": ["id"], "JoinNetwork": ["network"], "GrowDisk": ["size_bytes"], "KeepDisk": [], "RestoreDisk": ["snapshot"],
     "SeenSnapshot": ["disk", "request"],
     "CreateImage": ["id", "kernel_bytes", "kernel_sha256"],
     "CreateDrain": ["worker"], "DrainOptions": [], "MigrateVm": [], "CordonWorker": ["reason"],

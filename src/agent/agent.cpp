@@ -109,14 +109,15 @@ struct Agent::Impl {
   AsyncMutex registering, taking;
   bool registered = false;
   std::vector<Firmware> told_firmware;  // at the registration
-  bool confirmed = false;               // the control plane has told us the wanted set since this start
+  std::vector<NetworkId> told_networks;
+  bool confirmed = false;  // the control plane has told us the wanted set since this start
   std::uint64_t applied_revision = 0;
   std::uint64_t takes = 0;  // wanted sets taken since this start
   std::uint64_t reports = 0;
   std::uint32_t machines_seen = 0;
   std::map<VmId, Epoch> found_epochs;  // of machines that ran before this start
   std::map<VmId, std::string> refusals;
-  std::string control_trouble, report_trouble;
+  std::string control_trouble, report_trouble, bridge_trouble;
   std::string folder_trouble;  // why the newest wanted set could not be written down
   Poke report_poke, disk_poke;
   std::map<VmId, std::unique_ptr<VmRunner>> runners;
@@ -174,6 +175,7 @@ void Agent::Impl::meet(const MachineStatus& machine) {
 void Agent::Impl::add_runner(WantedVm wish, VmRunner::Origin origin) {
   VmRunner::Tools tools;
   tools.loop = &env.loop, tools.hypervisor = &env.hypervisor, tools.disks = &disks, tools.blobs = &blobs;
+  tools.bridges = &config.networks;
   tools.network = &env.network, tools.guest_agents = &guest_agents;
   tools.admit = [this](const WantedVm& w) { return admit_vm(w); };
   tools.is_used_by_others = [this](const VmId& vm, const DiskId& disk) {
@@ -236,11 +238,22 @@ Task<bool> Agent::Impl::ensure_registered() {
   std::vector<Firmware> firmware;
   for (auto kind : {Firmware::bios, Firmware::uefi})
     if (env.hypervisor.can_boot(kind)) firmware.push_back(kind);
-  if (registered && firmware == told_firmware) co_return true;
+  std::vector<NetworkId> networks;
+  std::string missing;
+  for (const auto& [network, bridge] : config.networks) {
+    if (auto there = env.hypervisor.has_bridge(bridge))
+      networks.push_back(network);
+    else
+      missing += fmt::format("{}network {}: {}", missing.empty() ? "" : "; ", network, there.error().message);
+  }
+  say_once(bridge_trouble, missing, "all bridges are there");
+  if (registered && firmware == told_firmware && networks == told_networks) co_return true;
   Registration registration{
-      config.worker, config.boot_id, config.version, config.labels, config.capacity, {}, {}};
+      config.worker, config.boot_id, config.version, config.labels, config.capacity, {}, {}, {}};
   for (const auto& [pool, store] : config.pools) registration.pools.push_back(pool);
   registration.firmware = told_firmware = std::move(firmware);
+  told_networks = std::move(networks);
+  if (!told_networks.empty()) registration.networks = told_networks;
   auto done = co_await control.send_registration(std::move(registration));
   say_once(control_trouble, done ? "" : done.error().message, "the control plane answers again");
   if (done) log.info("registered as {}", config.worker);

@@ -24,8 +24,9 @@ struct AgentConfig {
   std::string control;  // "host:port" of the control plane
   std::string join_token;
   Labels labels;
-  Resources capacity;                    // for VMs: the host's, less its reserve
-  std::map<PoolId, ObjectStore*> pools;  // they outlive the agent
+  Resources capacity;                           // for VMs: the host's, less its reserve
+  std::map<PoolId, ObjectStore*> pools;         // they outlive the agent
+  std::map<NetworkId, std::string> networks{};  // the bridge of each
   std::string state_dir;
   std::string disk_daemon;         // "unix:/path"
   std::string status_address;      // where operators ask: "unix:/path"; empty: nowhere

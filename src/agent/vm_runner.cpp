@@ -246,7 +246,24 @@ Task<Status> VmRunner::start(WantedVm wish) {
   co_return Status{};
 }
 
+// Each network's bridge must be here, before anything is fetched or the VM's source is stopped.
+Status VmRunner::add_interfaces(const WantedVm& wish, MachineSpec& spec) const {
+  if (!wish.interfaces) return {};
+  spec.interfaces.emplace();
+  for (const auto& interface : *wish.interfaces) {
+    const auto found = t_.bridges->find(interface.network);
+    if (found == t_.bridges->end())
+      return fail(Code::unavailable,
+                  "this worker has no bridge for network '{0}': give its agent one, [networks.{0}]",
+                  interface.network);
+    EBB_CHECKED(t_.hypervisor->has_bridge(found->second));
+    spec.interfaces->push_back({interface.mac, found->second});
+  }
+  return {};
+}
+
 Task<Status> VmRunner::fetch_blobs(WantedVm wish, MachineSpec* spec) {
+  EBB_CO_CHECKED(add_interfaces(wish, *spec));
   spec->firmware = wish.firmware;
   if (wish.kernel) {
     EBB_CO_TRY(kernel, co_await t_.blobs->fetch(wish.image_pool, *wish.kernel));
@@ -478,6 +495,7 @@ Task<Status> VmRunner::stop_machine(WantedVm wish) {
     auto began = t_.loop->now();
     auto grace = fenced_epoch_ == machine->epoch ? Duration(0)
                                                  : Duration(std::chrono::milliseconds(wish.stop_grace_ms));
+    if (wish.wanted == Wanted::sealed && grace > 0s) scope_.spawn(leave_hints(wish));
     EBB_CO_TRY(by_itself, co_await t_.hypervisor->stop(wish.vm, grace));
     seen_.timings.stop_ms = ms_since(began);
     seen_.guest_stopped_itself = by_itself;

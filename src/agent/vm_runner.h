@@ -24,6 +24,8 @@ class VmRunner final {
     GuestAgents* guest_agents = nullptr;
     DiskClient* disks = nullptr;
     BlobCache* blobs = nullptr;
+    const std::map<NetworkId, std::string>* bridges =
+        nullptr;  // of this worker, by the network that each leads to
     std::function<Status(const WantedVm&)> admit;
     std::function<bool(const VmId&, const DiskId&)> is_used_by_others;  // an image's disk serves many VMs
     std::function<Isolation::Verdict(const WantedVm&)> isolation;
@@ -69,6 +71,7 @@ class VmRunner final {
 
   Task<Status> start(WantedVm wish);
   Task<Status> fetch_blobs(WantedVm wish, MachineSpec* spec);
+  Status add_interfaces(const WantedVm& wish, MachineSpec& spec) const;
   Task<Duration> tend(WantedVm wish, MachineStatus machine);
   Task<Status> keep_disks_open(WantedVm wish);
   void tend_health(const WantedVm& wish, const MachineStatus& machine);
@@ -85,6 +88,7 @@ class VmRunner final {
   Task<void> heed_isolation();
   Task<Duration> keep_fenced(WantedVm wish);
 
+  Task<void> leave_hints(WantedVm wish);
   enum class Verb { open, standby, seal };
   Task<Result<DiskStatus>> ask_daemon(Verb verb, WantedVm wish, WantedDisk disk);
   Task<Result<DiskStatus>> drive(Verb verb, WantedVm wish, WantedDisk disk);

@@ -33,6 +33,8 @@ The agent of one worker. FILE is TOML:
   zone = "a"
   [pools.main]
   url = "dir:/var/lib/ebb/pool"                       or s3://BUCKET/PREFIX?endpoint=http://HOST:PORT
+  [networks.lan]                                      a network that VMs here may join
+  bridge = "br0"                                      that leads to it
 
 SIGTERM ends the agent and leaves its machines running.
 )";
@@ -60,6 +62,19 @@ Result<Capacity> read_capacity(const TomlTable& file) {
                   bytes};
 }
 
+Result<std::map<NetworkId, std::string>> read_networks(const TomlTable& file) {
+  EBB_TRY(tables, file.tables("networks"));
+  std::map<NetworkId, std::string> networks;
+  for (const auto& [name, table] : tables) {
+    if (!is_valid_name(name))
+      return file.wrong("networks",
+                        fmt::format("'{}' is no name for a network: 1 to 63 of a-z, 0-9 and '-'", name));
+    EBB_TRY(bridge, table.string("bridge"));
+    networks.emplace(NetworkId(name), bridge);
+  }
+  return networks;
+}
+
 Result<Config> read_config(const std::string& path) {
   EBB_TRY(file, TomlTable::load(path));
   Config config;
@@ -78,6 +93,7 @@ Result<Config> read_config(const std::string& path) {
   EBB_TRY(capacity, read_capacity(file));
   EBB_TRY(labels, file.string_map("labels"));
   EBB_TRY(pools, read_pools(file));
+  EBB_TRY(networks, read_networks(file));
   EBB_CHECKED(file.finish());
 
   config.memory_wanted = capacity.memory_wanted;
@@ -85,6 +101,7 @@ Result<Config> read_config(const std::string& path) {
   auto& a = config.agent;
   a.worker = worker, a.control = control, a.state_dir = state_dir, a.disk_daemon = diskd;
   a.status_address = listen, a.capacity = capacity.for_vms, a.labels = labels;
+  a.networks = networks;
   auto& q = config.qemu;
   q.state_dir = state_dir, q.program = qemu, q.user = vm_user, q.may_use_kvm = kvm;
   return config;

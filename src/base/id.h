@@ -25,6 +25,7 @@ using VmId = Id<struct VmTag>;
 using DiskId = Id<struct DiskTag>;
 using ImageId = Id<struct ImageTag>;
 using PoolId = Id<struct PoolTag>;
+using NetworkId = Id<struct NetworkTag>;
 using HoldId = Id<struct HoldTag>;
 using DrainId = Id<struct DrainTag>;
 using MigrationId = Id<struct MigrationTag>;

@@ -60,6 +60,8 @@ class Builder {
 // vm_command_line.cpp
 void add_vm_commands(Builder& b);
 void add_console_commands(Builder& b, CLI::App& app);
+// network_commands.cpp
+void add_network_commands(Builder& b);
 // storage_command_line.cpp
 void add_storage_commands(Builder& b);
 void add_snapshot_commands(Builder& b);

@@ -119,6 +119,7 @@ ParsedCommandLine parse_command_line(std::vector<std::string> args) {
   add_worker_commands(builder, app);
   add_vm_commands(builder);
   add_console_commands(builder, app);
+  add_network_commands(builder);
   add_storage_commands(builder);
   add_snapshot_commands(builder);
   try {

@@ -194,6 +194,9 @@ Task<Result<Exit>> fork_vm(Context& c, ForkOptions options) {
                    disk.id, like.vm.id, options.origin);
   RunOptions run;
   run.spec = like.vm.spec, run.spec.disk_from = origin;
+  // On the same networks, and there under addresses of its own.
+  if (run.spec.networks)
+    for (auto& join : *run.spec.networks) join.address.reset(), join.mac.reset();
   run.wait = options.wait, run.wait_limit = options.wait_limit;
   co_return co_await make_vms(c, options.names, std::move(run));
 }

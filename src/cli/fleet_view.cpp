@@ -102,6 +102,8 @@ std::string worker_page(const WorkerView& view, WallMs now) {
   for (auto kind : view.worker.firmware.value_or(std::vector<Firmware>()))
     firmware += (firmware.empty() ? "" : ", ") + std::string(json::name_of(kind));
   page.add("firmware", firmware);
+  page.add("networks",
+           fmt::format("{}", fmt::join(view.worker.networks.value_or(std::vector<NetworkId>()), ", ")));
   page.add("agent", view.worker.agent_version);
   page.add("boot id", view.worker.boot_id);
   page.add("registered", ago(view.worker.registered_at, now));
@@ -176,6 +178,9 @@ std::string vm_page(const VmView& view, WallMs now) {
   if (vm.data_disks) page.add("data disks", fmt::format("{}", fmt::join(*vm.data_disks, ", ")));
   page.add("labels", labels_text(vm.spec.labels));
   page.add("ports", ports_text(view.ports));
+  for (const auto& interface : vm.interfaces.value_or(std::vector<NetworkInterface>()))
+    page.add("network", fmt::format("{}: {}, {}", interface.network,
+                                    interface.address.value_or("address by DHCP"), interface.mac));
   page.add("accelerator", view.accel);
   page.add("epoch", fmt::format("{}", vm.epoch));
   page.add("restarted", restart_text(vm.spec.restart.value_or(Restart::always)));
@@ -223,6 +228,19 @@ std::string images_table(const std::vector<Image>& images, WallMs now) {
                image.initrd ? format_size(image.initrd->size_bytes) : "",
                image.disk_blob ? format_size(image.disk_blob->size_bytes) : "", image.pool.value,
                ago(image.created_at, now)});
+  }
+  return table.text();
+}
+
+std::string networks_table(const std::vector<VmNetwork>& networks, WallMs now) {
+  Table table({"NETWORK", "SUBNET", "GATEWAY", "ADDRESSES OF VMS", "DNS", "CREATED"});
+  for (const auto& network : networks) {
+    const auto range =
+        network.first || network.last
+            ? fmt::format("{} to {}", network.first.value_or("the first"), network.last.value_or("the last"))
+            : std::string(network.subnet ? "all" : "by DHCP");
+    table.add({network.id.value, network.subnet.value_or(""), network.gateway.value_or(""), range,
+               fmt::format("{}", fmt::join(network.dns, ", ")), ago(network.created_at, now)});
   }
   return table.text();
 }

@@ -13,6 +13,7 @@ std::string worker_page(const WorkerView& view, WallMs now);
 std::string vms_table(const std::vector<VmView>& vms);
 std::string vm_page(const VmView& view, WallMs now);
 std::string disks_table(const std::vector<Disk>& disks, WallMs now);
+std::string networks_table(const std::vector<VmNetwork>& networks, WallMs now);
 std::string images_table(const std::vector<Image>& images, WallMs now);
 std::string drains_table(const std::vector<DrainView>& drains, WallMs now);
 std::string migrations_table(const std::vector<MigrationView>& migrations, WallMs now);

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "cli/command_builder.h"
 #include "model/health_check.h"
+#include "model/network.h"
 
 namespace ebb {
 namespace {
@@ -38,7 +39,7 @@ std::pair<std::uint16_t, std::string> parse_forward(const std::string& text) {
 
 struct RunTexts {
   std::string image, memory = "128M", disk_class, wait_limit = "10m";
-  std::vector<std::string> ports, labels, ephemeral_disks;
+  std::vector<std::string> ports, labels, ephemeral_disks, networks;
   std::string restart, stop_grace, health;
   bool stateless = false;
   RunOptions options;
@@ -64,6 +65,10 @@ RunOptions finish(RunTexts texts) {
   for (const auto& size : texts.ephemeral_disks) {
     if (!o.spec.ephemeral_disks) o.spec.ephemeral_disks.emplace();
     o.spec.ephemeral_disks->push_back(value_or_refuse(parse_size(size), "--ephemeral-disk"));
+  }
+  for (const auto& network : texts.networks) {
+    if (!o.spec.networks) o.spec.networks.emplace();
+    o.spec.networks->push_back(value_or_refuse(parse_join(network), "--network"));
   }
   for (const auto& port : texts.ports) o.spec.ports.push_back(parse_port(port));
   for (const auto& label : texts.labels) o.spec.labels.insert(key_and_value(label, "--label"));
@@ -112,6 +117,9 @@ void add_run_command(Builder& b) {
                   "SIZE of one on its worker, empty at each start; may be repeated")
       ->allow_extra_args(false);
   run->add_option("--port", t->ports, "NAME=PORT of the guest to forward; may be repeated")
+      ->allow_extra_args(false);
+  run->add_option("--network", t->networks, "that it joins, with an address that it keeps; may be repeated")
+      ->type_name("NETWORK[,address=A][,mac=M]")
       ->allow_extra_args(false);
   run->add_option("--label", t->labels, "KEY=VALUE; may be repeated")->allow_extra_args(false);
   run->add_option("--restart", t->restart,
@@ -284,7 +292,5 @@ void add_vm_commands(Builder& b) {
     return [filter](Context& c) { return list_migrations(c, filter); };
   });
 }
-
-// --wait and --timeout, for what has both.
 
 }  // namespace ebb

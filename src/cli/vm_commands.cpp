@@ -149,6 +149,10 @@ Task<Result<Exit>> run_vms(Context& c, RunOptions options) {
   if (options.count > 1 && !options.hostname.empty())
     co_return fail(Code::invalid, "{} names one hostname for {} VMs: leave it out", options.file,
                    options.count);
+  for (const auto& join : options.spec.networks.value_or(std::vector<JoinNetwork>()))
+    if (options.count > 1 && (join.address || join.mac))
+      co_return fail(Code::invalid, "network '{}' is joined with one address by {} VMs: leave it out",
+                     join.network, options.count);
   if (options.name.empty())
     co_return fail(Code::invalid, "the VM has no name: name it in the file, or on the command line");
   EBB_CO_TRY(instance_data, co_await read_instance_data(c, options));

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "config/toml_table.h"
+#include "model/network.h"
 
 namespace ebb {
 namespace {
@@ -77,6 +78,13 @@ Status read_spec(const TomlTable& file, VmSpec& spec) {
   if (file.has("health")) EBB_CHECKED(read_health(file, spec.health.emplace()));
   EBB_TRY(ports, file.integer_map("ports", 1, 65535));
   for (const auto& [name, port] : ports) spec.ports.push_back({name, static_cast<std::uint16_t>(port)});
+  EBB_TRY(networks, file.string_list("networks"));
+  for (const auto& text : networks) {
+    auto join = parse_join(text);
+    if (!join) return file.wrong("networks", join.error().message);
+    if (!spec.networks) spec.networks.emplace();
+    spec.networks->push_back(std::move(*join));
+  }
   EBB_TRY(labels, file.string_map("labels"));
   for (auto& [key, value] : labels) spec.labels.emplace(key, std::move(value));
   return {};

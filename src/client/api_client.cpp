@@ -176,7 +176,16 @@ Task<Result<WhyAnswer>> ApiClient::why_vm(VmId id) {
   return call<WhyAnswer>("GET", path_of("vms", id, ":why"));
 }
 
-// ---- disks and images ----
+// ---- networks, disks and images ----
+
+Task<Result<std::vector<VmNetwork>>> ApiClient::networks() { return all_pages<VmNetwork>("/v1/networks"); }
+Task<Result<VmNetwork>> ApiClient::network(NetworkId id) {
+  return call<VmNetwork>("GET", path_of("networks", id));
+}
+Task<Result<VmNetwork>> ApiClient::create_network(CreateNetwork request) {
+  return call<VmNetwork>("POST", "/v1/networks", json::write_text(request));
+}
+Task<Status> ApiClient::remove_network(NetworkId id) { return call<void>("DELETE", path_of("networks", id)); }
 
 Task<Result<std::vector<Disk>>> ApiClient::disks() { return all_pages<Disk>("/v1/disks"); }
 Task<Result<Disk>> ApiClient::disk(DiskId id) { return call<Disk>("GET", path_of("disks", id)); }

@@ -97,6 +97,11 @@ class ApiClient final {
   Task<Result<Disk>> restore_disk(DiskId id, std::string snapshot);
   Task<Result<DiskLogView>> disk_log(DiskId id);
 
+  Task<Result<std::vector<VmNetwork>>> networks();
+  Task<Result<VmNetwork>> network(NetworkId id);
+  Task<Result<VmNetwork>> create_network(CreateNetwork request);
+  Task<Status> remove_network(NetworkId id);
+
   Task<Result<std::vector<Image>>> images();
   Task<Result<Image>> image(ImageId id);
   Task<Result<Image>> create_image(CreateImage request);

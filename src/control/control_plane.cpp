@@ -20,6 +20,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
       workers_(Context{loop, owner_, reconciler_, effects_, pools_}),
       vms_(Context{loop, owner_, reconciler_, effects_, pools_}),
       disks_(Context{loop, owner_, reconciler_, effects_, pools_}),
+      networks_(Context{loop, owner_, reconciler_, effects_, pools_}),
       drains_(Context{loop, owner_, reconciler_, effects_, pools_}),
       agents_(Context{loop, owner_, reconciler_, effects_, pools_}, wanted_),
       events_(Context{loop, owner_, reconciler_, effects_, pools_}),
@@ -29,6 +30,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
   workers_.add_routes(router_);
   vms_.add_routes(router_);
   disks_.add_routes(router_);
+  networks_.add_routes(router_);
   drains_.add_routes(router_);
   agents_.add_routes(router_);
   events_.add_routes(router_);

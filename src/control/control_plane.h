@@ -48,6 +48,7 @@ class ControlPlane {
   WorkersService workers_;
   VmsService vms_;
   DisksService disks_;
+  NetworksService networks_;
   DrainsService drains_;
   AgentService agents_;
   EventsService events_;

@@ -22,12 +22,12 @@ Image image_with(std::optional<Firmware> firmware) {
 }
 
 TEST(InstanceSeed, AGuestWithItsOwnKernelThatWasToldNothingHasNone) {
-  EXPECT_FALSE(instance_seed(vm_with({}), image_with({})));
-  EXPECT_TRUE(instance_seed(vm_with(InstanceData()), image_with({})));
+  EXPECT_FALSE(instance_seed(vm_with({}), image_with({}), {}));
+  EXPECT_TRUE(instance_seed(vm_with(InstanceData()), image_with({}), {}));
 }
 
 TEST(InstanceSeed, ACloudImageAlwaysLearnsWhoItIs) {
-  auto files = *instance_seed(vm_with({}), image_with(Firmware::bios));
+  auto files = *instance_seed(vm_with({}), image_with(Firmware::bios), {});
   EXPECT_EQ(files.at("meta-data"), R"({"instance-id":"db-1-1700000000000","local-hostname":"db-1"})");
   EXPECT_EQ(files.at("user-data"), "#cloud-config\n{}\n");
   EXPECT_FALSE(files.contains("network-config"));
@@ -35,9 +35,9 @@ TEST(InstanceSeed, ACloudImageAlwaysLearnsWhoItIs) {
 
 TEST(InstanceSeed, IsTheSameOnEveryWorkerAndUnderEveryEpoch) {
   auto vm = vm_with(InstanceData{"primary", {"ssh-ed25519 AAAA me"}, "#!/bin/sh\ntrue\n", "version: 2\n"});
-  auto before = *instance_seed(vm, image_with(Firmware::uefi));
+  auto before = *instance_seed(vm, image_with(Firmware::uefi), {});
   vm.worker = WorkerId("worker-2"), vm.epoch = 9;
-  EXPECT_EQ(instance_seed(vm, image_with(Firmware::uefi)), before);
+  EXPECT_EQ(instance_seed(vm, image_with(Firmware::uefi), {}), before);
   EXPECT_EQ(
       before.at("meta-data"),
       R"({"instance-id":"db-1-1700000000000","local-hostname":"primary","public-keys":["ssh-ed25519 AAAA me"]})");

@@ -17,6 +17,7 @@ Result<Record> read_record(const StoredRecord& stored) {
   if (stored.kind == "vm") return read_as<Vm>(stored);
   if (stored.kind == "disk") return read_as<Disk>(stored);
   if (stored.kind == "image") return read_as<Image>(stored);
+  if (stored.kind == "network") return read_as<VmNetwork>(stored);
   if (stored.kind == "hold") return read_as<Hold>(stored);
   if (stored.kind == "drain") return read_as<Drain>(stored);
   if (stored.kind == "migration") return read_as<Migration>(stored);

@@ -2,6 +2,7 @@
 
 #include "control/instance_seed.h"
 #include "migration/migration_step.h"
+#include "model/network.h"
 
 namespace ebb::control {
 namespace {
@@ -16,7 +17,9 @@ WantedVm entry_for(const Fleet& fleet, const Vm& vm, Epoch epoch, Wanted wanted,
   entry.image_pool = image->pool, entry.firmware = image->firmware, entry.kernel = image->kernel,
   entry.initrd = image->initrd;
   entry.cmdline = image->cmdline, entry.channels = image->channels;
-  entry.seed = instance_seed(vm, *image);
+  entry.interfaces = vm.interfaces;
+  if (vm.interfaces && image->kernel) entry.cmdline += " " + network_words(*vm.interfaces, fleet.networks());
+  entry.seed = instance_seed(vm, *image, fleet.networks());
   entry.restart = vm.spec.restart, entry.health = vm.spec.health;
   entry.ephemeral_disks = vm.spec.ephemeral_disks;
   if (!vm.disk && image->disk) {

@@ -90,8 +90,10 @@ StateFacts state_facts(const Fleet& fleet, const Seen& seen, const WorkerId& wor
   StateFacts facts;
   auto of_each_worker = [&](const WorkerId& id, const Worker& w) {
     const auto used = fleet.used_on(id);
-    std::string pools;
+    std::string pools, networks;
     for (const auto& pool : w.pools) pools += (pools.empty() ? "" : ", ") + pool.value;
+    for (const auto& network : w.networks.value_or(std::vector<NetworkId>()))
+      networks += (networks.empty() ? "" : ", ") + network.value;
     facts[fmt::format("holds of {}", id)] = fmt::format("{}", fleet.holds_on(id).size());
     facts[fmt::format("whether {} answers", id)] = seen.is_ready(id) ? "yes" : "no";
     facts[fmt::format("memory taken on {}", id)] =
@@ -99,6 +101,7 @@ StateFacts state_facts(const Fleet& fleet, const Seen& seen, const WorkerId& wor
     facts[fmt::format("cores taken on {}", id)] =
         fmt::format("{} of {} thousandths", used.cpu_millis, w.capacity.cpu_millis);
     facts[fmt::format("pools of {}", id)] = pools;
+    facts[fmt::format("networks of {}", id)] = networks;
   };
   for (const auto& [id, w] : fleet.workers()) of_each_worker(id, w);
   for (const auto& id : fleet.vms_owned_by(worker)) {

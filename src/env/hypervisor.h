@@ -30,6 +30,12 @@ struct MachinePort {
   std::uint16_t guest = 0;  // TCP port in the guest
 };
 
+// A network interface of the machine beside the one for its ports.
+struct MachineInterface {
+  std::string mac;
+  std::string bridge;  // of this worker
+};
+
 // Everything needed to boot a machine; kept beside the machine, so that a restarted agent knows what it
 // adopted.
 struct MachineSpec {
@@ -45,6 +51,7 @@ struct MachineSpec {
   std::vector<std::string> channels;  // names of extra virtio-serial ports, logged to a bounded file each
   std::map<std::string, std::string>
       seed{};  // a read-only file system `cidata` with these files; empty: none
+  std::optional<std::vector<MachineInterface>> interfaces{};
 };
 
 enum class MachineState {
@@ -87,6 +94,8 @@ class Hypervisor {
   virtual ~Hypervisor() = default;
   // Whether this worker has what boots such a machine; the error says what to install.
   virtual Status can_boot(std::optional<Firmware> firmware) const = 0;
+  // Whether this worker has such a bridge; the error says how to make it.
+  virtual Status has_bridge(const std::string& name) const = 0;
   // Ends when the machine's process runs (state booting). conflict if that VM has a machine here already.
   // Fails with a reason that names what is missing (QEMU, kernel file, memory).
   virtual Task<Result<MachineStatus>> start(MachineSpec spec) = 0;

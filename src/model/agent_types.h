@@ -47,11 +47,14 @@ struct WantedVm {
   std::optional<Restart> restart{};                          // absent: always
   std::optional<HealthCheck> health{};
   std::optional<std::vector<std::uint64_t>> ephemeral_disks{};  // bytes of each
+  std::optional<std::vector<NetworkInterface>>
+      interfaces{};  // beside the one that its ports are forwarded to
   bool operator==(const WantedVm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(WantedVm, (),
                       (vm, epoch, wanted, cpus, memory_bytes, image_pool, firmware, kernel, initrd, cmdline,
-                       disks, ports, channels, stop_grace_ms, seed, restart, health, ephemeral_disks))
+                       disks, ports, channels, stop_grace_ms, seed, restart, health, ephemeral_disks,
+                       interfaces))
 
 struct WantedSet {
   WorkerId worker;
@@ -186,9 +189,11 @@ struct Registration {
   Resources capacity;
   std::vector<PoolId> pools;
   std::optional<std::vector<Firmware>> firmware{};
+  std::optional<std::vector<NetworkId>> networks{};
   bool operator==(const Registration&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Registration, (), (worker, boot_id, version, labels, capacity, pools, firmware))
+BOOST_DESCRIBE_STRUCT(Registration, (),
+                      (worker, boot_id, version, labels, capacity, pools, firmware, networks))
 
 // ---- JSON: see model.cpp ----
 EBB_JSON_EXTERN(WantedDisk)

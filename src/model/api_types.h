@@ -182,6 +182,14 @@ BOOST_DESCRIBE_STRUCT(CreateImage, (),
                       (id, pool, cmdline, firmware, kernel_bytes, kernel_sha256, initrd_bytes, initrd_sha256,
                        disk_bytes, disk_sha256, channels))
 
+// The same wish again finds the network that it has made.
+struct CreateNetwork {
+  NetworkId id;
+  std::optional<std::string> subnet{}, gateway{}, first{}, last{};
+  std::vector<std::string> dns{};
+};
+BOOST_DESCRIBE_STRUCT(CreateNetwork, (), (id, subnet, gateway, first, last, dns))
+
 // A disk of no VM. The same wish again finds the disk that it has made.
 struct CreateDisk {
   std::string name;
@@ -298,6 +306,7 @@ BOOST_DESCRIBE_STRUCT(Page<WorkerView>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<VmView>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<Disk>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<Image>, (), (items, next_page_token))
+BOOST_DESCRIBE_STRUCT(Page<VmNetwork>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<DrainView>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<MigrationView>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<JournalEntry>, (), (items, next_page_token))
@@ -319,6 +328,7 @@ EBB_JSON_EXTERN(CreateVm)
 EBB_JSON_EXTERN(CreateImage)
 EBB_JSON_EXTERN(CreateSnapshot)
 EBB_JSON_EXTERN(RestoreDisk)
+EBB_JSON_EXTERN(CreateNetwork)
 EBB_JSON_EXTERN(CreateDisk)
 EBB_JSON_EXTERN(AttachDisk)
 EBB_JSON_EXTERN(GrowDisk)
@@ -334,6 +344,7 @@ EBB_JSON_EXTERN(Page<WorkerView>)
 EBB_JSON_EXTERN(Page<VmView>)
 EBB_JSON_EXTERN(Page<Disk>)
 EBB_JSON_EXTERN(Page<Image>)
+EBB_JSON_EXTERN(Page<VmNetwork>)
 EBB_JSON_EXTERN(Page<DrainView>)
 EBB_JSON_EXTERN(Page<MigrationView>)
 EBB_JSON_EXTERN(Page<JournalEntry>)

@@ -17,8 +17,9 @@ std::string_view kind_of(const Record& record) {
   return std::visit(
       Overloaded{[](const Cell&) { return "cell"; }, [](const Worker&) { return "worker"; },
                  [](const Vm&) { return "vm"; }, [](const Disk&) { return "disk"; },
-                 [](const Image&) { return "image"; }, [](const Hold&) { return "hold"; },
-                 [](const Drain&) { return "drain"; }, [](const Migration&) { return "migration"; }},
+                 [](const Image&) { return "image"; }, [](const VmNetwork&) { return "network"; },
+                 [](const Hold&) { return "hold"; }, [](const Drain&) { return "drain"; },
+                 [](const Migration&) { return "migration"; }},
       record);
 }
 
@@ -92,6 +93,7 @@ void Fleet::put(Record record) {
                    index(slot, true);
                  },
                  [&](Image& r) { images_[r.id] = std::move(r); },
+                 [&](VmNetwork& r) { networks_[r.id] = std::move(r); },
                  [&](Hold& r) { holds_[r.id] = std::move(r); },
                  [&](Drain& r) { drains_[r.id] = std::move(r); },
                  [&](Migration& r) {
@@ -113,6 +115,7 @@ void Fleet::erase(const RecordKey& key) {
     if (old != disks_.end()) index(old->second, false), disks_.erase(old);
   }
   if (key.kind == "image") images_.erase(ImageId(key.id));
+  if (key.kind == "network") networks_.erase(NetworkId(key.id));
   if (key.kind == "hold") holds_.erase(HoldId(key.id));
   if (key.kind == "drain") drains_.erase(DrainId(key.id));
   if (key.kind == "migration") {

@@ -8,7 +8,7 @@
 
 namespace ebb {
 
-using Record = std::variant<Cell, Worker, Vm, Disk, Image, Hold, Drain, Migration>;
+using Record = std::variant<Cell, Worker, Vm, Disk, Image, VmNetwork, Hold, Drain, Migration>;
 
 // The name under which a type is stored, and its id there.
 std::string_view kind_of(const Record& record);
@@ -29,6 +29,7 @@ class Fleet {
   const std::map<VmId, Vm>& vms() const { return vms_; }
   const std::map<DiskId, Disk>& disks() const { return disks_; }
   const std::map<ImageId, Image>& images() const { return images_; }
+  const std::map<NetworkId, VmNetwork>& networks() const { return networks_; }
   const std::map<HoldId, Hold>& holds() const { return holds_; }
   const std::map<DrainId, Drain>& drains() const { return drains_; }
   const std::map<MigrationId, Migration>& migrations() const { return migrations_; }
@@ -37,6 +38,7 @@ class Fleet {
   const Vm* find(const VmId& id) const { return find_in(vms_, id); }
   const Disk* find(const DiskId& id) const { return find_in(disks_, id); }
   const Image* find(const ImageId& id) const { return find_in(images_, id); }
+  const VmNetwork* find(const NetworkId& id) const { return find_in(networks_, id); }
   const Drain* find(const DrainId& id) const { return find_in(drains_, id); }
   const Migration* find(const MigrationId& id) const { return find_in(migrations_, id); }
 
@@ -76,6 +78,7 @@ class Fleet {
   std::map<VmId, Vm> vms_;
   std::map<DiskId, Disk> disks_;
   std::map<ImageId, Image> images_;
+  std::map<NetworkId, VmNetwork> networks_;
   std::map<HoldId, Hold> holds_;
   std::map<DrainId, Drain> drains_;
   std::map<MigrationId, Migration> migrations_;

@@ -48,11 +48,13 @@ struct Worker {
   Resources capacity;         // for VMs: the host's, less its reserve
   std::vector<PoolId> pools;  // object pools it can reach
   WallMs registered_at = 0;
-  std::optional<std::vector<Firmware>> firmware{};  // that it has; absent: its agent does not say
+  std::optional<std::vector<Firmware>> firmware{};   // that it has; absent: its agent does not say
+  std::optional<std::vector<NetworkId>> networks{};  // that it has a bridge for; absent: none
   bool operator==(const Worker&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Worker, (),
-                      (id, boot_id, agent_version, labels, capacity, pools, registered_at, firmware))
+                      (id, boot_id, agent_version, labels, capacity, pools, registered_at, firmware,
+                       networks))
 
 // `remote`: FLUSH is acknowledged when everything up to it is in the store. `local`: when this worker's log
 // is synced.
@@ -271,6 +273,36 @@ struct HealthCheck {
 BOOST_DESCRIBE_STRUCT(HealthCheck, (),
                       (kind, port, path, interval_ms, timeout_ms, failures_max, start_grace_ms))
 
+// A network outside of the cell that workers reach by a bridge of theirs. A VM that joins it keeps its addresses wherever it runs.
+struct VmNetwork {
+  NetworkId id;
+  std::optional<std::string>
+      subnet{};  // of IPv4, "10.20.0.0/24"; absent: guests ask a DHCP server of the network's own
+  std::optional<std::string> gateway{};        // also absent: the network leads nowhere else
+  std::optional<std::string> first{}, last{};  // of the addresses that VMs get; absent: of the whole subnet
+  std::vector<std::string> dns{};
+  WallMs created_at = 0;
+  bool operator==(const VmNetwork&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(VmNetwork, (), (id, subnet, gateway, first, last, dns, created_at))
+
+// A VM's wish. What is absent is chosen for it.
+struct JoinNetwork {
+  NetworkId network;
+  std::optional<std::string> address{}, mac{};
+  bool operator==(const JoinNetwork&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(JoinNetwork, (), (network, address, mac))
+
+// What a VM has on a network for as long as it lives.
+struct NetworkInterface {
+  NetworkId network;
+  std::string mac;
+  std::optional<std::string> address{};  // absent: the network's DHCP server says
+  bool operator==(const NetworkInterface&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(NetworkInterface, (), (network, mac, address))
+
 enum class Storage {
   none,    // stateless: a throw-away overlay over the image's disk, if it has one
   object,  // a disk of its own in the pool
@@ -321,11 +353,12 @@ struct VmSpec {
   std::optional<HealthCheck> health{};
   // Bytes of each: made empty at each start, on its worker's own disk.
   std::optional<std::vector<std::uint64_t>> ephemeral_disks{};
+  std::optional<std::vector<JoinNetwork>> networks{};
   bool operator==(const VmSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(VmSpec, (),
                       (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms,
-                       disk_from, instance_data, restart, health, ephemeral_disks))
+                       disk_from, instance_data, restart, health, ephemeral_disks, networks))
 
 enum class VmDesired { running, stopped, absent };
 BOOST_DESCRIBE_ENUM(VmDesired, running, stopped, absent)
@@ -353,11 +386,12 @@ struct Vm {
       started_after_end{};  // by hand, while its worker was silent: an end under this epoch is known
   // Attached to it, in the order in which the guest finds them after its own; absent: none.
   std::optional<std::vector<DiskId>> data_disks{};
+  std::optional<std::vector<NetworkInterface>> interfaces{};  // one for each of its networks; absent: none
   bool operator==(const Vm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Vm, (),
                       (id, spec, desired, disk, worker, epoch, start_failures, last_error, created_at, ended,
-                       started_after_end, data_disks))
+                       started_after_end, data_disks, interfaces))
 
 // What a VM takes from its worker.
 inline Resources footprint(const VmSpec& spec) {
@@ -510,6 +544,9 @@ EBB_JSON_EXTERN(Image)
 EBB_JSON_EXTERN(Port)
 EBB_JSON_EXTERN(HealthCheck)
 EBB_JSON_EXTERN(InstanceData)
+EBB_JSON_EXTERN(VmNetwork)
+EBB_JSON_EXTERN(JoinNetwork)
+EBB_JSON_EXTERN(NetworkInterface)
 EBB_JSON_EXTERN(GuestEnd)
 EBB_JSON_EXTERN(EndedVm)
 EBB_JSON_EXTERN(VmSpec)

@@ -36,6 +36,10 @@ std::string why_not(const Candidate& c, const Request& r) {
     if (std::find(c.pools.begin(), c.pools.end(), pool) == c.pools.end())
       add(fmt::format("cannot reach pool {}", pool));
   }
+  for (const auto& network : r.networks) {
+    if (std::find(c.networks.begin(), c.networks.end(), network) == c.networks.end())
+      add(fmt::format("has no network {}", network));
+  }
   auto room = c.capacity.minus(c.used);
   if (r.needs.memory_bytes > room.memory_bytes) {
     add(fmt::format("{} of memory needed, {} free", format_size(r.needs.memory_bytes),

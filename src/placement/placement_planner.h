@@ -14,6 +14,7 @@ struct Candidate {
   WorkerId worker;
   Resources capacity, used;
   std::vector<PoolId> pools;
+  std::vector<NetworkId> networks;
   std::string refusal;  // why it takes nothing at all now ("held by operator: ..."); empty if it does
 };
 
@@ -21,6 +22,7 @@ struct Request {
   VmId vm;
   Resources needs;
   std::vector<PoolId> pools;                 // that it must reach
+  std::vector<NetworkId> networks;           // that it must have
   std::map<WorkerId, std::string> excluded;  // workers that will not do for this VM, with the reason
 };
 

@@ -8,10 +8,10 @@ namespace {
 
 constexpr std::uint64_t M = 1024 * 1024;
 Candidate worker(const char* id, std::uint64_t cpu, std::uint64_t mem_mb, std::string refusal = {}) {
-  return {WorkerId(id), {cpu, mem_mb * M}, {}, {PoolId("main")}, std::move(refusal)};
+  return {WorkerId(id), {cpu, mem_mb * M}, {}, {PoolId("main")}, {}, std::move(refusal)};
 }
 Request request(const char* id, std::uint64_t cpu, std::uint64_t mem_mb) {
-  return {VmId(id), {cpu, mem_mb * M}, {PoolId("main")}, {}};
+  return {VmId(id), {cpu, mem_mb * M}, {PoolId("main")}, {}, {}};
 }
 
 TEST(Placement, FillsTheFullerWorkerFirst) {

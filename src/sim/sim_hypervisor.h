@@ -102,6 +102,7 @@ class SimHypervisor final : public Hypervisor {
 
   Task<Result<MachineStatus>> start(MachineSpec spec) override;
   Status can_boot(std::optional<Firmware>) const override { return {}; }
+  Status has_bridge(const std::string&) const override { return {}; }
   Task<Result<bool>> stop(VmId vm, Duration grace) override;
   Task<Status> pause(VmId vm) override;
   Task<Status> resume(VmId vm) override;

@@ -43,6 +43,7 @@ struct JsonTest : testing::Test {
     if (kind == "vms") return about_vms(request, path, is_one);
     if (kind == "disks") return about_disks(request, path, is_one);
     if (kind == "images") return about_images(request, is_one);
+    if (kind == "networks") return about_networks(request, is_one);
     if (kind == "drains") return about_drains(request, is_one);
     if (kind == "migrations") {
       auto done = sample::migration("M-1", "db-1", sample::all_phases);
@@ -95,6 +96,12 @@ struct JsonTest : testing::Test {
     image.id = ImageId("base"), image.state = ImageState::ready;
     if (request.method == "PUT" || request.method == "DELETE") return {204, {}, "", {}};
     return is_one || request.method == "POST" ? reply(image) : reply(Page<Image>{{image}, {}});
+  }
+  static HttpResponse about_networks(const HttpRequest& request, bool is_one) {
+    VmNetwork network;
+    network.id = NetworkId("lan"), network.subnet = "10.20.0.0/24";
+    if (request.method == "DELETE") return {204, {}, "", {}};
+    return is_one || request.method == "POST" ? reply(network) : reply(Page<VmNetwork>{{network}, {}});
   }
   static HttpResponse about_drains(const HttpRequest& request, bool is_one) {
     if (is_one) return reply(sample::ended_drain());
@@ -155,6 +162,10 @@ const std::map<std::string, std::vector<Arguments>> calls{
     {"migrate", {{"db-1"}, {"db-1", "--wait"}}},
     {"migrations", {{}}},
     {"migrations show", {{"M-1"}}},
+    {"networks", {{}}},
+    {"networks show", {{"lan"}}},
+    {"networks create", {{"lan", "--subnet", "10.20.0.0/24", "--range", "10.20.0.10-10.20.0.99"}}},
+    {"networks rm", {{"lan"}}},
     {"disks", {{}}},
     {"disks show", {{"d-1"}}},
     {"disks log", {{"db-1"}}},

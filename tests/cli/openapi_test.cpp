@@ -56,6 +56,10 @@ namespace {
   X(DiskOrigin)            \
   X(DiskRestore)           \
   X(DiskGrowth)            \
+  X(VmNetwork)             \
+  X(JoinNetwork)           \
+  X(NetworkInterface)      \
+  X(CreateNetwork)         \
   X(CreateDisk)            \
   X(AttachDisk)            \
   X(GrowDisk)              \
@@ -82,7 +86,7 @@ namespace {
   X(SessionInput)          \
   X(UnsentDisk) X(OrphanLog) X(DiskLoss) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(EditVm) X(CordonWorker)
 #define EBB_API_PAGES(X) \
-  X(WorkerView) X(VmView) X(Disk) X(Image) X(DrainView) X(MigrationView) X(JournalEntry)
+  X(WorkerView) X(VmView) X(Disk) X(Image) X(VmNetwork) X(DrainView) X(MigrationView) X(JournalEntry)
 #define EBB_API_ENUMS(X) \
   X(DiskClass)           \
   X(DiskState)           \
@@ -275,6 +279,8 @@ std::vector<HttpRequest> all_requests() {
   go(c.restore_disk(x, "n")), go(c.disk_log(x)), go(c.remove_disk(x)), go(c.remove_disk(x, true));
   go(c.keep_disk(x, {"n"}));
   go(c.create_disk({.name = "n"})), go(c.attach_disk(x, v)), go(c.detach_disk(x)), go(c.grow_disk(x, 4096));
+  const NetworkId n("n");
+  go(c.networks()), go(c.network(n)), go(c.create_network({})), go(c.remove_network(n));
   go(c.image(i)), go(c.create_image({})), go(c.seal_image(i)), go(c.remove_image(i));
   for (auto part : {ImagePart::kernel, ImagePart::initrd, ImagePart::disk}) {
     go(c.upload(i, part, 0, {}));

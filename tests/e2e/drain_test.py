@@ -42,6 +42,7 @@ with Fleet(args.bin, args.guest, workers=3, memory="950MiB") as fleet:
     for name in NAMES:
         fleet.watch.wait_for_more(name)
         check(fleet.watch.last(name)[2] != source, f"{name} still speaks from {source}")
+    wait_until(lambda: sum(w.disk_metric("ebb_cache_warmed_bytes_total") for w in fleet.workers.values()) > 0, 20, "what a guest used is warm where it went")
     after = witness_over_http(fleet, "api-1")
     check(after["boot"] == before["boot"] + 1 and after["last"] >= before["last"], f"its port follows it: {before} then {after}")
     check(fleet.control.memory_mb() < 100, f"ebbd takes {fleet.control.memory_mb():.0f} MB after a drain")

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -160,6 +161,12 @@ class Worker:
         self.diskd.start()
         self.agent.start()
         return self
+
+    def disk_metric(self, name):
+        """Of its disk daemon's /metrics, summed over what the name stands for."""
+        address = (self.root / "diskd.toml").read_text().split('listen = "unix:')[1].split('"')[0]
+        text = subprocess.run(["curl", "-sS", "-m", "10", "--unix-socket", address, "http://diskd/metrics"], check=True, capture_output=True, text=True).stdout
+        return sum(float(line.split()[-1]) for line in text.splitlines() if re.match(rf"{name}[{{ ]", line))
 
     def machine_pids(self):
         """Processes of QEMU that this worker's agent started and that still run."""

@@ -345,6 +345,22 @@ class DisksHaveOneVm final : public Checker {
   }
 };
 
+// No two VMs have a MAC or an IP address, and each keeps its own for as long as it lives.
+class AddressesStay final : public Checker {
+ public:
+  void on_commit(FleetSim& sim, const Fleet& before, const Fleet& after) override {
+    std::map<std::string, VmId> owners;
+    for (const auto& [id, vm] : after.vms()) {
+      const auto* old = before.find(id);
+      if (old && old->interfaces != vm.interfaces) sim.violation("{} has other network interfaces now", id);
+      for (const auto& interface : vm.interfaces.value_or(std::vector<NetworkInterface>()))
+        for (const auto& address : {interface.mac, interface.address.value_or(interface.mac)})
+          if (auto owner = owners.emplace(address, id).first->second; owner != id)
+            sim.violation("{} is the address of {} and of {}", address, owner, id);
+    }
+  }
+};
+
 // A removed VM leaves nothing: its effects are carried out, and its disk's HEAD says that it is deleted.
 class RemovedIsGone final : public Checker {
  public:
@@ -399,6 +415,7 @@ std::vector<std::unique_ptr<Checker>> all_checkers() {
   all.push_back(std::make_unique<EveryVmRuns>());
   all.push_back(std::make_unique<WhatHasEndedStaysSo>());
   all.push_back(std::make_unique<DisksHaveOneVm>());
+  all.push_back(std::make_unique<AddressesStay>());
   all.push_back(std::make_unique<RemovedIsGone>());
   return all;
 }

@@ -193,6 +193,8 @@ Status FleetSim::cordon_others(std::string_view verb) {
 }
 
 Status FleetSim::create_vms() {
+  CreateNetwork network{NetworkId("lan"), "10.20.0.0/27", "10.20.0.1", {}, {}, {}};
+  EBB_TRY(made, ask("POST", "/v1/networks", json::write_text(network)));
   for (std::uint32_t i = 1; i <= options_.vms; ++i) {
     const auto storage = i % options_.stateless_every == 0 ? Storage::none : Storage::object;
     // Both classes of disks, under the same promises as long as no host is lost.
@@ -210,10 +212,12 @@ Status FleetSim::create_vm(VmId id, Storage storage, DiskClass disk_class, Resta
   wish.spec.restart = restart;
   if (storage == Storage::object) wish.spec.disk_class = disk_class;
   wish.spec.ports = {{"ssh", 22}};
-  // The first and every other one made says by itself whether it does its work.
+  // The first and every other one made says by itself whether it does its work; the others are on a network.
   if (has_health_ = !has_health_; has_health_)
     wish.spec.health =
         HealthCheck{.kind = HealthKind::tcp, .port = "ssh", .interval_ms = 5'000, .start_grace_ms = 30'000};
+  else
+    wish.spec.networks = {{NetworkId("lan"), {}, {}}};
   EBB_TRY(answer, ask("POST", "/v1/vms", json::write_text(wish)));
   EBB_TRY(made, json::read<VmView>(answer));
   if (!fleet_.find(wish.id)) violation("{} was answered, and no commit has it", wish.id);

@@ -137,6 +137,7 @@ class ProductionWorker final : public FleetWorker {
     config.control = FleetSim::control_address, config.join_token = FleetSim::join_token;
     config.capacity = sim_.capacity();
     config.pools = {{PoolId("pool-1"), &pool}};
+    config.networks = {{NetworkId("lan"), "br0"}};
     config.state_dir = "/var/lib/ebb-agent", config.disk_daemon = daemon_address;
     auto& made = process.make<agent::Agent>(
         std::move(config),

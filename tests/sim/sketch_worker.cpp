@@ -53,6 +53,7 @@ class SketchWorker final : public FleetWorker {
     registration.worker = id(), registration.boot_id = boot_id(), registration.version = "sketch";
     registration.capacity = sim_.capacity();
     registration.pools = {PoolId("pool-1")};
+    registration.networks = {NetworkId("lan")};
     process.make<SketchAgent>(SketchAgent::Parts{process, http, hypervisor, [this] { return daemon(); },
                                                  std::string(FleetSim::control_address),
                                                  std::string(FleetSim::join_token), std::move(registration)});

@@ -20,6 +20,12 @@ Status check_registration(const Registration& r) {
   for (const auto& pool : r.pools) {
     if (!is_valid_name(pool.value)) return fail_field("pools", "'{}' is no name for a pool", pool);
   }
+  constexpr std::size_t networks_max = 64;
+  if (r.networks && r.networks->size() > networks_max)
+    return fail_field("networks", "at most {} networks", networks_max);
+  for (const auto& network : r.networks.value_or(std::vector<NetworkId>()))
+    if (!is_valid_name(network.value))
+      return fail_field("networks", "'{}' is no name for a network", network);
   return check_labels("labels", r.labels);
 }
 
@@ -50,7 +56,7 @@ Task<HttpResponse> AgentService::register_worker(Call call) {
     Worker next = old ? *old : Worker{};
     next.id = wish->worker, next.boot_id = wish->boot_id, next.agent_version = wish->version;
     next.labels = wish->labels, next.capacity = wish->capacity, next.pools = wish->pools;
-    next.firmware = wish->firmware;
+    next.firmware = wish->firmware, next.networks = wish->networks;
     if (!old) next.registered_at = batch.now();
     if (old && *old == next) return true;
     batch.put(next);

@@ -7,8 +7,8 @@
 namespace ebb::control {
 namespace {
 
-// Of a VM beside its own: a machine without firmware has eight places for devices.
-constexpr std::size_t data_disks_max = 4;
+// Of a VM, disks beside its own and networks: a machine without firmware has eight places for devices.
+constexpr std::size_t more_devices_max = 4;
 
 std::string free_name(const Disk& disk) {
   for (int n = 1;; ++n) {
@@ -133,9 +133,10 @@ Result<bool> DisksService::attach_in(Batch& batch, const DiskId& id, const VmId&
   // One that is still being made is waited for when the VM starts.
   if (disk->state != DiskState::creating || disk->rescue) EBB_CHECKED(check_idle(c_.fleet(), *disk));
   const auto count = [](const auto& list) { return list ? list->size() : 0; };
-  const auto others = count(vm->data_disks) + count(vm->spec.ephemeral_disks);
-  if (others >= data_disks_max)
-    return fail(Code::conflict, "'{}' has {} disks beside its own, and takes no more", name, others);
+  const auto others = count(vm->data_disks) + count(vm->spec.ephemeral_disks) + count(vm->interfaces);
+  if (others >= more_devices_max)
+    return fail(Code::conflict, "'{}' has {} disks and networks beside its own disk, and takes no more", name,
+                others);
   auto next = *disk;
   // From now on it is somebody's by hand: it does not go with a VM.
   if (!next.name) next.name = id.value;

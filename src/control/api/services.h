@@ -40,6 +40,7 @@ class VmsService {
   Task<HttpResponse> list_disks(Call call);
   Task<HttpResponse> show_disk(Call call);
   Result<VmId> create_in(Batch& batch, const CreateVm& wish) const;
+  Result<std::vector<NetworkInterface>> join(const std::vector<JoinNetwork>& wishes) const;
   Status check_may_remove(const Vm& vm) const;
   Task<HttpResponse> edit(Call call);
   Result<VmId> edit_in(Batch& batch, const VmId& id, const EditVm& wish) const;
@@ -79,6 +80,20 @@ class DisksService {
   Result<bool> create_in(Batch& batch, const DiskId& id, const CreateSnapshot& wish) const;
   Result<bool> remove_in(Batch& batch, const DiskId& id, const std::string& name) const;
   Result<bool> restore_in(Batch& batch, const DiskId& id, const std::string& snapshot) const;
+  Context c_;
+};
+
+class NetworksService {
+ public:
+  explicit NetworksService(Context context) : c_(context) {}
+  void add_routes(Router& router);
+
+ private:
+  Task<HttpResponse> list(Call call);
+  Task<HttpResponse> show(Call call);
+  Task<HttpResponse> create(Call call);
+  Task<HttpResponse> remove(Call call);
+  Result<bool> create_in(Batch& batch, const CreateNetwork& wish) const;
   Context c_;
 };
 

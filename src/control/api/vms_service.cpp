@@ -4,6 +4,7 @@
 #include "control/loops/disk_loop.h"
 #include "model/health_check.h"
 #include "model/instance_data.h"
+#include "model/network.h"
 
 namespace ebb::control {
 namespace {
@@ -40,6 +41,7 @@ Status check_spec(const VmSpec& spec) {
                       stop_grace_max_ms);
   if (spec.health) EBB_CHECKED(check_health_check(*spec.health, spec.ports));
   if (spec.instance_data) EBB_CHECKED(check_instance_data(*spec.instance_data));
+  if (spec.networks) EBB_CHECKED(check_joins(*spec.networks));
   return check_labels("spec.labels", spec.labels);
 }
 
@@ -124,6 +126,50 @@ Status check_may_give(const Fleet& fleet, const Disk& disk, const VmSpec& spec, 
 }
 }  // namespace
 
+namespace {
+TakenAddresses taken_addresses(const Fleet& fleet) {
+  TakenAddresses taken;
+  for (const auto& [id, vm] : fleet.vms()) {
+    for (const auto& interface : vm.interfaces.value_or(std::vector<NetworkInterface>())) {
+      taken.macs.insert(interface.mac);
+      if (interface.address) taken.addresses[interface.network].insert(*interface.address);
+    }
+  }
+  return taken;
+}
+
+// A VM that no worker could take with all of its networks would never start.
+Status check_is_somewhere(const Fleet& fleet, const std::vector<JoinNetwork>& joins) {
+  auto has_all = [&](const auto& entry) {
+    const auto networks = entry.second.networks.value_or(std::vector<NetworkId>());
+    return std::ranges::all_of(joins, [&](const JoinNetwork& join) {
+      return std::ranges::find(networks, join.network) != networks.end();
+    });
+  };
+  if (fleet.workers().empty() || std::ranges::any_of(fleet.workers(), has_all)) return {};
+  return fail_field(
+      "spec.networks", "no worker has {}: give their agents a bridge for it, [networks.{}]",
+      joins.size() == 1 ? fmt::format("network '{}'", joins[0].network) : "all of these networks",
+      joins[0].network);
+}
+}  // namespace
+
+// An interface for each network that it joins; nothing of what others have.
+Result<std::vector<NetworkInterface>> VmsService::join(const std::vector<JoinNetwork>& wishes) const {
+  auto taken = taken_addresses(c_.fleet());
+  std::vector<NetworkInterface> interfaces;
+  for (const auto& wish : wishes) {
+    const auto* network = c_.fleet().find(wish.network);
+    if (!network)
+      return fail_field("spec.networks", "there is no network '{0}': ebb networks create {0}", wish.network);
+    EBB_TRY(interface, assign_interface(*network, wish, taken, c_.loop.random()));
+    taken.macs.insert(interface.mac);
+    interfaces.push_back(std::move(interface));
+  }
+  EBB_CHECKED(check_is_somewhere(c_.fleet(), wishes));
+  return interfaces;
+}
+
 Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
   if (!is_valid_name(wish.id.value))
     return fail_field("id", "'{}' is no name for a VM: 1 to 63 of a-z, 0-9 and '-'", wish.id);
@@ -133,6 +179,7 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
   if (image->state != ImageState::ready)
     return fail(Code::conflict, "image '{}' is {}: import it first", image->id, json::name_of(image->state));
   auto spec = wish.spec;
+  if (spec.networks && spec.networks->empty()) spec.networks.reset();
   const Disk* origin = nullptr;
   if (spec.disk_from) {
     if (spec.storage != Storage::object)
@@ -180,6 +227,10 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
   EBB_CHECKED(check_fits_somewhere(c_.fleet(), spec));
   Vm vm;
   vm.id = wish.id, vm.spec = spec, vm.created_at = batch.now();
+  if (spec.networks) {
+    EBB_TRY(interfaces, join(*spec.networks));
+    vm.interfaces = std::move(interfaces);
+  }
   if (given) {
     auto disk = *given;
     disk.vm = vm.id;

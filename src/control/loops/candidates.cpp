@@ -42,7 +42,8 @@ std::vector<placement::Candidate> candidates(const Fleet& fleet, const Seen& see
   for (const auto& [id, worker] : fleet.workers()) {
     auto used = fleet.used_on(id);
     used += left_over(fleet, seen, id);
-    all.push_back({id, worker.capacity, used, worker.pools, refusal(fleet, seen, id)});
+    all.push_back({id, worker.capacity, used, worker.pools,
+                   worker.networks.value_or(std::vector<NetworkId>()), refusal(fleet, seen, id)});
   }
   return all;
 }
@@ -57,7 +58,10 @@ placement::Request request_for(const Fleet& fleet, const Vm& vm, std::map<Worker
         excluded.emplace(id, fmt::format("has no firmware '{}'", json::name_of(*image->firmware)));
   }
   for (const auto* disk : fleet.disks_of(vm)) pools.insert(disk->pool);
-  return {vm.id, footprint(vm.spec), {pools.begin(), pools.end()}, std::move(excluded)};
+  std::vector<NetworkId> networks;
+  for (const auto& interface : vm.interfaces.value_or(std::vector<NetworkInterface>()))
+    networks.push_back(interface.network);
+  return {vm.id, footprint(vm.spec), {pools.begin(), pools.end()}, std::move(networks), std::move(excluded)};
 }
 
 }  // namespace ebb::control

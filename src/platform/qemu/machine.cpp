@@ -68,6 +68,15 @@ void Machine::connect_sockets() {
   }
 }
 
+// Switches learn where its MAC addresses are from now on (QEMU sends RARP, again and again for a few seconds), and a guest that runs
+// tells its neighbours by gratuitous ARP.
+void Machine::announce() {
+  if (record_.spec.interfaces && monitor_)
+    (void)monitor_->send(
+        R"({"execute":"announce-self","arguments":{"initial":50,"max":550,"rounds":10,"step":50}})"
+        "\n");
+}
+
 void Machine::mark_exited(std::string why) { enter(MachineState::exited, std::move(why)); }
 
 MachineStatus Machine::status() const {
@@ -214,7 +223,7 @@ void Machine::on_monitor_line(const std::string& line) {
   } else if (const auto* answer = message.if_contains("return"); answer && answer->is_object()) {
     const auto* status = answer->get_object().if_contains("status");
     // Commands are answered only once the machine is complete; the greeting comes before that.
-    if (status) greeted_ = true, news_.notify_all();
+    if (status && !std::exchange(greeted_, true)) announce(), news_.notify_all();
     if (status && status->is_string() && status->get_string() == "io-error")
       on_io_stop("a disk answered with an error");
   } else if (const auto* error = message.if_contains("error")) {
@@ -274,6 +283,7 @@ void Machine::become_ready() {
     if (auto status = save_record(folder_, record_); !status)
       log_.warning("VM {}: {}", record_.spec.vm, status.error());
   }
+  announce();
   enter(MachineState::ready, "");
 }
 

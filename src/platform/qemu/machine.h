@@ -43,6 +43,7 @@ class Machine final {
 
  private:
   bool ask_to_stop();
+  void announce();
   Task<void> watch_exit();
   Task<void> watch_monitor();
   Task<void> watch_control();

@@ -17,10 +17,11 @@
 namespace ebb {
 BOOST_DESCRIBE_STRUCT(MachineDisk, (), (serial, nbd_socket, nbd_export, read_only, bytes, ephemeral))
 BOOST_DESCRIBE_STRUCT(MachinePort, (), (name, guest))
+BOOST_DESCRIBE_STRUCT(MachineInterface, (), (mac, bridge))
 // Without the seed, which lies beside it in its folder.
 BOOST_DESCRIBE_STRUCT(MachineSpec, (),
                       (vm, epoch, firmware, kernel, initrd, cmdline, cpus, memory_bytes, disks, ports,
-                       channels))
+                       channels, interfaces))
 }  // namespace ebb
 
 namespace ebb::qemu {

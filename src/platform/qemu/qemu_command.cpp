@@ -127,6 +127,20 @@ void add_network(Args& args, const MachineSpec& spec, const std::map<std::string
   add(args, {"-netdev", netdev, "-device", fmt::format("virtio-net-{},netdev=net0", board.bus)});
 }
 
+// A guest must know what a bridge cannot carry; above the usual size it may decide for itself.
+constexpr unsigned int usual_mtu = 1500;
+
+void add_interfaces(Args& args, const std::vector<MachineInterface>& interfaces, const CommandInput& input,
+                    const Board& board) {
+  for (std::size_t i = 0; i < interfaces.size(); ++i) {
+    const auto mtu = i < input.mtus.size() ? input.mtus[i] : usual_mtu;
+    add(args,
+        {"-netdev", fmt::format("tap,id=lan{},fd={},vhost=off", i, first_tap_fd + static_cast<int>(i))});
+    add(args, {"-device", fmt::format("virtio-net-{},netdev=lan{},mac={}{}", board.bus, i, interfaces[i].mac,
+                                      mtu < usual_mtu ? fmt::format(",host_mtu={}", mtu) : "")});
+  }
+}
+
 void add_ports(Args& args, const MachineSpec& spec, const Board& board) {
   add(args, {"-chardev", fmt::format("socket,id=qmp,fd={},server=on,wait=off", qmp_fd), "-mon",
              "chardev=qmp,mode=control"});
@@ -175,6 +189,7 @@ Args make_command(const MachineSpec& spec, const CommandInput& input) {
   if (!spec.seed.empty()) add_seed(args, board);
   add_ports(args, spec, board);
   add_network(args, spec, input.ports, board);
+  if (spec.interfaces) add_interfaces(args, *spec.interfaces, input, board);
   return args;
 }
 
@@ -201,7 +216,7 @@ Status check_spec(const MachineSpec& spec) {
     return fail_field("cpus", "VM '{}' has {} CPUs; 1 to 255 are possible", spec.vm, spec.cpus);
   constexpr std::size_t slots =
       8;  // virtio-mmio transports of a microvm: serial, network, seed, disks; a PC has more
-  const std::size_t others = spec.seed.empty() ? 2 : 3;
+  const std::size_t others = (spec.seed.empty() ? 2 : 3) + (spec.interfaces ? spec.interfaces->size() : 0);
   if (spec.disks.size() + others > slots)
     return fail_field("disks", "VM '{}' has more than {} disks", spec.vm, slots - others);
   std::set<std::string> names;

@@ -12,6 +12,8 @@ inline const char* to_text(Accel accel) { return accel == Accel::kvm ? "kvm" : "
 
 // Descriptors that QEMU finds open: listening sockets.
 inline constexpr int qmp_fd = 3, control_fd = 4, guest_agent_fd = 5;
+// And from this one on a TAP device for each network interface.
+inline constexpr int first_tap_fd = 6;
 
 struct CommandInput {
   std::string program;
@@ -19,6 +21,7 @@ struct CommandInput {
   std::uint64_t tsc_khz = 0;                   // of the host; 0: not told to the guest
   std::map<std::string, std::uint16_t> ports;  // by name: TCP port on this worker
   std::string uefi_code{};                     // of Firmware::uefi: its file
+  std::vector<unsigned int> mtus{};            // of the bridge of each interface, in bytes
 };
 
 // File names in it are relative to the machine's folder.

@@ -16,6 +16,7 @@
 #include "platform/qemu/machine.h"
 #include "platform/qemu/qcow2_overlay.h"
 #include "platform/qemu/qemu_command.h"
+#include "platform/qemu/tap.h"
 
 namespace ebb {
 namespace fs = std::filesystem;
@@ -65,6 +66,7 @@ class QemuHypervisor final : public Hypervisor {
 
   Task<Result<MachineStatus>> start(MachineSpec spec) override;
   Status can_boot(std::optional<Firmware> firmware) const override;
+  Status has_bridge(const std::string& name) const override;
   Task<Result<bool>> stop(VmId vm, Duration grace) override;
   Task<Status> pause(VmId vm) override { return on_machine(std::move(vm), &Machine::pause); }
   Task<Status> resume(VmId vm) override { return on_machine(std::move(vm), &Machine::resume); }
@@ -107,6 +109,7 @@ class QemuHypervisor final : public Hypervisor {
   KvmProbe kvm_;
   std::function<void()> on_change_;
   bool adopted_ = false;
+  mutable bool may_make_taps_ = false;                 // it has made one
   std::map<VmId, std::shared_ptr<Machine>> machines_;  // a nullptr: being started
   Scope scope_;
 };
@@ -224,6 +227,13 @@ Status QemuHypervisor::can_boot(std::optional<Firmware> firmware) const {
   return {};
 }
 
+Status QemuHypervisor::has_bridge(const std::string& name) const {
+  EBB_CHECKED(check_bridge(name));
+  if (!may_make_taps_) EBB_CHECKED(check_may_make_taps());
+  may_make_taps_ = true;
+  return {};
+}
+
 // Up to the running process in one go, without a suspension: a task that ends half-way leaves either no
 // process or one that the table and the folder know.
 Result<std::shared_ptr<Machine>> QemuHypervisor::launch(const MachineSpec& spec, CommandInput input,
@@ -249,9 +259,16 @@ Result<std::shared_ptr<Machine>> QemuHypervisor::launch(const MachineSpec& spec,
   EBB_TRY(guest_agent, qemu::listen_unix(folder + "/agent.sock"));
 
   input.ports = record.ports;
+  std::vector<Tap> taps;
+  for (const auto& interface : spec.interfaces.value_or(std::vector<MachineInterface>())) {
+    EBB_TRY(tap, open_tap(interface.bridge, interface.mac));
+    input.mtus.push_back(tap.mtu);
+    taps.push_back(std::move(tap));
+  }
   request.argv = make_command(spec, input);
   request.folder = folder;
   request.pass_fds = {monitor.get(), control.get(), guest_agent.get()};
+  for (const auto& tap : taps) request.pass_fds.push_back(tap.fd.get());
   request.output = "qemu.log";
   request.record = "process";
   for (const auto& file : {spec.kernel, spec.initrd, input.uefi_code})

@@ -262,6 +262,26 @@ TEST(Command, PortsAreForwardedFromLoopbackOnly) {
   EXPECT_NE(text.find("-cpu host"), std::string::npos) << text;
 }
 
+TEST(Command, AnInterfaceIsATapDeviceThatQemuFindsOpen) {
+  auto spec = small_spec();
+  spec.ports = {{"http", 80}};
+  spec.interfaces = {{"02:00:00:00:00:01", "br0"}, {"02:00:00:00:00:02", "br1"}};
+  ASSERT_TRUE(check_spec(spec));
+  auto text = fmt::format(
+      "{}",
+      fmt::join(make_command(spec, {.program = "qemu", .ports = {{"http", 4711}}, .mtus = {9000, 1450}}),
+                " "));
+  EXPECT_FALSE(text.contains("host_mtu=9000")) << text;
+  EXPECT_TRUE(text.contains("mac=02:00:00:00:00:02,host_mtu=1450")) << text;
+  for (const auto* part : {"tap,id=lan0,fd=6,vhost=off", "netdev=lan0,mac=02:00:00:00:00:01",
+                           "tap,id=lan1,fd=7,vhost=off", "netdev=lan1,mac=02:00:00:00:00:02", "hostfwd"})
+    EXPECT_TRUE(text.contains(part)) << part << " is not in " << text;
+  for (int i = 0; i < 4; ++i) spec.disks.push_back({"disk-1", "/run/d.sock", "disk-1", false, GiB});
+  EXPECT_TRUE(check_spec(spec));
+  spec.disks.push_back(spec.disks[0]);
+  EXPECT_FALSE(check_spec(spec)) << "a microvm has eight places";
+}
+
 TEST(Command, NamesThatWouldLeaveTheFolderOrTheCommandLineAreRefused) {
   EXPECT_TRUE(check_spec(small_spec()));
   auto refused = [](auto change) {
