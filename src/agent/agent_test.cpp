@@ -22,6 +22,36 @@ TEST_F(AgentTest, AWantedVmIsBootedAndReported) {
   EXPECT_EQ(control_.refused, 0u);
 }
 
+TEST_F(AgentTest, ADiskThatIsWantedLargerGrowsUnderItsGuest) {
+  start_agent();
+  auto wish = vm("a", 5);
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 5));
+  auto size = [&] {
+    const auto* disks = machines_.disks_of(VmId("a"));
+    return disks ? disks->at(0).bytes : 0;
+  };
+  EXPECT_EQ(size(), MiB);
+  wish.disks.at(0).size_bytes = 4 * MiB;
+  control_.want({wish});
+  ASSERT_TRUE(world_.loop().run_until([&] { return size() == 4 * MiB; }, 20s));
+  EXPECT_EQ(daemon_.sizes[wish.disks[0].id.value], 4 * MiB) << "where it is served, before";
+  EXPECT_EQ(control_.seen("a")->state, VmSeen::running);
+  const auto calls = daemon_.calls.size();
+  world_.loop().run_for(20s);
+  EXPECT_EQ(daemon_.calls.size(), calls) << "once";
+
+  // Grown while nobody ran it, or half-way: the next start makes it so.
+  daemon_.sizes.clear(), daemon_.disks.clear();
+  wish.disks.at(0).size_bytes = 8 * MiB, wish.epoch = 6;
+  control_.want({});
+  ASSERT_TRUE(world_.loop().run_until([&] { return !control_.seen("a"); }, 20s));
+  control_.want({wish});
+  ASSERT_TRUE(reaches("a", VmSeen::running, 6));
+  EXPECT_EQ(size(), 8 * MiB);
+  EXPECT_EQ(daemon_.sizes[wish.disks[0].id.value], 8 * MiB);
+}
+
 TEST_F(AgentTest, WhatTheLossOfThisWorkerWouldCostIsReported) {
   start_agent();
   control_.want({vm("a", 5), vm("b", 6)});

@@ -18,6 +18,9 @@ class DiskClient final {
   Task<Result<DiskStatus>> standby(DiskRef ref) { return ask("/standby", json::write_text(ref), ref.disk); }
   Task<Result<DiskStatus>> hint(DiskRef ref) { return ask("/hint", json::write_text(ref), ref.disk); }
   Task<Result<DiskStatus>> seal(DiskRef ref) { return ask("/seal", json::write_text(ref), ref.disk); }
+  Task<Result<DiskStatus>> resize(ResizeDisk request) {
+    return ask("/resize", json::write_text(request), request.disk);
+  }
   Task<Status> close(DiskRef ref);
   // conflict, invalid: it will not be made. Everything else: ask again.
   Task<Result<SnapshotMade>> snapshot(MakeSnapshot request);

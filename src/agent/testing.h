@@ -146,8 +146,9 @@ class FakeDaemon final {
   bool leaves_logs = false;                              // a disk that is closed without a seal leaves one
   std::function<HttpResponse(const RescueLog&)> rescue;  // what is answered
   std::optional<Error> refuse_open;
-  std::optional<Instant> store_silent_since;  // HEAD cannot be read
-  bool is_slow = false;                       // opening and sealing need a second call
+  std::optional<Instant> store_silent_since;   // HEAD cannot be read
+  std::map<std::string, std::uint64_t> sizes;  // of disks that have grown
+  bool is_slow = false;                        // opening and sealing need a second call
 
  private:
   Instant store_heard() const { return store_silent_since.value_or(world_.loop().now()); }
@@ -168,6 +169,12 @@ class FakeDaemon final {
       auto wish = json::read_text<RescueLog>(request.body).value();
       calls.push_back("rescue " + wish.into.value);
       co_return rescue(wish);
+    }
+    if (request.target == "/resize") {
+      auto wish = json::read_text<ResizeDisk>(request.body).value();
+      calls.push_back("resize " + wish.disk.value);
+      disks[wish.disk.value].size_bytes = sizes[wish.disk.value] = wish.size_bytes;
+      co_return reply(disks[wish.disk.value]);
     }
     std::string id;
     Epoch epoch = 0;
@@ -207,7 +214,7 @@ class FakeDaemon final {
     disk.state = is_done ? goal : on_the_way;
     bool is_served = is_done && verb == "/open";
     disk.nbd_socket = is_served ? "/run/nbd" : "", disk.nbd_export = is_served ? id : "";
-    disk.size_bytes = MiB;
+    disk.size_bytes = sizes.contains(id) ? sizes[id] : MiB;
     return disk;
   }
 

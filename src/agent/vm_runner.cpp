@@ -1,7 +1,5 @@
 #include "agent/vm_runner.h"
 
-#include "base/checksum.h"
-
 namespace ebb::agent {
 namespace {
 
@@ -25,13 +23,6 @@ VmSeen first_guess(Wanted wanted) {
       return VmSeen::stopping;
   }
   return VmSeen::stopping;
-}
-
-// A virtio disk's serial number has 20 bytes.
-std::string serial_of(const DiskId& id) {
-  constexpr std::size_t bytes_max = 20, kept = 11;
-  if (id.value.size() <= bytes_max) return id.value;
-  return fmt::format("{}-{:08x}", id.value.substr(0, kept), crc32c(as_bytes(id.value)));
 }
 
 std::string end_text(const MachineStatus& machine) {
@@ -130,6 +121,7 @@ void VmRunner::no_machine() {
   was_healthy_ = false;
   boot_began_.reset();
   ready_since_.reset();
+  machine_sizes_.clear();
   reserved_ = false;
 }
 
@@ -218,7 +210,10 @@ Task<Status> VmRunner::start(WantedVm wish) {
       co_return Status{};
     }
     if (!status) co_return fail(std::move(status).error());
-    auto bytes = status->size_bytes ? status->size_bytes : disk.size_bytes;
+    EBB_CO_CHECKED(co_await grow_disk(wish, disk));
+    if (!is_current(version)) co_return Status{};
+    const auto bytes = std::max(status->size_bytes, disk.read_only ? 0 : disk.size_bytes);
+    machine_sizes_[disk.id] = bytes;
     spec.disks.push_back({serial_of(disk.id), status->nbd_socket, status->nbd_export, disk.read_only, bytes});
   }
   for (const auto bytes : wish.ephemeral_disks.value_or(std::vector<std::uint64_t>())) {
@@ -288,6 +283,7 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
   seen_.machine = true;
   seen_.ports = machine.ports, seen_.accel = machine.accel;
   auto disks = co_await keep_disks_open(wish);
+  if (disks && is_current(version) && machine.state == MachineState::ready) disks = co_await grow_disks(wish);
   if (!is_current(version) || fenced_epoch_ == wish.epoch) co_return 0s;
   snapshots_.look_at(wish);
   tend_health(wish, machine);

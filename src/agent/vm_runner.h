@@ -74,6 +74,9 @@ class VmRunner final {
   Status add_interfaces(const WantedVm& wish, MachineSpec& spec) const;
   Task<Duration> tend(WantedVm wish, MachineStatus machine);
   Task<Status> keep_disks_open(WantedVm wish);
+  static std::string serial_of(const DiskId& id);
+  Task<Status> grow_disk(WantedVm wish, WantedDisk disk);
+  Task<Status> grow_disks(WantedVm wish);
   void tend_health(const WantedVm& wish, const MachineStatus& machine);
   bool waits_for_health(const WantedVm& wish) const;
   Task<Duration> bury(WantedVm wish, MachineStatus machine);
@@ -107,7 +110,8 @@ class VmRunner final {
   SeenVm seen_;
   bool reserved_ = false;
   bool gone_ = false;
-  std::string disk_waits_;  // what a served disk waits for, for people
+  std::map<DiskId, std::uint64_t> machine_sizes_;  // of its disks, as the machine is known to have them
+  std::string disk_waits_;                         // what a served disk waits for, for people
   Isolation::Verdict isolation_ = Isolation::Verdict::unknown;
   Epoch fenced_epoch_ = 0;    // a newer owner exists than this; 0: none known
   Version done_version_ = 0;  // the wish to be down that has been fulfilled

@@ -1,5 +1,6 @@
 // What a VM's runner says to the disk daemon, and what it makes of its answers.
 #include "agent/vm_runner.h"
+#include "base/checksum.h"
 
 namespace ebb::agent {
 namespace {
@@ -27,6 +28,13 @@ bool is_reached(DiskSeen state, bool open, bool standby) {
 bool may_pass(Code code) { return code == Code::unavailable || code == Code::busy; }
 
 }  // namespace
+
+// A virtio disk's serial number has 20 bytes.
+std::string VmRunner::serial_of(const DiskId& id) {
+  constexpr std::size_t bytes_max = 20, kept = 11;
+  if (id.value.size() <= bytes_max) return id.value;
+  return fmt::format("{}-{:08x}", id.value.substr(0, kept), crc32c(as_bytes(id.value)));
+}
 
 Task<Result<DiskStatus>> VmRunner::ask_daemon(Verb verb, WantedVm wish, WantedDisk disk) {
   auto epoch = disk_epoch(wish, disk);
@@ -86,6 +94,34 @@ Task<Status> VmRunner::keep_disks_open(WantedVm wish) {
     if (!opened) status = fail(std::move(opened).error());
   }
   co_return status;
+}
+
+// What is wanted larger than it is grows, where it is open.
+Task<Status> VmRunner::grow_disk(WantedVm wish, WantedDisk disk) {
+  const auto* status = t_.disks->find(disk.id);
+  if (disk.read_only || !status || status->state != DiskSeen::open || status->size_bytes >= disk.size_bytes)
+    co_return Status{};
+  auto grown = co_await t_.disks->resize({disk.id, disk.pool, disk_epoch(wish, disk), disk.size_bytes});
+  if (!grown) co_return fail(std::move(grown).error());
+  co_return Status{};
+}
+
+// And the guest of a machine that runs sees it.
+Task<Status> VmRunner::grow_disks(WantedVm wish) {
+  auto version = version_;
+  for (const auto& disk : wish.disks) {
+    const auto known = machine_sizes_.find(disk.id);
+    if (disk.read_only || (known != machine_sizes_.end() && known->second >= disk.size_bytes)) continue;
+    EBB_CO_CHECKED(co_await grow_disk(wish, disk));
+    if (!is_current(version)) co_return Status{};
+    const auto* status = t_.disks->find(disk.id);
+    if (!status || status->size_bytes < disk.size_bytes) continue;  // it is being opened
+    const auto size = status->size_bytes;
+    auto told = co_await t_.hypervisor->resize_disk(wish.vm, serial_of(disk.id), size);
+    if (!told) co_return fail(std::move(told).error().within(fmt::format("disk '{}' grows", disk.id)));
+    machine_sizes_[disk.id] = size;
+  }
+  co_return Status{};
 }
 
 // So that whoever stands by has what the guest uses now before it has stopped. Nothing waits for it.

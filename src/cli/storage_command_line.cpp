@@ -77,7 +77,7 @@ void add_disk_commands(Builder& b, CLI::App* disks) {
   keep->add_option("DISK", o->disk)->required();
   keep->add_option("--name", o->name, "that it has from now on; its id, if not given");
   b.on(keep, [=] { return run(keep_disk); });
-  auto* resize = b.command(disks, "resize", "grow a disk that no VM runs with");
+  auto* resize = b.command(disks, "resize", "grow a disk; a guest that runs with it sees it within seconds");
   resize->add_option("VM|DISK", o->disk)->required();
   resize->add_option("SIZE", t->size, "as in 20GiB")->required();
   auto resize_limit = add_wait(resize, o);

@@ -104,7 +104,14 @@ TEST(DisksByHand, AnAttachedDiskGoesWhereItsVmGoesAndOutlivesIt) {
   EXPECT_EQ(w.wanted_at_home("a"), all);
   EXPECT_EQ(w.detach("data").status, 409) << "it runs";
   EXPECT_EQ(w.ask("DELETE", "/v1/disks/data").status, 409);
-  EXPECT_EQ(w.grow("data", 16 << 20).status, 409);
+  // Grown while its VM runs: wanted so by whoever has it.
+  EXPECT_EQ(w.grow("data", 16 << 20).status, 201);
+  EXPECT_EQ(w.grow("data", 16 << 20).status, 200);
+  EXPECT_EQ(w.grow("data", 8 << 20).status, 400) << "it does not shrink";
+  EXPECT_EQ(w.disk("data").size_bytes, 16u << 20);
+  w.tick();
+  for (const auto& wanted : w.workers()[w.worker_of("a")].wanted.vms)
+    EXPECT_EQ(wanted.disks.at(1).size_bytes, 16u << 20);
 
   const auto home = w.worker_of("a");
   const auto drain = w.drain(home);

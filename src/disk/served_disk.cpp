@@ -434,7 +434,15 @@ Task<Result<DiskStatus>> ServedDisk::resize(ResizeDisk request) {
 
 Task<void> ServedDisk::run_resize(std::uint64_t size_bytes, std::shared_ptr<std::optional<Status>> grown) {
   auto life = life_;
-  *grown = co_await life->disk->grow(size_bytes);
+  const auto before = life->disk->size_bytes();
+  Status done = co_await life->disk->grow(size_bytes);
+  // Clients ask for the size as they connect, and at no other time: they connect anew, as after a restart of the daemon.
+  const bool is_larger = done && life->disk->size_bytes() > before;
+  if (is_larger && state_ == DiskSeen::open) {
+    published_.reset();
+    if (auto again = serve(); !again) fail_open(again.error());
+  }
+  *grown = std::move(done);
   changed_.notify_all();
 }
 

@@ -107,6 +107,9 @@ class Hypervisor {
   virtual Task<Status> pause(VmId vm) = 0;
   // Lets a machine run on that pause() holds; does nothing to one that runs.
   virtual Task<Status> resume(VmId vm) = 0;
+  // A disk, by its serial number, has grown where it is served: its guest sees it so from now on. unavailable: not yet, ask again.
+  // The same again does nothing.
+  virtual Task<Status> resize_disk(VmId vm, std::string serial, std::uint64_t bytes) = 0;
   // All machines of this worker, also those started before this agent process; exited ones until forget().
   virtual Task<Result<std::vector<MachineStatus>>> list() = 0;
   // Removes what is left of an exited machine.

@@ -265,6 +265,24 @@ Task<Status> SimHypervisor::resume(VmId vm) {
   });
 }
 
+const std::vector<MachineDisk>* SimMachines::disks_of(const VmId& vm) const {
+  auto machine = find(vm);
+  return machine && machine->status.state != MachineState::exited ? &machine->spec.disks : nullptr;
+}
+
+Task<Status> SimHypervisor::resize_disk(VmId vm, std::string serial, std::uint64_t bytes) {
+  return ask_host<Status>(process_, ask, [machines = &machines_, vm, serial, bytes]() -> Status {
+    auto machine = machines->find(vm);
+    if (!machine || machine->status.state == MachineState::exited)
+      return fail(Code::not_found, "{} has no machine here", vm);
+    auto disk = std::ranges::find(machine->spec.disks, serial, &MachineDisk::serial);
+    if (disk == machine->spec.disks.end()) return fail(Code::not_found, "{} has no disk {}", vm, serial);
+    if (bytes < disk->bytes) return fail(Code::invalid, "disk {} does not shrink", serial);
+    disk->bytes = bytes;
+    return {};
+  });
+}
+
 Task<Result<std::vector<MachineStatus>>> SimHypervisor::list() {
   return ask_host<Result<std::vector<MachineStatus>>>(process_, ask,
                                                       [machines = &machines_] { return machines->list(); });

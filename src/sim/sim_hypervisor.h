@@ -58,6 +58,8 @@ class SimMachines final {
 
   std::vector<MachineStatus> list() const;
   std::size_t running() const;
+  // As that machine has them; null: there is none that runs.
+  const std::vector<MachineDisk>* disks_of(const VmId& vm) const;
   const std::string& host() const { return host_; }
 
  private:
@@ -106,6 +108,7 @@ class SimHypervisor final : public Hypervisor {
   Task<Result<bool>> stop(VmId vm, Duration grace) override;
   Task<Status> pause(VmId vm) override;
   Task<Status> resume(VmId vm) override;
+  Task<Status> resize_disk(VmId vm, std::string serial, std::uint64_t bytes) override;
   Task<Result<std::vector<MachineStatus>>> list() override;
   Task<Status> forget(VmId vm) override;
   Task<Result<ConsolePiece>> read_console(VmId vm, std::uint64_t epoch, ConsoleFrom from,

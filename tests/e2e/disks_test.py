@@ -49,7 +49,13 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB", disk_retention="1h"
     shell(fleet, "db", "/bin/busybox dd if=/dev/zero of=/dev/vdb bs=65536 count=64 conv=fsync 2>/dev/null")
 
     # Grown, detached, and given to another one with a fork of what it was.
-    expect_failure(fleet.ebb("disk", "resize", "ledger", "128MiB", check=False), 6, "not stopped")
+    fleet.ebb("disk", "resize", "ledger", "96MiB", "--wait")
+    wait_until(lambda: shell(fleet, "db", "cat /sys/block/vdb/size") == str(96 * MIB // 512), 30, "a guest that runs sees its disk grow")
+    shell(fleet, "db", "/bin/busybox dd if=/dev/urandom of=/dev/vdb bs=65536 seek=1100 count=16 conv=fsync 2>/dev/null")
+    check(fleet.vm("db")["seen"] == "running" and not fleet.vm("db")["waiting_for"], fleet.vm("db"))
+    fleet.workers[fleet.worker_of("db")].agent.restart()
+    fleet.ebb("disk", "resize", "archive", "48MiB")
+    wait_until(lambda: shell(fleet, "db", "cat /sys/block/vdc/size") == str(48 * MIB // 512), 30, "also by an agent that found the machine running")
     fleet.ebb("stop", "db", "--wait")
     expect_failure(fleet.ebb("disk", "resize", "ledger", "32MiB", check=False), 2, "does not shrink")
     fleet.ebb("disk", "resize", "ledger", "128MiB", "--wait")

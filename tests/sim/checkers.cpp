@@ -345,6 +345,28 @@ class DisksHaveOneVm final : public Checker {
   }
 };
 
+// What was made larger is so in the store and for the guest, wherever it runs by then.
+class DisksHaveTheirSize final : public Checker {
+ public:
+  void at_end(FleetSim& sim) override {
+    if (sim.options().kind != FleetSimOptions::Workers::production) return;  // sketches grow nothing
+    for (const auto& [id, vm] : sim.fleet().vms()) {
+      for (auto& worker : sim.workers()) {
+        const auto* disks = vm.worker == worker->id() ? worker->machines().disks_of(id) : nullptr;
+        if (!disks) continue;
+        for (const auto* disk : sim.fleet().disks_of(vm)) {
+          const auto head = sim.heads().find("pool-1/" + disk::head_key(disk->id));
+          const auto seen = std::ranges::find(*disks, disk->id.value, &MachineDisk::serial);
+          if (head == sim.heads().end() || head->second.size_bytes != disk->size_bytes)
+            sim.violation("disk {} is not as large in the store as it is wanted", disk->id);
+          if (seen == disks->end() || seen->bytes != disk->size_bytes)
+            sim.violation("{} sees its disk {} with another size than is wanted", id, disk->id);
+        }
+      }
+    }
+  }
+};
+
 // No two VMs have a MAC or an IP address, and each keeps its own for as long as it lives.
 class AddressesStay final : public Checker {
  public:
@@ -415,6 +437,7 @@ std::vector<std::unique_ptr<Checker>> all_checkers() {
   all.push_back(std::make_unique<EveryVmRuns>());
   all.push_back(std::make_unique<WhatHasEndedStaysSo>());
   all.push_back(std::make_unique<DisksHaveOneVm>());
+  all.push_back(std::make_unique<DisksHaveTheirSize>());
   all.push_back(std::make_unique<AddressesStay>());
   all.push_back(std::make_unique<RemovedIsGone>());
   return all;

@@ -216,8 +216,18 @@ Result<bool> DisksService::grow_in(Batch& batch, const DiskId& id, std::uint64_t
   if (size_bytes < disk->size_bytes)
     return fail_field("size_bytes", "disk '{}' has {}, and does not shrink", id,
                       format_size(disk->size_bytes));
-  EBB_CHECKED(check_idle(c_.fleet(), *disk));
+  EBB_CHECKED(check_settled(*disk));
+  const auto what = fmt::format("from {} to {}", format_size(disk->size_bytes), format_size(size_bytes));
   auto next = *disk;
+  // Whoever has it makes it as large as it is wanted, now or when its VM starts next.
+  if (const auto* vm = disk->vm ? c_.fleet().find(*disk->vm) : nullptr;
+      vm && !check_stopped(c_.fleet(), *vm)) {
+    if (vm->desired == VmDesired::absent) return fail(Code::conflict, "'{}' is being removed", vm->id);
+    next.size_bytes = size_bytes;
+    batch.put(next);
+    batch.journal("disk.growth", "disks/" + id.value, fmt::format("{}, in VM {}", what, vm->id));
+    return true;
+  }
   next.growth = DiskGrowth{size_bytes, batch.mint_id("growth"), batch.now()};
   batch.put(next);
   Effect effect{"grow_disk/" + id.value + "/" + next.growth->request,
@@ -229,8 +239,7 @@ Result<bool> DisksService::grow_in(Batch& batch, const DiskId& id, std::uint64_t
                 disk->disk_class};
   effect.request = next.growth->request;
   batch.effect(std::move(effect));
-  batch.journal("disk.growth", "disks/" + id.value,
-                fmt::format("from {} to {}", format_size(disk->size_bytes), format_size(size_bytes)));
+  batch.journal("disk.growth", "disks/" + id.value, what);
   return true;
 }
 

@@ -78,7 +78,7 @@ Status check_stopped(const Fleet& fleet, const Vm& vm) {
   return fail(Code::conflict, "VM '{}' is not stopped: ebb stop {} --wait", vm.id, vm.id);
 }
 
-Status check_idle(const Fleet& fleet, const Disk& disk) {
+Status check_settled(const Disk& disk) {
   if (disk.state != DiskState::ready)
     return fail(Code::conflict, "disk '{}' is {}", disk.id, json::name_of(disk.state));
   if (disk.removal)
@@ -91,6 +91,11 @@ Status check_idle(const Fleet& fleet, const Disk& disk) {
   if (disk.rescue && disk.rescue->state != RescueState::written)
     return fail(Code::conflict, "disk '{}' is not what the log of {} holds: ebb why disks/{}", disk.id,
                 disk.rescue->worker, disk.id);
+  return {};
+}
+
+Status check_idle(const Fleet& fleet, const Disk& disk) {
+  EBB_CHECKED(check_settled(disk));
   const auto* vm = disk.vm ? fleet.find(*disk.vm) : nullptr;
   return vm ? check_stopped(fleet, *vm) : Status{};
 }

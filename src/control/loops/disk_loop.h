@@ -22,7 +22,9 @@ void remove_disk(const Disk& disk, Duration retention, Batch& batch);
 void expire_removed_disks(const Fleet& fleet, WallMs now, Duration retention, Batch& batch);
 // Nobody holds the disks of such a VM, and nobody will before it is started. conflict: it is not stopped.
 Status check_stopped(const Fleet& fleet, const Vm& vm);
-// conflict: what stands in the way of whoever wants to change, or to be given, a disk that nobody holds.
+// conflict: what of the disk itself stands in the way of whoever wants to change it.
+Status check_settled(const Disk& disk);
+// conflict: that, or somebody who holds it.
 Status check_idle(const Fleet& fleet, const Disk& disk);
 // The disk belongs to no VM from now on; the VM's record is the caller's.
 void detach_disk(const Disk& disk, Batch& batch);

@@ -9,6 +9,7 @@
 
 namespace ebb::qemu {
 namespace {
+constexpr Duration monitor_limit = 5s;
 constexpr Duration continue_pause_first = 1s, continue_pause_max = 30s, power_button_period = 5s;
 
 // What is no number means that something failed.
@@ -151,6 +152,39 @@ Status Machine::resume() {
   return {};
 }
 
+// Ends when QEMU has answered, or does not.
+Task<Status> Machine::ask_monitor(json::Object command) {
+  if (exited() || !monitor_ || !greeted_)
+    co_return fail(Code::unavailable, "QEMU's monitor of VM '{}' is not there", record_.spec.vm);
+  const auto id = ++asked_;
+  command["id"] = id;
+  EBB_CO_CHECKED(monitor_->send(json::to_text(command) + "\n"));
+  const auto until = loop_.now() + monitor_limit;
+  while (!answers_.contains(id) && !exited() && loop_.now() < until)
+    (void)co_await news_.wait_for(until - loop_.now());
+  auto answer = answers_.extract(id);
+  if (answer) co_return std::move(answer.mapped());
+  co_return fail(Code::unavailable, "QEMU's monitor of VM '{}' does not answer", record_.spec.vm);
+}
+
+Task<Status> Machine::resize_disk(std::size_t index, std::uint64_t bytes) {
+  const auto node = disk_node(index);
+  const json::Object resize{{"execute", "block_resize"},
+                            {"arguments", {{"node-name", node}, {"size", bytes}}}};
+  auto done = co_await ask_monitor(resize);
+  if (!done && !exited()) {
+    // QEMU learns a size as it connects, and connects when it has something to ask: an idle guest has not.
+    const auto read = fmt::format("qemu-io {} \"read 0 512\"", node);
+    EBB_CO_CHECKED(co_await ask_monitor(
+        {{"execute", "human-monitor-command"}, {"arguments", {{"command-line", read}}}}));
+    done = co_await ask_monitor(resize);
+  }
+  if (!done) co_return fail(Code::unavailable, "{}", done.error().message);
+  record_.spec.disks[index].bytes = bytes;
+  save();
+  co_return Status{};
+}
+
 Result<std::size_t> Machine::type(std::string_view bytes) {
   if (exited()) return fail(Code::not_found, "VM '{}' is not running", record_.spec.vm);
   const auto path = fmt::format("{}/{}", folder_, console_in_name);
@@ -215,7 +249,17 @@ void Machine::on_monitor_line(const std::string& line) {
   auto value = json::parse(line);
   if (!value || !value->is_object()) return;
   const auto& message = value->get_object();
-  if (message.contains("QMP")) {
+  if (const auto* id = message.if_contains("id"); id && id->is_number()) {
+    const auto* error = message.if_contains("error");
+    const auto* text = error && error->is_object() ? error->get_object().if_contains("desc") : nullptr;
+    Status answer;
+    if (error)
+      answer = fail(Code::unavailable, "QEMU: {}",
+                    text && text->is_string() ? std::string_view(text->get_string()) : "an error");
+    if (const auto asked = id->to_number<std::uint64_t>(); asked <= asked_)
+      answers_[asked] = std::move(answer);
+    news_.notify_all();
+  } else if (message.contains("QMP")) {
     (void)monitor_->send("{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-status\"}\n");
   } else if (const auto* event = message.if_contains("event"); event && event->is_string()) {
     const auto* data = message.if_contains("data");

@@ -38,12 +38,15 @@ class Machine final {
   Task<bool> stop(Duration grace);
   Status pause();
   Status resume();
+  // As Hypervisor::resize_disk, of the disk with that index in its spec.
+  Task<Status> resize_disk(std::size_t index, std::uint64_t bytes);
   // As Hypervisor::type_at_console.
   Result<std::size_t> type(std::string_view bytes);
 
  private:
   bool ask_to_stop();
   void announce();
+  Task<Status> ask_monitor(json::Object command);
   Task<void> watch_exit();
   Task<void> watch_monitor();
   Task<void> watch_control();
@@ -70,8 +73,10 @@ class Machine final {
 
   MachineState state_ = MachineState::booting;
   std::string error_;
-  std::string guest_agent_;      // as in MachineStatus
-  std::string shutdown_reason_;  // of QEMU's SHUTDOWN event
+  std::string guest_agent_;                  // as in MachineStatus
+  std::string shutdown_reason_;              // of QEMU's SHUTDOWN event
+  std::uint64_t asked_ = 0;                  // commands of ask_monitor()
+  std::map<std::uint64_t, Status> answers_;  // that somebody waits for
   bool greeted_ = false;
   bool guest_spoke_ = false;
   bool kill_sent_ = false;

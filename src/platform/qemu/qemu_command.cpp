@@ -83,7 +83,7 @@ void add_ephemeral_node(Args& args, std::size_t index, const std::string& node) 
 }
 
 void add_disk(Args& args, const MachineDisk& disk, std::size_t index, const Board& board) {
-  const auto node = fmt::format("d{}", index);
+  const auto node = disk_node(index);
   if (disk.ephemeral.value_or(false))
     add_ephemeral_node(args, index, node);
   else
@@ -174,6 +174,7 @@ void add_boot(Args& args, const MachineSpec& spec, const CommandInput& input) {
 
 }  // namespace
 
+std::string disk_node(std::size_t disk_index) { return fmt::format("d{}", disk_index); }
 std::string ephemeral_name(std::size_t disk_index) { return fmt::format("ephemeral-{}.raw", disk_index); }
 std::string overlay_name(std::size_t disk_index) { return fmt::format("overlay-{}.qcow2", disk_index); }
 std::string channel_log_name(const std::string& channel) { return fmt::format("channel-{}.log", channel); }

@@ -34,6 +34,8 @@ std::vector<std::string> make_probe_command(const std::string& program, const st
 inline constexpr const char* console_log_name = "console.log";
 // What is typed comes through one, and what is said goes into the other, which takes everything at once: a guest never waits for a reader.
 inline constexpr const char *console_in_name = "console.in", *console_out_name = "console.out";
+// The block node that a disk's device uses, as QEMU's monitor knows it.
+std::string disk_node(std::size_t disk_index);
 std::string overlay_name(std::size_t disk_index);
 std::string ephemeral_name(std::size_t disk_index);
 inline constexpr const char* seed_folder_name = "seed";

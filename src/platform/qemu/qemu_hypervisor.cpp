@@ -70,6 +70,7 @@ class QemuHypervisor final : public Hypervisor {
   Task<Result<bool>> stop(VmId vm, Duration grace) override;
   Task<Status> pause(VmId vm) override { return on_machine(std::move(vm), &Machine::pause); }
   Task<Status> resume(VmId vm) override { return on_machine(std::move(vm), &Machine::resume); }
+  Task<Status> resize_disk(VmId vm, std::string serial, std::uint64_t bytes) override;
   Task<Result<std::vector<MachineStatus>>> list() override;
   Task<Status> forget(VmId vm) override;
   Task<Result<ConsolePiece>> read_console(VmId vm, std::uint64_t epoch, ConsoleFrom from,
@@ -372,6 +373,19 @@ Task<Status> QemuHypervisor::on_machine(VmId vm, Status (Machine::*act)()) {
   if (found == machines_.end() || !found->second)
     co_return fail(Code::not_found, "VM '{}' has no machine here", vm);
   co_return (*found->second.*act)();
+}
+
+Task<Status> QemuHypervisor::resize_disk(VmId vm, std::string serial, std::uint64_t bytes) {
+  EBB_CO_CHECKED(adopt());
+  auto found = machines_.find(vm);
+  if (found == machines_.end() || !found->second)
+    co_return fail(Code::not_found, "VM '{}' has no machine here", vm);
+  auto machine = found->second;  // kept alive until it has answered
+  const auto& disks = machine->spec().disks;
+  const auto disk = std::ranges::find(disks, serial, &MachineDisk::serial);
+  if (disk == disks.end())
+    co_return fail(Code::not_found, "VM '{}' was started without disk '{}'", vm, serial);
+  co_return co_await machine->resize_disk(static_cast<std::size_t>(disk - disks.begin()), bytes);
 }
 
 Task<Result<ConsolePiece>> QemuHypervisor::read_console(VmId vm, std::uint64_t epoch, ConsoleFrom from,
