@@ -201,6 +201,7 @@ Task<Status> VmRunner::start(WantedVm wish) {
   // All begin to open before one is waited for: after a take-over each of them settles for a while.
   for (std::size_t i = 1; i < wish.disks.size() && is_current(version); ++i)
     (void)co_await ask_daemon(Verb::open, wish, wish.disks[i]);
+  std::map<DiskId, std::uint64_t> sizes;
   for (const auto& disk : wish.disks) {
     if (!is_current(version)) co_return Status{};
     auto status = co_await drive(Verb::open, wish, disk);
@@ -210,10 +211,10 @@ Task<Status> VmRunner::start(WantedVm wish) {
       co_return Status{};
     }
     if (!status) co_return fail(std::move(status).error());
-    EBB_CO_CHECKED(co_await grow_disk(wish, disk));
-    if (!is_current(version)) co_return Status{};
+    EBB_CO_CHECKED(co_await wait_until_grown(wish, disk));
+    if (!is_current(version) || fenced_epoch_ == wish.epoch) co_return Status{};
     const auto bytes = std::max(status->size_bytes, disk.read_only ? 0 : disk.size_bytes);
-    machine_sizes_[disk.id] = bytes;
+    sizes[disk.id] = bytes;
     spec.disks.push_back({serial_of(disk.id), status->nbd_socket, status->nbd_export, disk.read_only, bytes});
   }
   for (const auto bytes : wish.ephemeral_disks.value_or(std::vector<std::uint64_t>())) {
@@ -236,6 +237,7 @@ Task<Status> VmRunner::start(WantedVm wish) {
   }
   if (!machine) co_return fail(std::move(machine).error());
   boot_began_ = began;
+  machine_sizes_ = std::move(sizes);
   seen_.machine = true;
   if (fenced_epoch_ == wish.epoch) co_await kill_fenced();
   co_return Status{};

@@ -76,6 +76,7 @@ class VmRunner final {
   Task<Status> keep_disks_open(WantedVm wish);
   static std::string serial_of(const DiskId& id);
   Task<Status> grow_disk(WantedVm wish, WantedDisk disk);
+  Task<Status> wait_until_grown(WantedVm wish, WantedDisk disk);
   Task<Status> grow_disks(WantedVm wish);
   void tend_health(const WantedVm& wish, const MachineStatus& machine);
   bool waits_for_health(const WantedVm& wish) const;

@@ -106,6 +106,19 @@ Task<Status> VmRunner::grow_disk(WantedVm wish, WantedDisk disk) {
   co_return Status{};
 }
 
+// Before a machine starts: what passes is waited for, visibly, as when a disk is opened.
+Task<Status> VmRunner::wait_until_grown(WantedVm wish, WantedDisk disk) {
+  for (auto version = version_;;) {
+    auto grown = co_await grow_disk(wish, disk);
+    if (grown || !is_current(version)) co_return Status{};
+    if (grown.error().code == Code::fenced) fenced_epoch_ = wish.epoch;
+    if (fenced_epoch_ == wish.epoch) co_return Status{};
+    if (!may_pass(grown.error().code)) co_return grown;
+    if (grown.error().message != seen_.error) enter(seen_.state, grown.error().message);
+    co_await sleep_for(*t_.loop, t_.disks->is_up() ? ask_pause_max : daemon_down_pause);
+  }
+}
+
 // And the guest of a machine that runs sees it.
 Task<Status> VmRunner::grow_disks(WantedVm wish) {
   auto version = version_;
@@ -115,7 +128,9 @@ Task<Status> VmRunner::grow_disks(WantedVm wish) {
     EBB_CO_CHECKED(co_await grow_disk(wish, disk));
     if (!is_current(version)) co_return Status{};
     const auto* status = t_.disks->find(disk.id);
-    if (!status || status->size_bytes < disk.size_bytes) continue;  // it is being opened
+    const bool is_settled = status && status->size_bytes >= disk.size_bytes && status->waiting_for.empty();
+    if (!is_settled)
+      continue;  // it is being opened, or its store is silent: not a time to ask QEMU to look at it
     const auto size = status->size_bytes;
     auto told = co_await t_.hypervisor->resize_disk(wish.vm, serial_of(disk.id), size);
     if (!told) co_return fail(std::move(told).error().within(fmt::format("disk '{}' grows", disk.id)));

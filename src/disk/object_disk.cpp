@@ -73,7 +73,8 @@ Task<Error> ObjectDisk::explain_missing(Error missing) {
   Error why{Code::fenced,
             fmt::format("{} took disk '{}' over as epoch {}", head.owner, head.disk, head.epoch.text()),
             {}};
-  co_await lose(why);
+  // Not from here: whoever hears of it ends the sessions that such reads run in.
+  scope_.spawn(lose(why));
   co_return why;
 }
 

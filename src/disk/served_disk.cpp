@@ -189,6 +189,7 @@ void ServedDisk::refuse_cuts(const std::vector<WantedSnapshot>& wanted, const st
 Status ServedDisk::serve() {
   device_ = life_->image ? std::shared_ptr<BlockDevice>(life_, life_->image.get())
                          : std::shared_ptr<BlockDevice>(life_, life_->disk.get());
+  served_bytes_ = device_->size_bytes();
   if (*env_.publish) {
     EBB_TRY(published, (*env_.publish)(disk_, device_));
     published_ = std::move(published);
@@ -417,32 +418,39 @@ Task<void> ServedDisk::run_snapshot(MakeSnapshot request) {
 
 // ---- size
 
-// Whoever asks may go away: the change of HEAD, once begun, is carried through.
+// Whoever asks may go away: the change of HEAD, once begun, is carried through. One at a time: whoever comes meanwhile waits for it.
 Task<Result<DiskStatus>> ServedDisk::resize(ResizeDisk request) {
   EBB_CO_CHECKED(check_open_under(request.epoch));
   EBB_CO_CHECKED(check_disk_size(request.size_bytes));
-  auto grown = std::make_shared<std::optional<Status>>();
-  scope_.spawn(run_resize(request.size_bytes, grown));
-  for (auto until = env_.loop->now() + env_.options->reply_within; !*grown;) {
+  auto under_way = resizing_.lock();
+  if (!under_way) {
+    under_way = std::make_shared<std::optional<Status>>();
+    resizing_ = under_way;
+    scope_.spawn(run_resize(request.size_bytes, under_way));
+  }
+  for (auto until = env_.loop->now() + env_.options->reply_within; !*under_way;) {
     if (env_.loop->now() >= until)
       co_return fail(Code::unavailable, "disk '{}' is being resized: {}", disk_, life_->trouble.text());
     co_await changed_.wait_for(until - env_.loop->now());
   }
-  if (!**grown) co_return fail(std::move(**grown).error());
+  if (!**under_way) co_return fail(std::move(**under_way).error());
+  EBB_CO_CHECKED(check_open_under(request.epoch));
+  if (life_->disk->size_bytes() < request.size_bytes)
+    co_return fail(Code::unavailable, "disk '{}' has been resized to less meanwhile", disk_);
   co_return status();
 }
 
 Task<void> ServedDisk::run_resize(std::uint64_t size_bytes, std::shared_ptr<std::optional<Status>> grown) {
   auto life = life_;
-  const auto before = life->disk->size_bytes();
-  Status done = co_await life->disk->grow(size_bytes);
+  Status done;
+  if (life->disk->size_bytes() != size_bytes) done = co_await life->disk->grow(size_bytes);
   // Clients ask for the size as they connect, and at no other time: they connect anew, as after a restart of the daemon.
-  const bool is_larger = done && life->disk->size_bytes() > before;
-  if (is_larger && state_ == DiskSeen::open) {
+  if (done && state_ == DiskSeen::open && life->disk->size_bytes() > served_bytes_) {
     published_.reset();
     if (auto again = serve(); !again) fail_open(again.error());
   }
   *grown = std::move(done);
+  resizing_.reset();
   changed_.notify_all();
 }
 

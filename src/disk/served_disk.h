@@ -157,6 +157,8 @@ class ServedDisk {
       snapshots_;  // by request; under way, or made and not yet told
   std::vector<KeptLog> kept_logs_;
   std::vector<CutMade> cuts_;
+  std::weak_ptr<std::optional<Status>> resizing_;  // how the one that is under way ends
+  std::uint64_t served_bytes_ = 0;                 // the size that clients are told
   bool has_unexamined_logs_ = false;
   std::optional<Instant> store_silent_since_;
   Notify changed_;

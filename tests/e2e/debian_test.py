@@ -5,11 +5,14 @@ import hashlib
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import time
 
+import lan
 from e2e import Fleet, arguments, check, no_guest_saw_an_error, wait_until
 
+lan.enter()
 args = arguments(debian=pathlib.Path, forks=int)
 BOOT_LIMIT_S = 900  # emulated, on a busy machine
 
@@ -50,6 +53,16 @@ class Shell:
         self.forward.wait()
 
 
+def answers(address):
+    """Whether the SSH server there says its name."""
+    try:
+        with socket.create_connection((address, 22), 5) as s:
+            s.settimeout(5)
+            return s.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
 def balances_agree(shell):
     sums = shell.sql("select (select sum(abalance) from pgbench_accounts), (select sum(bbalance) from pgbench_branches), "
                      "(select sum(tbalance) from pgbench_tellers), (select coalesce(sum(delta), 0) from pgbench_history)").split("|")
@@ -57,13 +70,16 @@ def balances_agree(shell):
 
 
 with Fleet(args.bin, args.guest, workers=2, memory="6GiB") as fleet:
+    for name, bridge in lan.BRIDGES.items():
+        lan.connect(fleet.workers[name], bridge)
     fleet.start()
+    fleet.ebb("networks", "create", "lan", "--subnet", "10.20.0.0/24", "--range", "10.20.0.10-10.20.0.99")
     key = fleet.root / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     began = time.monotonic()
     fleet.ebb("images", "import", "debian", "--disk", args.debian / "debian.raw", timeout=600)
     import_s = time.monotonic() - began
-    fleet.ebb("run", "db", "--image", "debian", "--memory", "1G", "--cpus", "2", "--port", "ssh=22", "--ssh-key", f"{key}.pub", "--hostname", "ledger")
+    fleet.ebb("run", "db", "--image", "debian", "--memory", "1G", "--cpus", "2", "--port", "ssh=22", "--network", "lan", "--ssh-key", f"{key}.pub", "--hostname", "ledger")
     shell = Shell(fleet, "db", key)
     began = time.monotonic()
     shell.wait()
@@ -75,6 +91,10 @@ with Fleet(args.bin, args.guest, workers=2, memory="6GiB") as fleet:
     check(instance.startswith("db-"), instance)
     check(fleet.ebb("exec", "db", "--", "/bin/hostname").stdout == "ledger\n", "its guest agent runs programs")
     check("ledger login:" in fleet.ebb("logs", "db").stdout, "the console asks who is there")
+
+    address = fleet.vm("db")["vm"]["interfaces"][0]["address"]
+    check(f"inet {address}/24 " in shell.run("ip -4 -o address"), "cloud-init has given it its address")
+    check(answers(address), "and it answers there")
 
     # More than any buffer on the way holds, there and back.
     blob = os.urandom(8 << 20)
@@ -94,6 +114,7 @@ with Fleet(args.bin, args.guest, workers=2, memory="6GiB") as fleet:
         shell.wait()
         print(f"drain {turn + 1}: {time.monotonic() - began:.0f} s until it takes connections again", flush=True)
         check(fleet.worker_of("db") != home, "it runs elsewhere")
+        wait_until(lambda: answers(address), 30, "it answers under its address from there")
         fleet.ebb("return", home)
         wait_until(lambda: shell.try_run("sudo -u postgres psql -At -d bench -c 'select 1'").returncode == 0, 300, "PostgreSQL is up again")
         kept = int(shell.sql("select count(*) from pgbench_history"))

@@ -1,45 +1,18 @@
 """A VM on a network: it keeps MAC and address through a drain, its neighbours hear of the move at once, and nothing is left behind. All of it
 in a network namespace of its own, where each worker has a bridge and a cable joins the two."""
 
-import os
 import re
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 
+import lan
 from e2e import Fleet, arguments, check, expect_failure, no_guest_saw_an_error, records_are_whole, wait_until
 
-if os.geteuid() != 0 or not os.path.exists("/dev/net/tun"):
-    print("skipped: bridges need root, and the host /dev/net/tun")
-    sys.exit(77)
-if os.environ.get("EBB_OWN_NETWORK") is None:
-    os.execvpe("unshare", ["unshare", "--net", sys.executable, *sys.argv], {**os.environ, "EBB_OWN_NETWORK": "1"})
-
+lan.enter()
 args = arguments()
-HERE = "10.20.0.250"
-
-
-def ip(*words):
-    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
-
-
-def make_cables():
-    """br-1 and br-2 are the workers', c1 is our own port."""
-    ip("link", "set", "lo", "up")
-    for bridge in ("br-1", "br-2"):
-        ip("link", "add", bridge, "type", "bridge", "forward_delay", "0")
-        ip("link", "set", bridge, "up")
-    for one, other, bridges in (("x1", "x2", ("br-1", "br-2")), ("c0", "c1", ("br-1", None))):
-        ip("link", "add", one, "type", "veth", "peer", "name", other)
-        for end, bridge in zip((one, other), bridges):
-            if bridge:
-                ip("link", "set", end, "master", bridge)
-            ip("link", "set", end, "up")
-    ip("address", "add", f"{HERE}/24", "dev", "c1")
 
 
 class Announcements:
@@ -73,19 +46,13 @@ def answers(address):
 
 
 def taps():
-    return re.findall(r"^\d+: (ebb\d+)", ip("-o", "link"), re.M)
+    return re.findall(r"^\d+: (ebb\d+)", lan.ip("-o", "link"), re.M)
 
 
-def macs_of_bridges():
-    return [ip("-o", "link", "show", bridge).split("link/ether ")[1].split()[0] for bridge in ("br-1", "br-2")]
-
-
-make_cables()
-bridges = macs_of_bridges()
+bridges = lan.macs_of_bridges()
 with Fleet(args.bin, args.guest, workers=3, memory="700MiB") as fleet:
-    for name, bridge in (("worker-1", "br-1"), ("worker-2", "br-2"), ("worker-3", "br-3")):
-        config = fleet.workers[name].root / "agent.toml"
-        config.write_text(config.read_text() + f'[networks.lan]\nbridge = "{bridge}"\n')
+    for name, bridge in {**lan.BRIDGES, "worker-3": "br-3"}.items():
+        lan.connect(fleet.workers[name], bridge)
     fleet.start()
     fleet.import_guest()
     wait_until(lambda: "this host has no bridge br-3" in fleet.workers["worker-3"].agent.log.read_text(), 20, "the missing bridge is told")
@@ -94,9 +61,9 @@ with Fleet(args.bin, args.guest, workers=3, memory="700MiB") as fleet:
     on_lan = ("--stateless", "--network")
     expect_failure(fleet.ebb("run", "web", "--image", "witness", *on_lan, "lan", check=False), 2, "ebb networks create lan")
     expect_failure(fleet.ebb("networks", "create", "lan", "--subnet", "10.20.0.1/24", check=False), 2, "10.20.0.0/24: write that")
-    lan = ("networks", "create", "lan", "--subnet", "10.20.0.0/24", "--gateway", HERE, "--range", "10.20.0.10-10.20.0.20")
-    fleet.ebb(*lan)
-    fleet.ebb(*lan)
+    create = ("networks", "create", "lan", "--subnet", "10.20.0.0/24", "--gateway", lan.HERE, "--range", "10.20.0.10-10.20.0.20")
+    fleet.ebb(*create)
+    fleet.ebb(*create)
     fleet.run_vm("web", False, "--network", "lan", "--port", "http=80")
     fleet.wait_running(["web"])
     interface = fleet.vm("web")["vm"]["interfaces"][0]
@@ -130,7 +97,7 @@ with Fleet(args.bin, args.guest, workers=3, memory="700MiB") as fleet:
     check(listener.since(began, "rarp", mac), f"switches were told: {listener.heard[-10:]}")
     check(listener.since(began, "arp", mac), f"neighbours were told: {listener.heard[-10:]}")
     check(len(taps()) == 2, f"one device each: {taps()}")
-    check(macs_of_bridges() == bridges, "no host has become another by a machine's device")
+    check(lan.macs_of_bridges() == bridges, "no host has become another by a machine's device")
 
     # A kill -9 of the agent, and of a machine.
     fleet.workers[there].agent.kill()

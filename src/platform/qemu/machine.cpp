@@ -152,27 +152,31 @@ Status Machine::resume() {
   return {};
 }
 
-// Ends when QEMU has answered, or does not.
+// busy: QEMU does not answer, now or since an earlier command; nothing more is asked of it until it has. invalid: it refuses.
 Task<Status> Machine::ask_monitor(json::Object command) {
   if (exited() || !monitor_ || !greeted_)
     co_return fail(Code::unavailable, "QEMU's monitor of VM '{}' is not there", record_.spec.vm);
-  const auto id = ++asked_;
+  if (unanswered_ != 0)
+    co_return fail(Code::busy, "QEMU's monitor of VM '{}' does not answer", record_.spec.vm);
+  const auto id = asked_ + 1;
   command["id"] = id;
   EBB_CO_CHECKED(monitor_->send(json::to_text(command) + "\n"));
+  unanswered_ = asked_ = id;
   const auto until = loop_.now() + monitor_limit;
-  while (!answers_.contains(id) && !exited() && loop_.now() < until)
+  while (unanswered_ == id && !exited() && loop_.now() < until)
     (void)co_await news_.wait_for(until - loop_.now());
-  auto answer = answers_.extract(id);
-  if (answer) co_return std::move(answer.mapped());
-  co_return fail(Code::unavailable, "QEMU's monitor of VM '{}' does not answer", record_.spec.vm);
+  if (unanswered_ == id)
+    co_return fail(Code::busy, "QEMU's monitor of VM '{}' does not answer", record_.spec.vm);
+  co_return answer_;
 }
 
 Task<Status> Machine::resize_disk(std::size_t index, std::uint64_t bytes) {
+  if (record_.spec.disks[index].bytes == bytes) co_return Status{};
   const auto node = disk_node(index);
   const json::Object resize{{"execute", "block_resize"},
                             {"arguments", {{"node-name", node}, {"size", bytes}}}};
   auto done = co_await ask_monitor(resize);
-  if (!done && !exited()) {
+  if (!done && done.error().code == Code::invalid) {
     // QEMU learns a size as it connects, and connects when it has something to ask: an idle guest has not.
     const auto read = fmt::format("qemu-io {} \"read 0 512\"", node);
     EBB_CO_CHECKED(co_await ask_monitor(
@@ -250,15 +254,7 @@ void Machine::on_monitor_line(const std::string& line) {
   if (!value || !value->is_object()) return;
   const auto& message = value->get_object();
   if (const auto* id = message.if_contains("id"); id && id->is_number()) {
-    const auto* error = message.if_contains("error");
-    const auto* text = error && error->is_object() ? error->get_object().if_contains("desc") : nullptr;
-    Status answer;
-    if (error)
-      answer = fail(Code::unavailable, "QEMU: {}",
-                    text && text->is_string() ? std::string_view(text->get_string()) : "an error");
-    if (const auto asked = id->to_number<std::uint64_t>(); asked <= asked_)
-      answers_[asked] = std::move(answer);
-    news_.notify_all();
+    on_answer(id->to_number<std::uint64_t>(), message);
   } else if (message.contains("QMP")) {
     (void)monitor_->send("{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-status\"}\n");
   } else if (const auto* event = message.if_contains("event"); event && event->is_string()) {
@@ -273,6 +269,18 @@ void Machine::on_monitor_line(const std::string& line) {
   } else if (const auto* error = message.if_contains("error")) {
     log_.warning("VM {}: QEMU's monitor: {}", record_.spec.vm, json::to_text(*error));
   }
+}
+
+void Machine::on_answer(std::uint64_t id, const json::Object& message) {
+  if (id != unanswered_) return;
+  unanswered_ = 0;
+  const auto* error = message.if_contains("error");
+  const auto* text = error && error->is_object() ? error->get_object().if_contains("desc") : nullptr;
+  answer_ = Status{};
+  if (error)
+    answer_ = fail(Code::invalid, "QEMU: {}",
+                   text && text->is_string() ? std::string_view(text->get_string()) : "an error");
+  news_.notify_all();
 }
 
 void Machine::on_event(std::string_view name, const json::Object& data) {

@@ -54,6 +54,7 @@ class Machine final {
   Task<void> continue_later();
   void connect_sockets();
   void on_monitor_line(const std::string& line);
+  void on_answer(std::uint64_t id, const json::Object& message);
   void on_event(std::string_view name, const json::Object& data);
   void on_io_stop(std::string why);
   void on_control_line(const std::string& line);
@@ -73,10 +74,12 @@ class Machine final {
 
   MachineState state_ = MachineState::booting;
   std::string error_;
-  std::string guest_agent_;                  // as in MachineStatus
-  std::string shutdown_reason_;              // of QEMU's SHUTDOWN event
-  std::uint64_t asked_ = 0;                  // commands of ask_monitor()
-  std::map<std::uint64_t, Status> answers_;  // that somebody waits for
+  std::string guest_agent_;      // as in MachineStatus
+  std::string shutdown_reason_;  // of QEMU's SHUTDOWN event
+  std::uint64_t asked_ = 0,
+                unanswered_ =
+                    0;  // commands of ask_monitor(): the last one, and if QEMU still owes its answer
+  Status answer_;
   bool greeted_ = false;
   bool guest_spoke_ = false;
   bool kill_sent_ = false;
