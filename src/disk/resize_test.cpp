@@ -38,6 +38,23 @@ class ResizeTest : public ::testing::Test {
   SimWorker a_{"worker-a"}, b_{"worker-b"};
 };
 
+// Whoever does not hear of the end asks again and again: that makes no more changes of HEAD, and drops no client once more.
+TEST_F(ResizeTest, AsksThatWaitForASilentStoreAreOneChange) {
+  w_.store.set_outage(true);
+  for (int i = 0; i < 5; ++i) {
+    auto asked = resize(a_, 1, 2 * disk_blocks);
+    ASSERT_FALSE(asked);
+    EXPECT_EQ(asked.error().code, Code::unavailable);
+  }
+  w_.store.set_outage(false);
+  for (int i = 0; i < 600 && head().size_bytes != 2 * disk_blocks * block_bytes; ++i) w_.run_for(100ms);
+  ASSERT_EQ(head().size_bytes, 2 * disk_blocks * block_bytes);
+  const auto nonce = head().nonce;
+  w_.run_for(1min);
+  ASSERT_TRUE(resize(a_, 1, 2 * disk_blocks)) << "the same again";
+  EXPECT_EQ(head().nonce, nonce);
+}
+
 TEST_F(ResizeTest, AnOpenDiskGrowsAndWhatIsNewReadsAsZeroesUntilItIsWritten) {
   auto grown = resize(a_, 1, 3 * disk_blocks);
   ASSERT_TRUE(grown) << grown.error().message;
