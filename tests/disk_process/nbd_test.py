@@ -81,22 +81,28 @@ def qemu_options(diskd, disk):
 
 
 def check_growth(diskd, disk):
-    """Who was connected before goes on with the size that it knows; who connects now has the new one."""
+    """Whoever was connected has to connect anew, and has the new size then; what was acknowledged before is there."""
     before = corner_cases.connect(str(diskd.socket_of(disk)), export=disk.name)
+    before.pwrite(b"a" * BLOCK, SIZE - BLOCK)
     answer = diskd.ask("resize", disk=disk.name, pool="main", epoch=disk.epoch, size_bytes=GROWN)
     check(answer["size_bytes"] == GROWN, f"the answer to resize: {answer}")
-    before.pwrite(b"a" * BLOCK, SIZE - BLOCK)
-    corner_cases.refused(errno.ENOSPC, before.pwrite, b"b" * BLOCK, SIZE)
-    check(before.get_size() == SIZE and before.pread(BLOCK, SIZE - BLOCK) == b"a" * BLOCK, "who was connected before does not go on")
-    now = corner_cases.connect(str(diskd.socket_of(disk)), export=disk.name)
+    try:
+        before.pread(BLOCK, SIZE - BLOCK)
+        raise AssertionError("a connection goes on with the old size")
+    except nbd.Error:
+        check(before.aio_is_dead() or before.aio_is_closed(), "the connection has ended")
+    now, other = (corner_cases.connect(str(diskd.socket_of(disk)), export=disk.name) for _ in range(2))
     check(now.get_size() == GROWN, f"a new connection has {now.get_size()} bytes")
+    check(now.pread(BLOCK, SIZE - BLOCK) == b"a" * BLOCK, "what was written before is lost")
     check(now.pread(GROWN - SIZE, SIZE) == bytes(GROWN - SIZE), "what is new is not zeroes")
     now.pwrite(b"c" * 2 * BLOCK, SIZE - BLOCK)  # across the old end
-    check(before.pread(BLOCK, SIZE - BLOCK) == b"c" * BLOCK, "the two do not see the same disk")
+    answer = diskd.ask("resize", disk=disk.name, pool="main", epoch=disk.epoch, size_bytes=GROWN)
+    check(answer["size_bytes"] == GROWN, "the same again")
+    check(other.pread(BLOCK, SIZE - BLOCK) == b"c" * BLOCK, "which ends no connection")
     end = f"{GROWN - MIB} {MIB}"
     said = run("qemu-io", "--image-opts", qemu_options(diskd, disk), "-c", "length", "-c", f"write -P 7 {end}", "-c", "flush", "-c", f"read -P 7 {end}")
     check("100 MiB" in said and said.count(f"{MIB}/{MIB}") == 2 and "fail" not in said, f"qemu-io at the new end: {said}")
-    for h in (before, now):
+    for h in (now, other):
         h.shutdown()
 
 
