@@ -193,7 +193,7 @@ Status FleetSim::cordon_others(std::string_view verb) {
 }
 
 Status FleetSim::create_vms() {
-  CreateNetwork network{NetworkId("lan"), "10.20.0.0/27", "10.20.0.1", {}, {}, {}};
+  CreateNetwork network{NetworkId("lan"), "10.20.0.0/22", "10.20.0.1", {}, {}, {}};
   EBB_TRY(made, ask("POST", "/v1/networks", json::write_text(network)));
   for (std::uint32_t i = 1; i <= options_.vms; ++i) {
     const auto storage = i % options_.stateless_every == 0 ? Storage::none : Storage::object;

@@ -194,7 +194,13 @@ Result<std::unique_ptr<disk::Published>> DiskFleet::publish(SimWorker& worker, c
     world_.violation(fmt::format("{} serves {}, and its status does not name it", worker.name, disk));
     return std::make_unique<SimExport>(disk.value);
   }
-  auto& tenure = oracle_.served(disk, worker.name, {status->epoch, status->incarnation});
+  // Of a disk that has grown the same device is published anew, for its clients to see the size: no other turn begins.
+  const disk::DiskEpoch epoch{status->epoch, status->incarnation};
+  const std::pair<disk::DiskEpoch, const disk::BlockDevice*> turn{epoch, device.get()};
+  auto& last = exported_[{worker.name, disk}];
+  if (last == turn) return std::make_unique<SimExport>(disk.value);
+  last = turn;
+  auto& tenure = oracle_.served(disk, worker.name, epoch);
   world_.loop().note(fmt::format("{} serves {} in epoch {}", worker.name, disk, tenure.epoch.text()));
   if (on_served) on_served(worker, tenure, std::move(device));
   return std::make_unique<SimExport>(disk.value);

@@ -133,6 +133,8 @@ class DiskFleet final {
   disk::DiskTuning tuning_;
   std::uint64_t cache_disk_bytes_ = 0;
   std::uint64_t cache_disk_hits_ = 0;  // of daemons that were killed
+  std::map<std::pair<std::string, DiskId>, std::pair<disk::DiskEpoch, const disk::BlockDevice*>>
+      exported_;  // last
   Oracle oracle_;
   std::vector<SimWorker> workers_;
   sim::SimProcess* reader_ = nullptr;
