@@ -15,8 +15,9 @@ def ip(*words):
 
 def enter():
     """Goes on as the same program in a network namespace of its own, or ends as skipped."""
-    if os.geteuid() != 0 or not os.path.exists("/dev/net/tun"):
-        print("skipped: bridges need root, and the host /dev/net/tun")
+    probe = ["unshare", "--net", "ip", "link", "add", "probe", "type", "bridge"]
+    if os.geteuid() != 0 or not os.path.exists("/dev/net/tun") or subprocess.run(probe, capture_output=True).returncode != 0:
+        print("skipped: bridges need root, and a kernel that lets it make them; TAP devices /dev/net/tun")
         sys.exit(SKIPPED)
     if os.environ.get("EBB_OWN_NETWORK") is None:
         os.execvpe("unshare", ["unshare", "--net", sys.executable, *sys.argv], {**os.environ, "EBB_OWN_NETWORK": "1"})
