@@ -49,6 +49,8 @@ TEST_F(AgentTest, ADiskThatIsWantedLargerGrowsUnderItsGuest) {
   control_.want({wish});
   ASSERT_TRUE(reaches("a", VmSeen::running, 6));
   EXPECT_EQ(size(), 8 * MiB);
+  EXPECT_EQ(machines_.resizes(), 1u)
+      << "the first time only: what sets a guest up at its boot sees the size that it is to have";
   EXPECT_EQ(daemon_.sizes[wish.disks[0].id.value], 8 * MiB);
 }
 

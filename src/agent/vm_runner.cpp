@@ -205,15 +205,15 @@ Task<Status> VmRunner::start(WantedVm wish) {
   for (const auto& disk : wish.disks) {
     if (!is_current(version)) co_return Status{};
     auto status = co_await drive(Verb::open, wish, disk);
+    if (status && is_current(version) && is_too_small(*status, disk))
+      status = co_await drive(Verb::grow, wish, disk);
     if (!is_current(version)) co_return Status{};
     if (!status && status.error().code == Code::fenced) {
       fenced_epoch_ = wish.epoch;
       co_return Status{};
     }
     if (!status) co_return fail(std::move(status).error());
-    EBB_CO_CHECKED(co_await wait_until_grown(wish, disk));
-    if (!is_current(version) || fenced_epoch_ == wish.epoch) co_return Status{};
-    const auto bytes = std::max(status->size_bytes, disk.read_only ? 0 : disk.size_bytes);
+    const auto bytes = status->size_bytes ? status->size_bytes : disk.size_bytes;
     sizes[disk.id] = bytes;
     spec.disks.push_back({serial_of(disk.id), status->nbd_socket, status->nbd_export, disk.read_only, bytes});
   }

@@ -75,8 +75,7 @@ class VmRunner final {
   Task<Duration> tend(WantedVm wish, MachineStatus machine);
   Task<Status> keep_disks_open(WantedVm wish);
   static std::string serial_of(const DiskId& id);
-  Task<Status> grow_disk(WantedVm wish, WantedDisk disk);
-  Task<Status> wait_until_grown(WantedVm wish, WantedDisk disk);
+  static bool is_too_small(const DiskStatus& status, const WantedDisk& disk);
   Task<Status> grow_disks(WantedVm wish);
   void tend_health(const WantedVm& wish, const MachineStatus& machine);
   bool waits_for_health(const WantedVm& wish) const;
@@ -93,7 +92,7 @@ class VmRunner final {
   Task<Duration> keep_fenced(WantedVm wish);
 
   Task<void> leave_hints(WantedVm wish);
-  enum class Verb { open, standby, seal };
+  enum class Verb { open, grow, standby, seal };
   Task<Result<DiskStatus>> ask_daemon(Verb verb, WantedVm wish, WantedDisk disk);
   Task<Result<DiskStatus>> drive(Verb verb, WantedVm wish, WantedDisk disk);
   Task<Result<std::optional<MachineStatus>>> find_machine();

@@ -36,12 +36,18 @@ std::string VmRunner::serial_of(const DiskId& id) {
   return fmt::format("{}-{:08x}", id.value.substr(0, kept), crc32c(as_bytes(id.value)));
 }
 
+bool VmRunner::is_too_small(const DiskStatus& status, const WantedDisk& disk) {
+  return status.state == DiskSeen::open && status.size_bytes < disk.size_bytes;
+}
+
 Task<Result<DiskStatus>> VmRunner::ask_daemon(Verb verb, WantedVm wish, WantedDisk disk) {
   auto epoch = disk_epoch(wish, disk);
   switch (verb) {
     case Verb::open:
       return t_.disks->open(
           {disk.id, disk.pool, epoch, disk.disk_class, disk.read_only, disk.take_over, disk.cuts});
+    case Verb::grow:
+      return t_.disks->resize({disk.id, disk.pool, epoch, disk.size_bytes});
     case Verb::standby:
       return t_.disks->standby({disk.id, disk.pool, epoch});
     case Verb::seal:
@@ -57,7 +63,8 @@ Task<Result<DiskStatus>> VmRunner::drive(Verb verb, WantedVm wish, WantedDisk di
   for (Duration pause = ask_pause_first;; pause = std::min(pause * 2, ask_pause_max)) {
     auto status = co_await ask_daemon(verb, wish, disk);
     if (!is_current(version)) co_return fail(Code::conflict, "something else is wanted now");
-    if (status && is_reached(status->state, verb == Verb::open, verb == Verb::standby)) {
+    if (status &&
+        is_reached(status->state, verb == Verb::open || verb == Verb::grow, verb == Verb::standby)) {
       if (!seen_.error.empty()) enter(seen_.state);
       co_return status;
     }
@@ -96,36 +103,14 @@ Task<Status> VmRunner::keep_disks_open(WantedVm wish) {
   co_return status;
 }
 
-// What is wanted larger than it is grows, where it is open.
-Task<Status> VmRunner::grow_disk(WantedVm wish, WantedDisk disk) {
-  const auto* status = t_.disks->find(disk.id);
-  if (disk.read_only || !status || status->state != DiskSeen::open || status->size_bytes >= disk.size_bytes)
-    co_return Status{};
-  auto grown = co_await t_.disks->resize({disk.id, disk.pool, disk_epoch(wish, disk), disk.size_bytes});
-  if (!grown) co_return fail(std::move(grown).error());
-  co_return Status{};
-}
-
-// Before a machine starts: what passes is waited for, visibly, as when a disk is opened.
-Task<Status> VmRunner::wait_until_grown(WantedVm wish, WantedDisk disk) {
-  for (auto version = version_;;) {
-    auto grown = co_await grow_disk(wish, disk);
-    if (grown || !is_current(version)) co_return Status{};
-    if (grown.error().code == Code::fenced) fenced_epoch_ = wish.epoch;
-    if (fenced_epoch_ == wish.epoch) co_return Status{};
-    if (!may_pass(grown.error().code)) co_return grown;
-    if (grown.error().message != seen_.error) enter(seen_.state, grown.error().message);
-    co_await sleep_for(*t_.loop, t_.disks->is_up() ? ask_pause_max : daemon_down_pause);
-  }
-}
-
-// And the guest of a machine that runs sees it.
+// What is wanted larger than it is grows, and the guest of a machine that runs sees it.
 Task<Status> VmRunner::grow_disks(WantedVm wish) {
   auto version = version_;
   for (const auto& disk : wish.disks) {
     const auto known = machine_sizes_.find(disk.id);
     if (disk.read_only || (known != machine_sizes_.end() && known->second >= disk.size_bytes)) continue;
-    EBB_CO_CHECKED(co_await grow_disk(wish, disk));
+    if (const auto* seen = t_.disks->find(disk.id); seen && is_too_small(*seen, disk))
+      EBB_CO_CHECKED(co_await ask_daemon(Verb::grow, wish, disk));
     if (!is_current(version)) co_return Status{};
     const auto* status = t_.disks->find(disk.id);
     const bool is_settled = status && status->size_bytes >= disk.size_bytes && status->waiting_for.empty();

@@ -279,6 +279,7 @@ Task<Status> SimHypervisor::resize_disk(VmId vm, std::string serial, std::uint64
     if (disk == machine->spec.disks.end()) return fail(Code::not_found, "{} has no disk {}", vm, serial);
     if (bytes < disk->bytes) return fail(Code::invalid, "disk {} does not shrink", serial);
     disk->bytes = bytes;
+    ++machines->resizes_;
     return {};
   });
 }

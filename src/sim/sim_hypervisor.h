@@ -60,6 +60,7 @@ class SimMachines final {
   std::size_t running() const;
   // As that machine has them; null: there is none that runs.
   const std::vector<MachineDisk>* disks_of(const VmId& vm) const;
+  std::size_t resizes() const { return resizes_; }  // of disks under machines that ran
   const std::string& host() const { return host_; }
 
  private:
@@ -93,6 +94,7 @@ class SimMachines final {
     Error error;
   } failing_starts_;
   std::uint16_t last_port_ = 20'000;
+  std::size_t resizes_ = 0;
 };
 
 // How many records its guest writes between two lines on its console.
