@@ -17,7 +17,7 @@ namespace {
 constexpr const char* usage = R"(usage: ebb-bench-disk COMMAND POOL_URL ...
   create URL DISK BYTES local|remote   an empty disk
   image  URL DISK BYTES DATA_BYTES     an image of that size with so much data at its beginning
-  fork   URL IMAGE DISK BYTES N        N forks, DISK-1 ...; prints the milliseconds of each
+  fork   URL IMAGE DISK BYTES N [ROOT] N forks, DISK-1 ..., of an image or of a disk's root; prints the milliseconds of each
   reclaim URL DISK                     removes what the disk no longer needs, as the control plane does; prints how many objects
   objects URL BYTES N PARALLEL         puts N objects of that size, so many at a time, and reads them back; prints the seconds of
                                        either: what the store itself can do
@@ -40,11 +40,11 @@ Task<Status> make_image(RealEnv& env, ObjectStore& store, std::string disk, std:
 }
 
 Task<Status> fork_many(RealEnv& env, disk::PoolAdmin& admin, std::string image, std::string disk,
-                       std::uint64_t bytes, int count) {
+                       std::uint64_t bytes, int count, std::string root) {
   for (int i = 1; i <= count; ++i) {
     auto began = env.loop.now();
     EBB_CO_CHECKED(co_await admin.create_fork(DiskId(image), DiskId(fmt::format("{}-{}", disk, i)), bytes,
-                                              DiskClass::remote));
+                                              DiskClass::remote, root));
     std::printf("%.3f\n", to_seconds(env.loop.now() - began) * 1000);
   }
   co_return Status{};
@@ -130,8 +130,11 @@ Task<Status> carry_out(RealEnv& env, std::vector<std::string> words) {
                                                words[4] == "local" ? DiskClass::local : DiskClass::remote);
   if (words[0] == "image" && words.size() == 5)
     co_return co_await make_image(env, *store, words[2], number(3), number(4));
-  if (words[0] == "fork" && words.size() == 6)
-    co_return co_await fork_many(env, admin, words[2], words[3], number(4), static_cast<int>(number(5)));
+  if (words[0] == "fork" && (words.size() == 6 || words.size() == 7)) {
+    auto root = words.size() == 7 ? words[6] : std::string(disk::image_root);
+    co_return co_await fork_many(env, admin, words[2], words[3], number(4), static_cast<int>(number(5)),
+                                 root);
+  }
   if (words[0] == "reclaim" && words.size() == 3) co_return co_await reclaim_once(env, *store, words[2]);
   if (words[0] == "objects" && words.size() == 5)
     co_return co_await time_objects(env, *store, number(2), number(3), number(4));

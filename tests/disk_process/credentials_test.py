@@ -100,7 +100,7 @@ class Story:
         self.disk = rig.create("d-role", 16 * MIB, "remote")
         self.history = History(self.disk.name, self.disk.size // BLOCK)
         self.metadata.give("ROLE-1", life_s)
-        owners, rig.pool = rig.pool, f"s3://{rig.s3.name}/cell-1?endpoint={rig.s3.endpoint}&credentials=instance"
+        owners, rig.pool = rig.pool, rig.s3.url("instance")
         self.diskd = rig.diskd("worker-1")
         rig.pool = owners
         self.diskd.open(self.disk)

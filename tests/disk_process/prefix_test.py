@@ -2,7 +2,7 @@
 host is lost with all its state, when another worker takes over, and when the first one comes back with its old log.
 
 In each round something dies at a random moment. Each once; --rounds N for N of them on each disk. --store for one store alone: Ceph's
-radosgw is there only so."""
+radosgw, and our server over HTTPS, are there only so."""
 
 import functools
 import random

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -164,10 +165,10 @@ class Diskd:
         check(found, f"there is no metric {name}")
         return sum(found)
 
-    def open(self, disk, take_over=False, limit_s=60):
+    def open(self, disk, take_over=False, limit_s=60, **more):
         """Under a new placement epoch."""
         disk.epoch += 1
-        request = dict(disk=disk.name, pool="main", epoch=disk.epoch, disk_class=disk.disk_class, read_only=False, take_over=take_over)
+        request = dict(disk=disk.name, pool="main", epoch=disk.epoch, disk_class=disk.disk_class, read_only=False, take_over=take_over, **more)
         return wait_until(lambda: self.served(self.ask("open", **request)), limit_s, f"{disk.name} is open at {self.name}")
 
     def wait_served(self, disk, limit_s=60):
@@ -207,12 +208,18 @@ class Disk:
 class Bucket:
     """Of an S3 server at `endpoint`."""
 
-    name, access_key, secret_key = "pool", "A", "S"
+    name, access_key, secret_key, tls = "pool", "A", "S", None
+
+    def client(self):
+        return S3Client(self.endpoint.partition("://")[2], self.access_key, self.secret_key, tls=self.tls)
+
+    def url(self, credentials):
+        return f"s3://{self.name}/cell-1?endpoint={self.endpoint}&credentials={credentials}"
 
     def objects(self, prefix):
         """Key -> bytes of what is there; our own list, since Ebb never asks for one."""
         found, query = {}, {"list-type": "2", "prefix": prefix}
-        client = S3Client(self.endpoint.removeprefix("http://"), self.access_key, self.secret_key)
+        client = self.client()
         while True:
             reply = client.call("GET", f"/{self.name}", query=query)
             check(reply.status == 200, f"{reply}")
@@ -252,32 +259,41 @@ class Radosgw(Bucket):
 
 
 class S3Server(Bucket):
-    """Ours, in memory, with faults on command."""
+    """Ours, in memory, with faults on command. `tls_folder`: it speaks HTTPS only, with a certificate that is made there."""
 
-    def __init__(self, bins, log, latency_ms=0, more=()):
+    def __init__(self, bins, log, latency_ms=0, more=(), tls_folder=None):
+        if tls_folder:
+            self.certificate, key = tls_folder / "certificate.pem", tls_folder / "key.pem"
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=ebb test", "-addext",
+                            "subjectAltName=IP:127.0.0.1", "-out", self.certificate, "-keyout", key], check=True, capture_output=True)
+            self.tls = ssl.create_default_context(cafile=self.certificate)
+            more = [*more, "--certificate", self.certificate, "--key", key]
         words = [bins / "ebb-test-s3", "--bucket", self.name, "--access-key", self.access_key, "--secret-key", self.secret_key,
                  "--latency-ms", str(latency_ms), *more]
         with open(log, "ab") as out:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, text=True, start_new_session=True)
-        self.endpoint = "http://" + self.process.stdout.readline().split()[-1]
+        self.endpoint = ("https://" if self.tls else "http://") + self.process.stdout.readline().split()[-1]
+
+    def url(self, credentials):
+        return super().url(credentials) + (f"&ca={self.certificate}" if self.tls else "")
 
     def plan(self, **plan):
         request = urllib.request.Request(f"{self.endpoint}/-/faults", data=json.dumps(plan).encode(), method="PUT")
-        urllib.request.urlopen(request, timeout=10).read()
+        urllib.request.urlopen(request, timeout=10, context=self.tls).read()
 
     def fault(self, *rules, seed=7):
         self.plan(seed=seed, rules=rules)
 
     def forget(self, keys):
         """Keys that are gone for good. The server keeps what was removed, for stale reads; in place of these, an empty object."""
-        client = S3Client(self.endpoint.removeprefix("http://"), self.access_key, self.secret_key)
+        client = self.client()
         for key in keys:
             for method in ("PUT", "DELETE"):
                 client.call(method, f"/{self.name}/{key}")
         client.close()
 
     def stats(self):
-        with urllib.request.urlopen(f"{self.endpoint}/-/stats", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.endpoint}/-/stats", timeout=10, context=self.tls) as answer:
             return json.load(answer)
 
     def faults_met(self):
@@ -309,7 +325,7 @@ BAD_STORE = ({"fault": "latency", "ms": 5, "jitter_ms": 30}, {"fault": "slow_dow
 
 
 class Rig:
-    """A pool, and what runs on it; gone at the end, however it comes. `store`: "folder", "s3" or "radosgw"."""
+    """A pool, and what runs on it; gone at the end, however it comes. `store`: "folder", "s3", "https" (the same over TLS) or "radosgw"."""
 
     def __init__(self, bins, store="folder", latency_ms=0, s3_options=()):
         self.bin = pathlib.Path(bins).resolve()
@@ -320,10 +336,10 @@ class Rig:
             self.pool = f"dir:{self.root}/pool"
             return
         log = self.root / "s3.log"
-        self.s3 = Radosgw(log) if store == "radosgw" else S3Server(self.bin, log, latency_ms, s3_options)
+        self.s3 = Radosgw(log) if store == "radosgw" else S3Server(self.bin, log, latency_ms, s3_options, self.root if store == "https" else None)
         credentials = self.root / "s3.ini"
         credentials.write_text(f"[default]\naws_access_key_id = {self.s3.access_key}\naws_secret_access_key = {self.s3.secret_key}\n")
-        self.pool = f"s3://{self.s3.name}/cell-1?endpoint={self.s3.endpoint}&credentials={credentials}"
+        self.pool = self.s3.url(credentials)
 
     def tool(self, program, *words):
         return subprocess.run([self.bin / program, *map(str, words)], capture_output=True, text=True, timeout=300)

@@ -12,7 +12,7 @@ import threading
 import time
 
 from prefix_oracle import BLOCK, History, Violation, read_stamps
-from rig import MIB, Refused, Rig, arguments, check, in_parallel, wait_until
+from rig import MIB, Disk, Refused, Rig, arguments, check, in_parallel, wait_until
 from stamped_writer import Writer, read_disk
 
 args = arguments(__doc__, rounds=1, store="s3")
@@ -59,11 +59,11 @@ def freeze_in(daemon, await_it, what, count=1):
     check_held(daemon.rig, what)
 
 
-def ask_in_vain(diskd, verb, disk, **more):
+def ask_in_vain(diskd, verb, disk, /, **more):
     """In a thread of its own, since no answer may come."""
     def ask():
         try:
-            diskd.request("POST", f"/{verb}", dict(disk=disk.name, pool="main", epoch=1, **more), timeout_s=60)
+            diskd.request("POST", f"/{verb}", {"disk": disk.name, "pool": "main", "epoch": 1, **more}, timeout_s=60)
         except OSError:
             pass
     threading.Thread(target=ask, daemon=True).start()
@@ -128,6 +128,15 @@ def frozen_in_snapshot(first, disk, writer):
     frozen_while_a_snapshot_puts("r", first, disk, writer)
 
 
+def frozen_in_growth(first, disk, writer):
+    """HEAD with its new size is on its way: it has grown, or it has not."""
+    writer.run(0.3)
+    writer.settle()
+    await_it = hold_up(first.rig, "PUT", "v")
+    ask_in_vain(first, "resize", disk, size_bytes=2 * disk.size)
+    freeze_in(first, await_it, "HEAD with a new size is on its way")
+
+
 def frozen_in_cleaning(first, disk, writer):
     """What it has gathered from objects that are mostly dead is on its way, and no checkpoint names it yet."""
     first.rig.s3.fault()
@@ -171,6 +180,17 @@ def clean_and_reclaim(rig, disk, writer, found):
     return f"; {gone} objects were reclaimed while it stood, {len(gone_of_zombie)} of its segments among them"
 
 
+def content(disk, blocks):
+    """Of the size that it was made with: what it has grown by reads as zeroes."""
+    size = disk.size // BLOCK
+    check(len(blocks) in (size, 2 * size) and not any(blocks[size:]), f"{disk.name} has {len(blocks)} blocks, where it was made with {size}")
+    return blocks[:size]
+
+
+def served_content(daemon, disk):
+    return content(disk, read_disk(daemon.uri(disk), disk.name))
+
+
 def knows(first, disk):
     """What a zombie says of a disk that is no longer its own."""
     status = first.status_of(disk.name)
@@ -211,7 +231,7 @@ def story(phase, disk_class, settle, seed, meanwhile=(), is_reclaimed=False):
         rig.s3.fault()
 
         second.open(disk, take_over=True)
-        found = read_disk(second.uri(disk), disk.name)
+        found = served_content(second, disk)
         history.kept_by_successor = history.check(found, history.kept_anywhere, "after the take-over")
         after = History(disk.name, disk.size // BLOCK)
         after.begin_with(found, 0)
@@ -229,12 +249,12 @@ def story(phase, disk_class, settle, seed, meanwhile=(), is_reclaimed=False):
         successor.flush_now()
         successor.check_no_errors()
         successor.close()
-        after.check(read_disk(second.uri(disk), disk.name), after.acknowledged, "while the zombie lives")
+        after.check(served_content(second, disk), after.acknowledged, "while the zombie lives")
         # And as the store has it: once opened from there, and once read offline.
         second.kill()
         second.start()
         second.wait_served(disk)
-        after.check(read_disk(second.uri(disk), disk.name), after.acknowledged, "opened again")
+        after.check(served_content(second, disk), after.acknowledged, "opened again")
         head = json.loads(rig.tool("ebb-disk", "head", "--pool", rig.pool, disk.name).stdout)
         check(head["owner"] == "worker-2" and head["state"] == "attached", f"{head}")
         request = dict(disk=disk.name, pool="main", epoch=1, disk_class=disk_class, read_only=False, take_over=True)
@@ -247,7 +267,7 @@ def story(phase, disk_class, settle, seed, meanwhile=(), is_reclaimed=False):
             rig.reclaim(disk)
         second.seal(disk)
         data = rig.offline_copy(disk).read_bytes()
-        after.check(read_stamps(disk.name, data), after.acknowledged, "sealed, and read offline")
+        after.check(content(disk, read_stamps(disk.name, data)), after.acknowledged, "sealed, and read offline")
         rig.scrub(disk)
         print(f"{phase.__name__.replace('_', ' ')}, {disk_class}: {history.acknowledged} writes acknowledged by the first owner, "
               f"{history.kept_by_successor} found, {after.acknowledged} by the second and all there{reclaimed}", flush=True)
@@ -328,6 +348,84 @@ def reclaim_is_frozen(seed):
         print(f"a reclaim that was frozen: {history.acknowledged} writes, all found; {again} objects removed by another meanwhile", flush=True)
 
 
+def rescue_is_frozen(seed):
+    """Stopped while it writes what was lost with its host into a disk of its own. Either nobody minds, and it comes to its end; or that
+    disk is taken over meanwhile: then it changes nothing there, and the log is kept for another try."""
+    random.seed(seed)
+    with Rig(args.bin, "s3") as rig:
+        disk = rig.create("d-rescue", 8 * MIB, "local")
+        first, second, third = (rig.diskd(f"worker-{n}") for n in (1, 2, 3))
+        first.open(disk)
+        history = History(disk.name, disk.size // BLOCK)
+        writer = Writer(first.uri(disk), disk, history, seed, flush=0.02)
+        writer.run(0.3)
+        writer.settle()
+        wait_until(lambda: first.status_of(disk.name)["unsent_bytes"] == 0, 30, "all is sent")
+        rig.s3.fault({"fault": "slow_down", "method": "PUT", "prefix": "cell-1/s/"})
+        writer.run(0.4)
+        first.kill()
+        writer.settle()
+        rig.s3.fault()
+        second.open(disk, take_over=True, cuts=[{"name": "cut", "request": "wish-1"}])
+        kept = history.check(read_disk(second.uri(disk), disk.name), history.kept_anywhere, "after the take-over")
+        check(history.acknowledged > kept, "nothing was lost with the host")
+        first.start()
+        wait_until(lambda: first.status()["orphan_logs"], 30, "the log of lost writes is told of")
+        log_id = first.status()["orphan_logs"][0]["log_id"]
+
+        def fork(name):
+            done = rig.tool("ebb-bench-disk", "fork", rig.pool, disk.name, name, disk.size, 1, "cut")
+            check(done.returncode == 0, done.stderr)
+            into = Disk(f"{name}-1", disk.size, "remote")
+            into.epoch = 1
+            return into
+
+        def wish(into):
+            return dict(disk=disk.name, pool="main", log_id=log_id, into=into.name, epoch=1, disk_class="remote")
+
+        def freeze(into):
+            kind = random.choice("sv")
+            await_it = hold_up(rig, "PUT", kind)
+            ask_in_vain(first, "rescue", disk, **wish(into))
+            freeze_in(first, await_it, f"the rescue's PUT of {kind}/ is on its way")
+            rig.s3.fault()
+
+        def ended(into):
+            try:
+                return first.ask("rescue", **wish(into))
+            except Refused as refusal:
+                if "being written" not in str(refusal):
+                    raise
+
+        def stamps(into):
+            return read_stamps(disk.name, rig.offline_copy(into).read_bytes())
+
+        taken = fork("d-taken")
+        freeze(taken)
+        third.open(taken, take_over=True)
+        before = read_disk(third.uri(taken), disk.name)
+        history.check(before, kept, "the disk that was taken over from a rescue")
+        first.thaw()
+        try:
+            wait_until(lambda: ended(taken), 60, "the rescue into a disk that is another's ends")
+            check(False, "a rescue into a disk that is another's succeeded")
+        except Refused:
+            pass
+        check(first.status()["orphan_logs"], "the log is kept")
+        third.seal(taken)
+        check(stamps(taken) == before, "a rescue wrote to a disk that had been taken over from it")
+
+        whole = fork("d-whole")
+        freeze(whole)
+        time.sleep(random.uniform(0, 4))  # what is on its way arrives meanwhile, or not
+        first.thaw()
+        wait_until(lambda: ended(whole), 60, "the rescue comes to its end")
+        check(not first.status()["orphan_logs"], "the log is gone")
+        history.check(stamps(whole), history.acknowledged, "rescued")
+        rig.scrub(whole)
+        print(f"a rescue that was frozen: {history.acknowledged} writes acknowledged, {kept} found, all of them in the rescued disk", flush=True)
+
+
 def promises_too_much():
     """Without the wait after a take-over, and where the store is too slow to say so, class `local` does acknowledge a FLUSH that the
     successor knows nothing of: so that the checker would see it."""
@@ -341,7 +439,7 @@ def promises_too_much():
 
 
 FREEZES = (frozen_idle, frozen_under_load, frozen_in_flush, frozen_in_recovery, frozen_in_claim, frozen_in_seal, frozen_in_checkpoint,
-           frozen_in_snapshot, frozen_in_cleaning)
+           frozen_in_snapshot, frozen_in_growth, frozen_in_cleaning)
 
 
 def of_class_local(freeze, seed, **more):
@@ -361,5 +459,6 @@ if args.store == "radosgw":
     in_parallel([of_class_local(frozen_idle, args.seed, is_reclaimed=True),
                  functools.partial(story, frozen_under_load, "remote", "0s", args.seed, is_reclaimed=True)])
 else:
-    stories = [promises_too_much, functools.partial(standby_is_frozen, args.seed), functools.partial(reclaim_is_frozen, args.seed)]
+    stories = [promises_too_much, functools.partial(standby_is_frozen, args.seed), functools.partial(reclaim_is_frozen, args.seed),
+               functools.partial(rescue_is_frozen, args.seed)]
     in_parallel(sum(map(stories_of, range(args.rounds)), stories))

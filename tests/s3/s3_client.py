@@ -24,12 +24,14 @@ class Reply:
 
 
 class S3Client:
-    """One kept-alive connection. `skew_s` is added to the clock; `host` replaces the Host header (host-style addresses)."""
+    """One kept-alive connection. `skew_s` is added to the clock; `host` replaces the Host header (host-style addresses); `tls`: an
+    ssl.SSLContext, with which it is HTTPS."""
 
-    def __init__(self, address, access_key, secret_key, region="us-east-1", skew_s=0, host=None, timeout_s=30):
+    def __init__(self, address, access_key, secret_key, region="us-east-1", skew_s=0, host=None, timeout_s=30, tls=None):
         self.address, self.access_key, self.secret_key, self.region = address, access_key, secret_key, region
         self.skew_s, self.host = skew_s, host or address
-        self.connection = http.client.HTTPConnection(address, timeout=timeout_s)
+        self.connection = (http.client.HTTPSConnection(address, timeout=timeout_s, context=tls) if tls
+                           else http.client.HTTPConnection(address, timeout=timeout_s))
 
     def close(self):
         self.connection.close()
