@@ -68,7 +68,7 @@ Task<Status> ControlPlane::start() {
   for (const auto& [id, worker] : owner_.fleet().workers()) (void)wanted_.of(id);
   started_ = true;
   scope_.spawn(effects_.run());
-  scope_.spawn(images_.remove_interrupted());
+  scope_.spawn(images_.remove_abandoned());
   scope_.spawn(reconciler_.run());
   scope_.spawn(reclaimer_.run());
   log_.info("{} workers, {} VMs, revision {}", owner_.fleet().workers().size(), owner_.fleet().vms().size(),

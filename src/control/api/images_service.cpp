@@ -168,6 +168,7 @@ Task<HttpResponse> ImagesService::put_piece(Call call, std::string part) {
          fmt::format("image '{}' takes no more bytes: it is {}", id, json::name_of(image->state)),
          {}});
   }
+  found->second->heard_at = c_.loop.now();
   auto status = co_await run_in(
       c_.loop, scope_,
       take_piece(found->second, *image, std::move(part), *offset, to_bytes(call.request.body), *zeroes));
@@ -228,7 +229,7 @@ Task<Status> ImagesService::take_piece(std::shared_ptr<Upload> upload, Image ima
     upload->failed = stored.error().message;
     co_return stored;
   }
-  part.received = end;
+  part.received = end, upload->heard_at = c_.loop.now();
   co_return Status{};
 }
 
@@ -258,7 +259,8 @@ Task<HttpResponse> ImagesService::seal(Call call) {
   auto found = uploads_.find(id);
   if (found == uploads_.end())
     co_return error_reply({Code::conflict, "the upload was interrupted: import the image again", {}});
-  auto status = co_await run_in(c_.loop, scope_, finish(found->second));
+  const auto upload = found->second;  // somebody works at it
+  auto status = co_await run_in(c_.loop, scope_, finish(upload));
   if (!status) {
     co_await drop(id, status.error().message);
     co_return error_reply(std::move(status).error().within(fmt::format("image '{}' was not imported", id)));
@@ -276,10 +278,11 @@ Task<HttpResponse> ImagesService::seal(Call call) {
   co_return reply_or_error(sealed);
 }
 
-Task<Status> ImagesService::drop(ImageId id, std::string why) {
+Task<Status> ImagesService::drop(ImageId id, std::string why, std::function<bool(const Image&)> still) {
   auto dropped = co_await c_.owner.change<bool>([&](Batch& batch) -> Result<bool> {
     const auto* image = c_.fleet().find(id);
     if (!image) return true;
+    if (still && !still(*image)) return false;
     EBB_CHECKED(check_unused(c_.fleet(), id));
     if (image->disk) {
       batch.effect({"delete_disk/" + image->disk->value, EffectKind::delete_disk, *image->disk, image->pool,
@@ -290,7 +293,7 @@ Task<Status> ImagesService::drop(ImageId id, std::string why) {
     return true;
   });
   if (!dropped) co_return fail(dropped.error());
-  uploads_.erase(id);
+  if (*dropped) uploads_.erase(id);
   co_return Status{};
 }
 
@@ -301,13 +304,35 @@ Task<HttpResponse> ImagesService::remove(Call call) {
   co_return status ? no_content() : error_reply(status.error());
 }
 
-Task<void> ImagesService::remove_interrupted() {
-  std::vector<ImageId> interrupted;
+// Of one that nobody works at. An upload whose client was gone as it was announced has no entry here.
+bool ImagesService::is_abandoned(const Image& image) const {
+  if (image.state != ImageState::uploading) return false;
+  const auto found = uploads_.find(image.id);
+  if (found == uploads_.end()) return c_.loop.wall_now() - image.created_at > to_ms(upload_idle_max);
+  return found->second.use_count() == 1 && c_.loop.now() - found->second->heard_at > upload_idle_max;
+}
+
+Task<void> ImagesService::remove_abandoned() {
+  std::vector<ImageId> gone;
   for (const auto& [id, image] : c_.fleet().images()) {
-    if (image.state == ImageState::uploading && !uploads_.contains(id)) interrupted.push_back(id);
+    if (image.state == ImageState::uploading && !uploads_.contains(id)) gone.push_back(id);
   }
-  for (const auto& id : interrupted)
+  for (const auto& id : gone)
     (void)co_await drop(id, "its upload was interrupted by a restart of the control plane");
+  for (;; co_await sleep_for(c_.loop, 1min)) {
+    // Sealed by one who did not wait for the answer.
+    std::erase_if(uploads_, [&](const auto& upload) {
+      const auto* image = c_.fleet().find(upload.first);
+      return image && image->state == ImageState::ready;
+    });
+    gone.clear();
+    for (const auto& [id, image] : c_.fleet().images())
+      if (is_abandoned(image)) gone.push_back(id);
+    for (const auto& id : gone)
+      (void)co_await drop(id,
+                          fmt::format("nothing of it was uploaded for {}", format_duration(upload_idle_max)),
+                          [this](const Image& image) { return is_abandoned(image); });
+  }
 }
 
 }  // namespace ebb::control
