@@ -37,6 +37,13 @@ TEST_F(AgentTest, ADiskThatIsWantedLargerGrowsUnderItsGuest) {
   ASSERT_TRUE(world_.loop().run_until([&] { return size() == 4 * MiB; }, 20s));
   EXPECT_EQ(daemon_.sizes[wish.disks[0].id.value], 4 * MiB) << "where it is served, before";
   EXPECT_EQ(control_.seen("a")->state, VmSeen::running);
+  EXPECT_TRUE(world_.loop().run_until(
+      [&] {
+        const auto sizes = control_.seen("a")->disk_sizes.value_or(std::map<std::string, std::uint64_t>());
+        return sizes == std::map<std::string, std::uint64_t>{{wish.disks[0].id.value, 4 * MiB}};
+      },
+      1s))
+      << "that its guest sees it is told at once";
   const auto calls = daemon_.calls.size();
   world_.loop().run_for(20s);
   EXPECT_EQ(daemon_.calls.size(), calls) << "once";

@@ -7,7 +7,7 @@
 namespace ebb::agent {
 namespace {
 
-constexpr Duration answer_limit = 10s, output_limit = 60s;
+constexpr Duration answer_limit = 10s, output_limit = 60s, refusal_limit = 500ms;
 constexpr Duration look_first = 50ms, look_max = 1s;
 constexpr std::size_t output_bytes_max = 16 * MiB, answer_bytes_max = 64 * KiB, piece_bytes = 64 * KiB;
 constexpr std::size_t words_max = 300;
@@ -125,6 +125,13 @@ Task<Status> GuestAgents::ping(std::string address, Duration limit) {
   co_return Status{};
 }
 
+Task<Status> GuestAgents::power_off(std::string address, Duration limit) {
+  Question question{"guest-shutdown", json::Object{{"mode", "powerdown"}}, limit, answer_bytes_max, true};
+  EBB_CO_TRY(answer, co_await call(std::move(address), std::move(question)));
+  (void)answer;
+  co_return Status{};
+}
+
 Task<Result<GuestProgramEnd>> GuestAgents::run(std::string address, GuestCommand command) {
   if (command.words.empty()) co_return fail_field("words", "there is no program to run");
   json::Array arguments;
@@ -184,6 +191,11 @@ Task<Result<json::Value>> GuestAgents::exchange(std::string address, Question qu
     EBB_CO_TRY(line, co_await answers.line(answer_bytes_max));
     auto answer = returned(line);
     if (answer && answer->is_int64() && answer->get_int64() == sync) break;
+  }
+  if (question.is_answered_by_errors_alone) {
+    auto error = co_await with_timeout(loop_, answers.line(question.bytes_max), refusal_limit);
+    if (!error || !*error) co_return json::Value();  // silent, or gone
+    co_return returned(**error);
   }
   EBB_CO_TRY(line, co_await answers.line(question.bytes_max));
   co_return returned(line);

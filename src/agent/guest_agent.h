@@ -27,6 +27,9 @@ class GuestAgents final {
   // Addresses are as in MachineStatus. unavailable: nobody answers within the limit, or what answers speaks another language;
   // busy: somebody else has been asking all that time.
   Task<Status> ping(std::string address, Duration limit);
+  // Asks the guest to power itself off. A guest agent does not say that it will: this ends when it has read the question and
+  // has not refused at once. invalid: it says that it will not.
+  Task<Status> power_off(std::string address, Duration limit);
   // Until the program has ended; the guest goes on with it when nobody waits any more. invalid: the guest does not start it.
   Task<Result<GuestProgramEnd>> run(std::string address, GuestCommand command);
 
@@ -34,8 +37,9 @@ class GuestAgents final {
   struct Question {
     std::string name;
     json::Object arguments;
-    Duration limit;  // to get the turn, and then to answer
+    Duration limit;  // to get the turn, and then again to answer
     std::size_t bytes_max;
+    bool is_answered_by_errors_alone = false;
   };
   // What stands under "return". busy: somebody else has the turn.
   Task<Result<json::Value>> call(std::string address, Question question);

@@ -52,7 +52,8 @@ struct FakeGuestAgent {
              "\n";
     --busy;
     asked.push_back(line);
-    return on_request(name) + "\n";
+    const auto reply = on_request(name);  // empty: it answers nothing
+    return reply.empty() ? reply : reply + "\n";
   }
 
   sim::SimProcess& process;
@@ -99,6 +100,21 @@ TEST_F(GuestAgentTest, AProgramIsRunAndWhatItPrintedComesBack) {
       R"({"execute":"guest-exec","arguments":{"path":"/bin/ls","arg":["-l","a b"],"capture-output":true,"input-data":"aW4="}})");
   EXPECT_EQ(guest.asked.at(1), R"({"execute":"guest-exec-status","arguments":{"pid":77}})");
   EXPECT_EQ(looks, 3);
+}
+
+// It answers nothing, as it says itself: what counts is that it has read the question.
+TEST_F(GuestAgentTest, AGuestIsAskedToPowerItselfOff) {
+  guest.on_request = [](const std::string&) { return ""; };
+  EXPECT_TRUE(run(agents.power_off(address, 5s)));
+  EXPECT_EQ(guest.asked.at(0), R"({"execute":"guest-shutdown","arguments":{"mode":"powerdown"}})");
+  guest.on_request = [](const std::string&) {
+    return R"({"error":{"class":"GenericError","desc":"child process has failed to shutdown"}})";
+  };
+  auto refused = run(agents.power_off(address, 5s));
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().message.contains("failed to shutdown")) << refused.error().message;
+  guest.is_silent = true;
+  EXPECT_EQ(run(agents.power_off(address, 5s)).error().code, Code::unavailable);
 }
 
 TEST_F(GuestAgentTest, ASignalAndACutOutputAreTold) {

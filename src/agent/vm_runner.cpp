@@ -7,6 +7,7 @@ constexpr Duration look_period = 5s;  // without news
 constexpr Duration failed_look_period = 1s;
 constexpr Duration retry_first = 1s, retry_max = 60s;
 constexpr Duration conflict_pause = 100ms;
+constexpr Duration guest_agent_limit = 5s;  // to read that it shall power off
 constexpr std::string_view cut_off_text =
     "this worker hears neither of the control plane nor of its disk's owner in the store";
 constexpr Duration steady_after = 60s;  // up for so long, a guest's earlier exits are forgiven
@@ -83,6 +84,9 @@ Task<Duration> VmRunner::step() {
 SeenVm VmRunner::seen() const {
   auto seen = seen_;
   seen.snapshots = snapshots_.seen(wish_);
+  if (seen.machine) seen.disk_sizes.emplace();
+  for (const auto& [disk, bytes] : machine_sizes_)
+    if (seen.disk_sizes) seen.disk_sizes->emplace(disk.value, bytes);
   for (const auto& disk : wish_.disks) {
     const auto* status = t_.disks->find(disk.id);
     // A sealed disk is still served (reads and FLUSH) until it is closed, but nobody owns it through us any
@@ -292,6 +296,7 @@ Task<Duration> VmRunner::tend(WantedVm wish, MachineStatus machine) {
   auto trouble = !machine.error.empty() ? machine.error : disks ? disk_waits_ : disks.error().message;
   switch (machine.state) {
     case MachineState::booting:
+      if (trouble.empty() && exits_ > 0) trouble = "it is booting again: " + last_end_;
       enter(VmSeen::starting, trouble);
       break;
     case MachineState::ready:
@@ -360,7 +365,9 @@ Task<Duration> VmRunner::bury(WantedVm wish, MachineStatus machine) {
     ++seen_.failures;
     wait_before_retry(++exits_);
     auto console = machine.last_words.empty() ? "" : "\nits console ended with:\n" + machine.last_words;
-    enter(VmSeen::failed, end_text(machine) + console);
+    last_end_ = fmt::format("{}{}{}", end_text(machine),
+                            exits_ > 1 ? fmt::format("; {} times in a row by now", exits_) : "", console);
+    enter(VmSeen::failed, last_end_);
   }
   auto forgotten = co_await t_.hypervisor->forget(wish.vm);
   if (forgotten) co_return 0s;
@@ -494,7 +501,12 @@ Task<Status> VmRunner::stop_machine(WantedVm wish) {
     auto grace = fenced_epoch_ == machine->epoch ? Duration(0)
                                                  : Duration(std::chrono::milliseconds(wish.stop_grace_ms));
     if (wish.wanted == Wanted::sealed && grace > 0s) scope_.spawn(leave_hints(wish));
-    EBB_CO_TRY(by_itself, co_await t_.hypervisor->stop(wish.vm, grace));
+    StopWish stop{grace, wish.stop_signal.value_or(StopSignal::automatic), {}};
+    if (stop.signal == StopSignal::guest_agent)
+      stop.ask_guest_agent = [agents = t_.guest_agents, address = machine->guest_agent] {
+        return agents->power_off(address, guest_agent_limit);
+      };
+    EBB_CO_TRY(by_itself, co_await t_.hypervisor->stop(wish.vm, std::move(stop)));
     seen_.timings.stop_ms = ms_since(began);
     seen_.guest_stopped_itself = by_itself;
     EBB_CO_TRY(left, co_await find_machine());
@@ -539,7 +551,7 @@ Task<void> VmRunner::kill_fenced() {
   auto vm = seen_.vm;
   t_.log.warning("VM {} (epoch {}): a newer owner of its disk exists; killing the machine", vm, seen_.epoch);
   (void)co_await t_.hypervisor->pause(vm);
-  auto killed = co_await t_.hypervisor->stop(vm, 0s);
+  auto killed = co_await t_.hypervisor->stop(vm, {});
   if (!killed) t_.log.error("VM {}: {}", vm, killed.error());
   look();
 }

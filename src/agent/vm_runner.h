@@ -116,6 +116,7 @@ class VmRunner final {
   Epoch fenced_epoch_ = 0;    // a newer owner exists than this; 0: none known
   Version done_version_ = 0;  // the wish to be down that has been fulfilled
   std::uint32_t exits_ = 0;   // unexpected ones, since the guest was last up for a while
+  std::string last_end_;      // the last of them, for people
   Instant retry_at_{};
   std::optional<Instant> boot_began_, ready_since_;
   bool was_healthy_ = false;            // the guest, once since it is up

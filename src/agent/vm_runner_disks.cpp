@@ -120,6 +120,7 @@ Task<Status> VmRunner::grow_disks(WantedVm wish) {
     auto told = co_await t_.hypervisor->resize_disk(wish.vm, serial_of(disk.id), size);
     if (!told) co_return fail(std::move(told).error().within(fmt::format("disk '{}' grows", disk.id)));
     machine_sizes_[disk.id] = size;
+    t_.changed();
   }
   co_return Status{};
 }

@@ -35,7 +35,22 @@ class Builder {
 
   void on(CLI::App* command, std::function<Command()> bind) {
     command->callback([this, command, bind = std::move(bind)] {
-      if (command->get_subcommands().empty()) parsed_.run = bind();
+      const auto under = command->get_subcommands();
+      if (under.empty()) return void(parsed_.run = bind());
+      if (under[0]->get_name() == list_name) return;
+      // Written behind a command under this one, or before it, an option of this one would be taken, and mean nothing.
+      for (const auto* option : command->get_options())
+        if (option->count() > 0)
+          refuse(option->get_name(),
+                 fmt::format("'{} {}' has no such option", command->get_name(), under[0]->get_name()));
+    });
+  }
+  // A group's list: with its options also as `ls`, as in `ebb vms ls`.
+  void on_list(CLI::App* group, std::function<Command()> bind) {
+    on(group, bind);
+    group->require_subcommand(0, 1);
+    command(group, list_name, "the same list, by the same options")->callback([this, bind = std::move(bind)] {
+      parsed_.run = bind();
     });
   }
   // A command with one required argument.
@@ -47,11 +62,12 @@ class Builder {
     added->add_option(argument, *text)->required();
     on(added, [text, run] { return [id = Id(*text), run](Context& c) { return run(c, id); }; });
   }
-  void on_none(CLI::App* command, Task<Result<Exit>> (*run)(Context&)) {
-    on(command, [run] { return [run](Context& c) { return run(c); }; });
+  void on_list(CLI::App* group, Task<Result<Exit>> (*run)(Context&)) {
+    on_list(group, [run]() -> Command { return [run](Context& c) { return run(c); }; });
   }
 
  private:
+  static constexpr const char* list_name = "ls";
   CLI::App& app_;
   ParsedCommandLine& parsed_;
   std::vector<std::string> words_;

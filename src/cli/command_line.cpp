@@ -30,7 +30,8 @@ Exit codes:
 )";
 void add_worker_commands(Builder& b, CLI::App& app) {
   auto* workers = b.command("workers", "list workers");
-  b.on_none(workers, list_workers);
+  b.on_list(workers, list_workers);
+  workers->alias("worker");
   b.on_one(workers, "show", "everything about one worker", "WORKER", show_worker);
   b.on_one(workers, "rm", "forget a worker that is empty and silent", "WORKER", remove_worker);
 
@@ -70,7 +71,7 @@ void add_drain_commands(Builder& b, CLI::App& app) {
   });
 
   auto* drains = b.command("drains", "list drains");
-  b.on_none(drains, list_drains);
+  b.on_list(drains, list_drains);
   auto show = std::make_shared<ShowDrainOptions>();
   auto id = std::make_shared<std::string>();
   auto* one = b.command(drains, "show", "one drain, VM by VM");

@@ -41,7 +41,7 @@ struct ChangeVmOptions {
   bool wait = false;
   Duration wait_limit = 10min;
 };
-Task<Result<Exit>> list_vms(Context& c);
+Task<Result<Exit>> list_vms(Context& c, VmFilter filter);
 Task<Result<Exit>> show_vm(Context& c, VmId id);
 Task<Result<Exit>> run_vms(Context& c, RunOptions options);
 // VMs of these names, whatever `options` say of name and count.

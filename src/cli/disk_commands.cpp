@@ -49,6 +49,34 @@ Task<Result<Disk>> wait_for_disk(Context& c, DiskId id, std::function<bool(const
   }
 }
 
+// Until the guest that runs with the disk, if one does, sees all of it.
+Task<Status> wait_for_guest(Context& c, Disk disk, Instant give_up_at) {
+  std::string told;
+  std::function<Task<Result<VmView>>()> ask = [&] { return c.client.vm(*disk.vm); };
+  while (disk.vm) {
+    auto answer = co_await ask_patiently(c, ask, say_silence(c));
+    if (!answer && answer.error().code == Code::not_found) co_return Status{};
+    if (!answer) co_return fail(std::move(answer).error());
+    const auto& view = *answer;
+    // An agent that is older than these sizes tells of none.
+    const bool is_untold = view.seen == VmSeen::running && !view.disk_sizes;
+    if (!view.vm.worker || is_untold) co_return Status{};
+    const auto sizes = view.disk_sizes.value_or(std::map<std::string, std::uint64_t>());
+    const auto found = sizes.find(disk.id.value);
+    if (found != sizes.end() && found->second >= disk.size_bytes) co_return Status{};
+    auto text = fmt::format("waiting for the guest of {}{}", view.vm.id,
+                            view.waiting_for.empty() ? "" : ": " + view.waiting_for[0].text);
+    if (text != told) c.screen().say(text);
+    told = std::move(text);
+    if (c.env.loop.now() >= give_up_at)
+      co_return fail(Code::internal,
+                     "the disk has grown, and the guest of {} does not see it yet: 'ebb why disks/{}'",
+                     view.vm.id, disk.id);
+    co_await sleep_for(c.env.loop, poll_interval);
+  }
+  co_return Status{};
+}
+
 Result<DiskOrigin> parse_origin(const std::string& text) {
   auto at = text.find('@');
   if (at == 0 || at == std::string::npos || at + 1 == text.size())
@@ -100,12 +128,14 @@ Task<Result<Exit>> resize_disk(Context& c, DiskOptions options) {
   EBB_CO_TRY(disk, co_await find_disk(c, options.disk));
   EBB_CO_TRY(now, co_await c.client.grow_disk(disk.id, options.size_bytes));
   if (options.wait) {
+    const auto give_up_at = c.env.loop.now() + options.wait_limit;
     c.farewell = fmt::format("ebb: interrupted; the disk grows all the same: 'ebb why disks/{}'", disk.id);
     auto is_grown = [](const Disk& d) { return !d.growth; };
     EBB_CO_TRY(reached, co_await wait_for_disk(c, disk.id, is_grown, options.wait_limit));
     now = std::move(reached);
     if (now.size_bytes < options.size_bytes)
       co_return fail(Code::internal, "the disk was not grown: 'ebb events' tells why; nothing was changed");
+    EBB_CO_CHECKED(co_await wait_for_guest(c, now, give_up_at));
   }
   c.show(now, disks_table({now}, c.now()));
   co_return Exit::ok;

@@ -152,6 +152,18 @@ std::string_view restart_text(Restart policy) {
   return "";
 }
 
+std::string_view stop_text(StopSignal signal) {
+  switch (signal) {
+    case StopSignal::automatic:
+      return "in the automatic way";
+    case StopSignal::power_button:
+      return "by the power button";
+    case StopSignal::guest_agent:
+      return "by the guest agent";
+  }
+  return "";
+}
+
 std::string health_text(const HealthCheck& check, const std::optional<SeenHealth>& seen, WallMs now) {
   const auto what = to_text(check);
   if (!seen) return what + ": not known yet";
@@ -176,6 +188,7 @@ std::string vm_page(const VmView& view, WallMs now) {
   page.add("storage", storage_text(vm.spec));
   page.add("disk", text_of(vm.disk));
   if (vm.data_disks) page.add("data disks", fmt::format("{}", fmt::join(*vm.data_disks, ", ")));
+  if (vm.spec.tenant) page.add("tenant", *vm.spec.tenant);
   page.add("labels", labels_text(vm.spec.labels));
   page.add("ports", ports_text(view.ports));
   for (const auto& interface : vm.interfaces.value_or(std::vector<NetworkInterface>()))
@@ -184,6 +197,9 @@ std::string vm_page(const VmView& view, WallMs now) {
   page.add("accelerator", view.accel);
   page.add("epoch", fmt::format("{}", vm.epoch));
   page.add("restarted", restart_text(vm.spec.restart.value_or(Restart::always)));
+  page.add("stopped",
+           fmt::format("{}, killed after {}", stop_text(vm.spec.stop_signal.value_or(StopSignal::automatic)),
+                       format_duration(std::chrono::milliseconds(vm.spec.stop_grace_ms))));
   if (vm.spec.health) page.add("health", health_text(*vm.spec.health, view.health, now));
   if (vm.ended)
     page.add("ended", fmt::format("{} on {}, {}: {}", ago(vm.ended->at, now), vm.ended->worker,

@@ -42,7 +42,7 @@ std::optional<std::string> given(const std::string& text) {
 void add_network_commands(Builder& b) {
   auto* networks = b.command("networks", "list networks that VMs join");
   networks->alias("network");
-  b.on_none(networks, list_networks);
+  b.on_list(networks, list_networks);
   b.on_one(networks, "show", "one network", "NETWORK", show_network);
   b.on_one(networks, "rm", "forget a network that no VM is in", "NETWORK", remove_network);
   struct Texts {

@@ -108,7 +108,7 @@ void add_snapshot_command(Builder& b, CLI::App* command, NameAs name_as,
 
 void add_storage_commands(Builder& b) {
   auto* disks = b.command("disks", "list disks");
-  b.on_none(disks, list_disks);
+  b.on_list(disks, list_disks);
   disks->alias("disk");
   b.on_one(disks, "show", "one disk", "DISK", show_disk);
   add_disk_commands(b, disks);
@@ -121,7 +121,8 @@ void add_storage_commands(Builder& b) {
                  "make the map of a stopped disk anew from its segments and cleaned data", rebuild_disk);
 
   auto* images = b.command("images", "list images");
-  b.on_none(images, list_images);
+  b.on_list(images, list_images);
+  images->alias("image");
   b.on_one(images, "show", "one image", "IMAGE", show_image);
   b.on_one(images, "rm", "remove an image", "IMAGE", remove_image);
   auto options = std::make_shared<ImportOptions>();

@@ -15,6 +15,16 @@ std::pair<std::string, std::string> key_and_value(const std::string& text, const
   return {text.substr(0, at), text.substr(at + 1)};
 }
 
+Labels parse_labels(const std::vector<std::string>& words) {
+  Labels labels;
+  for (const auto& word : words) {
+    auto label = key_and_value(word, "--label");
+    if (labels.contains(label.first)) refuse("--label", fmt::format("'{}' is there twice", label.first));
+    labels.insert(std::move(label));
+  }
+  return labels;
+}
+
 Port parse_port(const std::string& text) {
   auto [name, number] = key_and_value(text, "--port");
   unsigned int port = 0;
@@ -37,10 +47,12 @@ std::pair<std::uint16_t, std::string> parse_forward(const std::string& text) {
   return {port, text.substr(colon + 1)};
 }
 
+constexpr const char* stop_signals = "automatic|power-button|guest-agent";
+
 struct RunTexts {
   std::string image, memory = "128M", disk_class, wait_limit = "10m";
   std::vector<std::string> ports, labels, ephemeral_disks, networks;
-  std::string restart, stop_grace, health;
+  std::string restart, stop_grace, stop_signal, health, tenant;
   bool stateless = false;
   RunOptions options;
 };
@@ -60,6 +72,9 @@ RunOptions finish(RunTexts texts) {
   if (!texts.disk_class.empty())
     o.spec.disk_class = value_or_refuse(parse_disk_class(texts.disk_class), "--disk-class");
   if (!texts.restart.empty()) o.spec.restart = value_or_refuse(parse_restart(texts.restart), "--restart");
+  if (!texts.stop_signal.empty())
+    o.spec.stop_signal = value_or_refuse(parse_stop_signal(texts.stop_signal), "--stop-signal");
+  if (!texts.tenant.empty()) o.spec.tenant = texts.tenant;
   if (!texts.stop_grace.empty()) o.spec.stop_grace_ms = grace_ms(texts.stop_grace);
   if (!texts.health.empty()) o.spec.health = value_or_refuse(parse_health_check(texts.health), "--health");
   for (const auto& size : texts.ephemeral_disks) {
@@ -71,7 +86,7 @@ RunOptions finish(RunTexts texts) {
     o.spec.networks->push_back(value_or_refuse(parse_join(network), "--network"));
   }
   for (const auto& port : texts.ports) o.spec.ports.push_back(parse_port(port));
-  for (const auto& label : texts.labels) o.spec.labels.insert(key_and_value(label, "--label"));
+  o.spec.labels = parse_labels(texts.labels);
   return o;
 }
 
@@ -127,6 +142,9 @@ void add_run_command(Builder& b) {
       ->type_name("always|on-failure|never");
   run->add_option("--stop-grace", t->stop_grace,
                   "how long a guest may take to stop before it is killed (default: 10s)");
+  run->add_option("--stop-signal", t->stop_signal, "how it is asked to stop (default: automatic)")
+      ->type_name(stop_signals);
+  run->add_option("--tenant", t->tenant, "whose it is");
   run->add_option("--health", t->health, "what tells that the guest does its work; PORT is one of --port")
       ->type_name("tcp:PORT|http:PORT/PATH|guest-agent");
   run->add_option("--ssh-key", t->options.ssh_keys,
@@ -167,7 +185,7 @@ void add_vm_change(Builder& b, const std::string& name, const std::string& descr
 
 void add_edit_command(Builder& b, CLI::App* vms) {
   struct Texts {
-    std::string vm, memory, restart, stop_grace, health;
+    std::string vm, memory, restart, stop_grace, stop_signal, health, tenant;
     std::uint32_t cpus = 0;
     std::vector<std::string> ports, labels, no_labels;
   };
@@ -182,17 +200,22 @@ void add_edit_command(Builder& b, CLI::App* vms) {
   edit->add_option("--restart", t->restart, "whether a guest that ends by itself is started again")
       ->type_name("always|on-failure|never");
   edit->add_option("--stop-grace", t->stop_grace, "how long a guest may take to stop before it is killed");
+  edit->add_option("--stop-signal", t->stop_signal, "how it is asked to stop")->type_name(stop_signals);
+  auto* tenant = edit->add_option("--tenant", t->tenant, "whose it is; '': nobody's in particular");
   edit->add_option("--health", t->health, "what tells that the guest does its work; none: nothing does")
       ->type_name("tcp:PORT|http:PORT/PATH|guest-agent|none");
   edit->add_option("--label", t->labels, "KEY=VALUE; may be repeated")->allow_extra_args(false);
   edit->add_option("--no-label", t->no_labels, "KEY of a label that goes; may be repeated")
       ->allow_extra_args(false);
-  b.on(edit, [t] {
+  b.on(edit, [t, tenant] {
     EditVmOptions o{VmId(t->vm), {}};
     if (t->cpus > 0) o.wish.cpus = t->cpus;
     if (!t->memory.empty()) o.wish.memory_bytes = value_or_refuse(parse_size(t->memory), "--memory");
     if (!t->restart.empty()) o.wish.restart = value_or_refuse(parse_restart(t->restart), "--restart");
     if (!t->stop_grace.empty()) o.wish.stop_grace_ms = grace_ms(t->stop_grace);
+    if (!t->stop_signal.empty())
+      o.wish.stop_signal = value_or_refuse(parse_stop_signal(t->stop_signal), "--stop-signal");
+    if (tenant->count() > 0) o.wish.tenant = t->tenant;
     if (t->health == "none")
       o.wish.no_health = true;
     else if (!t->health.empty())
@@ -201,10 +224,7 @@ void add_edit_command(Builder& b, CLI::App* vms) {
       if (!o.wish.ports) o.wish.ports.emplace();
       o.wish.ports->push_back(parse_port(port));
     }
-    for (const auto& label : t->labels) {
-      if (!o.wish.labels) o.wish.labels.emplace();
-      o.wish.labels->insert(key_and_value(label, "--label"));
-    }
+    if (!t->labels.empty()) o.wish.labels = parse_labels(t->labels);
     if (!t->no_labels.empty()) o.wish.no_labels = t->no_labels;
     return [o](Context& c) { return edit_vm(c, o); };
   });
@@ -256,7 +276,19 @@ void add_console_commands(Builder& b, CLI::App& app) {
 
 void add_vm_commands(Builder& b) {
   auto* vms = b.command("vms", "list VMs");
-  b.on_none(vms, list_vms);
+  vms->alias("vm");
+  auto worker = std::make_shared<std::string>(), tenant = std::make_shared<std::string>();
+  auto labels = std::make_shared<std::vector<std::string>>();
+  auto* on_worker = vms->add_option("--worker", *worker, "only those on this worker");
+  auto* of_tenant = vms->add_option("--tenant", *tenant, "only those of this tenant; '': of none");
+  vms->add_option("--label", *labels, "only those with KEY=VALUE; may be repeated")->allow_extra_args(false);
+  b.on_list(vms, [=]() -> Command {
+    VmFilter filter;
+    if (on_worker->count() > 0) filter.worker = WorkerId(*worker);
+    if (of_tenant->count() > 0) filter.tenant = *tenant;
+    filter.labels = parse_labels(*labels);
+    return [filter](Context& c) { return list_vms(c, filter); };
+  });
   b.on_one(vms, "show", "everything about one VM", "VM", show_vm);
   add_edit_command(b, vms);
   add_run_command(b);
@@ -285,7 +317,7 @@ void add_vm_commands(Builder& b) {
   migrations->add_option("--vm", *vm, "only of this VM");
   migrations->add_option("--drain", *drain, "only of this drain");
   b.on_one(migrations, "show", "one migration and its phases", "MIGRATION", show_migration);
-  b.on(migrations, [=] {
+  b.on_list(migrations, [=]() -> Command {
     MigrationFilter filter;
     if (!vm->empty()) filter.vm = VmId(*vm);
     if (!drain->empty()) filter.drain = DrainId(*drain);

@@ -125,8 +125,8 @@ Task<Result<Exit>> finish_change(Context& c, ChangeVmOptions options, VmView vie
 
 }  // namespace
 
-Task<Result<Exit>> list_vms(Context& c) {
-  EBB_CO_TRY(vms, co_await c.client.vms());
+Task<Result<Exit>> list_vms(Context& c, VmFilter filter) {
+  EBB_CO_TRY(vms, co_await c.client.vms(std::move(filter)));
   c.show(vms, vms_table(vms));
   co_return Exit::ok;
 }

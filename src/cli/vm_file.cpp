@@ -75,6 +75,9 @@ Status read_spec(const TomlTable& file, VmSpec& spec) {
   }
   EBB_CHECKED(read(file, "restart", parse_restart, spec.restart));
   EBB_CHECKED(read_ms(file, "stop_grace", spec.stop_grace_ms));
+  EBB_CHECKED(read(file, "stop_signal", parse_stop_signal, spec.stop_signal));
+  EBB_TRY(tenant, file.string("tenant", ""));
+  if (!tenant.empty()) spec.tenant = tenant;
   if (file.has("health")) EBB_CHECKED(read_health(file, spec.health.emplace()));
   EBB_TRY(ports, file.integer_map("ports", 1, 65535));
   for (const auto& [name, port] : ports) spec.ports.push_back({name, static_cast<std::uint16_t>(port)});

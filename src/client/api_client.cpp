@@ -115,7 +115,16 @@ Task<Status> ApiClient::remove_worker(WorkerId id) { return call<void>("DELETE",
 
 // ---- VMs ----
 
-Task<Result<std::vector<VmView>>> ApiClient::vms() { return all_pages<VmView>("/v1/vms"); }
+Task<Result<std::vector<VmView>>> ApiClient::vms(VmFilter filter) {
+  std::vector<std::string> wanted;
+  auto want = [&](std::string_view name, std::string_view value) {
+    wanted.push_back(fmt::format("{}={}", url_encode(name), url_encode(value)));
+  };
+  if (filter.worker) want("worker", filter.worker->value);
+  if (filter.tenant) want("tenant", *filter.tenant);
+  for (const auto& [key, value] : filter.labels) want("labels[" + key + "]", value);
+  return all_pages<VmView>(wanted.empty() ? "/v1/vms" : fmt::format("/v1/vms?{}", fmt::join(wanted, "&")));
+}
 Task<Result<VmView>> ApiClient::vm(VmId id) { return call<VmView>("GET", path_of("vms", id)); }
 Task<Result<VmView>> ApiClient::create_vm(CreateVm request) {
   return call<VmView>("POST", "/v1/vms", json::write_text(request));

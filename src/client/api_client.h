@@ -33,6 +33,13 @@ struct StartedDrain {
   bool existed = false;  // the worker was being drained already: this is that drain
 };
 
+// All of what is named holds.
+struct VmFilter {
+  std::optional<WorkerId> worker{};
+  std::optional<std::string> tenant{};  // empty: those of none
+  Labels labels{};
+};
+
 struct MigrationFilter {
   std::optional<VmId> vm;
   std::optional<DrainId> drain;
@@ -67,7 +74,7 @@ class ApiClient final {
   Task<Result<WhyAnswer>> why_worker(WorkerId id);
   Task<Status> remove_worker(WorkerId id);
 
-  Task<Result<std::vector<VmView>>> vms();
+  Task<Result<std::vector<VmView>>> vms(VmFilter filter = {});
   Task<Result<VmView>> vm(VmId id);
   Task<Result<VmView>> create_vm(CreateVm request);
   Task<Result<VmView>> start_vm(VmId id);

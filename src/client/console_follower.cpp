@@ -115,22 +115,28 @@ Task<Result<bool>> ConsoleFollower::goes_on() {
     co_return true;
   }
   // A session that broke off has not shown the last of it; and it may have run elsewhere since.
+  std::optional<WorkerId> last_home;
+  if (vm.ended) last_home = vm.ended->worker;
+  if (!vm.ended && wish_.kind == SessionKind::logs) last_home = vm.stopped_on;
   const bool ended_elsewhere =
-      vm.ended && shown_ && (vm.ended->worker != shown_->worker || vm.epoch != shown_->epoch);
+      last_home && shown_ && (*last_home != shown_->worker || vm.epoch != shown_->epoch);
+  if (shown_ && !has_left()) co_await show_rest(shown_->worker);
   if (ended_elsewhere) {
     say(co_await why_left());
     is_all_shown_ = true;
-  }
-  if (shown_ && (!has_left() || ended_elsewhere)) {
-    auto rest = co_await watch(false);
-    session_.reset();
-    if (!rest || rest->kind != SessionEndKind::complete)
-      say(fmt::format("what {} said last on {} is not shown: it does not answer", vm.id,
-                      ended_elsewhere ? vm.ended->worker : shown_->worker));
+    co_await show_rest(*last_home);
   }
   say(vm.ended ? fmt::format("{} has ended: {}", vm.id, vm.ended->end.text)
                : fmt::format("{} is stopped", vm.id));
   co_return false;
+}
+
+// Of what it said there, once and without waiting for more.
+Task<void> ConsoleFollower::show_rest(WorkerId worker) {
+  auto rest = co_await watch(false);
+  session_.reset();
+  if (!rest || rest->kind != SessionEndKind::complete)
+    say(fmt::format("what {} said last on {} is not shown: it does not answer", wish_.vm, worker));
 }
 
 // The VM is elsewhere: on with what it says there, once all of what it said here has been shown, or cannot be had.

@@ -36,6 +36,7 @@ class ConsoleFollower final {
   // Whether anything will come yet; says why not, and notes that the VM has moved on.
   Task<Result<bool>> goes_on();
   Task<void> leave_behind();
+  Task<void> show_rest(WorkerId worker);
   Task<std::string> why_left();
   void say(std::string sentence);  // not twice in a row
   bool has_left() const { return end_ && end_->kind == SessionEndKind::left; }

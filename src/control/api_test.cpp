@@ -242,6 +242,57 @@ TEST(Api, ARebootedWorkerTakesNothingUntilItIsGivenBack) {
   EXPECT_TRUE(w.tick_until([&] { return w.is_running("a"); }));
 }
 
+TEST(Api, AnUploadOfWhichNothingIsHeardIsRemoved) {
+  Fleet3 w;
+  const std::string sum(64, 'a');
+  auto announce = [&](const std::string& id) {
+    return w.ask(
+        "POST", "/v1/images",
+        fmt::format(R"({{"id":"{}","disk_bytes":8192,"disk_sha256":"{}","firmware":"bios"}})", id, sum));
+  };
+  ASSERT_EQ(announce("left").status, 201);
+  ASSERT_EQ(announce("slow").status, 201);
+  for (int i = 0; i < 2; ++i) {
+    (void)w.sim().loop().run_for(10min);
+    EXPECT_EQ(
+        w.ask("PUT", fmt::format("/v1/images/slow/disk?offset={}", i * 4096), std::string(4096, 'x')).status,
+        204);
+  }
+  EXPECT_EQ(w.ask("GET", "/v1/images/left").status, 404);
+  EXPECT_EQ(w.ask("GET", "/v1/images/slow").status, 200);
+  EXPECT_EQ(announce("left").status, 201) << "its name is free again";
+  (void)w.sim().loop().run_for(30min);
+  EXPECT_EQ(w.ask("GET", "/v1/images/slow").status, 404) << "all of it was there, and nobody has sealed it";
+  w.import_image("kept");
+  (void)w.sim().loop().run_for(1h);
+  EXPECT_EQ(w.ask("GET", "/v1/images/kept").status, 200);
+}
+
+TEST(Api, VmsAreListedByWorkerTenantAndLabels) {
+  Fleet3 w;
+  for (auto name : {"a", "b", "c"}) w.create_vm(name);
+  ASSERT_TRUE(w.all_run({"a", "b", "c"}));
+  auto edit = [&](const std::string& vm, const std::string& body) {
+    EXPECT_EQ(w.ask("POST", fmt::format("/v1/vms/{}:edit", vm), body).status, 200);
+  };
+  edit("a", R"({"tenant":"acme","labels":{"app":"shop","tier":"web"}})");
+  edit("b", R"({"tenant":"acme","labels":{"app":"shop"}})");
+  auto listed = [&](const std::string& query) {
+    std::string names;
+    for (const auto& view : w.get<Page<VmView>>("/v1/vms" + query).items) names += view.vm.id.value;
+    return names;
+  };
+  EXPECT_EQ(listed(""), "abc");
+  EXPECT_EQ(listed("?tenant=acme"), "ab");
+  EXPECT_EQ(listed("?tenant="), "c");
+  EXPECT_EQ(listed("?labels%5Bapp%5D=shop"), "ab");
+  EXPECT_EQ(listed("?labels%5Bapp%5D=shop&labels%5Btier%5D=web"), "a");
+  EXPECT_EQ(listed("?labels%5Bapp%5D=shop&tenant=other"), "");
+  EXPECT_EQ(w.ask("GET", "/v1/vms?tenent=acme").status, 400) << "which would be all";
+  EXPECT_EQ(w.ask("GET", "/v1/vms?worker=w99").status, 404);
+  EXPECT_EQ(listed("?worker=" + w.worker_of("c") + "&tenant="), "c");
+}
+
 TEST(Api, AVmIsEditedWhereThatHarmsNobody) {
   Fleet3 w;
   w.create_vm("a");
@@ -266,6 +317,13 @@ TEST(Api, AVmIsEditedWhereThatHarmsNobody) {
   EXPECT_EQ(edit(R"({"health":{"kind":"guest_agent"},"no_health":true})").status, 400);
   EXPECT_EQ(edit(R"({"no_health":true})").status, 200);
   EXPECT_FALSE(w.get<VmView>("/v1/vms/a").vm.spec.health);
+  EXPECT_EQ(edit(R"({"tenant":"acme","stop_signal":"guest_agent"})").status, 200);
+  EXPECT_EQ(w.get<VmView>("/v1/vms/a").vm.spec.tenant, "acme");
+  EXPECT_EQ(w.get<VmView>("/v1/vms/a").vm.spec.stop_signal, StopSignal::guest_agent);
+  EXPECT_TRUE(edit(R"({"tenant":"Acme Inc."})").body.contains("spec.tenant"));
+  EXPECT_EQ(edit(R"({"stop_signal":"SIGTERM"})").status, 400);
+  EXPECT_EQ(edit(R"({"tenant":""})").status, 200);
+  EXPECT_FALSE(w.get<VmView>("/v1/vms/a").vm.spec.tenant);
   EXPECT_EQ(w.ask("POST", "/v1/vms/a:stop").status, 200);
   ASSERT_TRUE(w.tick_until([&] { return !w.get<VmView>("/v1/vms/a").vm.worker; }));
   EXPECT_EQ(

@@ -332,6 +332,14 @@ TEST(SessionRoutes, ASessionBeginsWhereTheVmIsAndWhatCannotBeShownIsRefused) {
       fmt::format("?worker={}&epoch={}&position=77&tail=5", *view.vm.worker, view.vm.epoch - 1);
   EXPECT_EQ(call_for(before).epoch, view.vm.epoch - 1) << "the rest of what it said there";
   EXPECT_EQ(call_for(before).position, 77u);
+
+  EXPECT_EQ(w.ask("POST", "/v1/vms/vm-1:stop").status, 200);
+  ASSERT_TRUE(w.tick_until([&] { return !w.get<VmView>("/v1/vms/vm-1").vm.worker; }));
+  EXPECT_EQ(w.get<VmView>("/v1/vms/vm-1").vm.stopped_on, view.vm.worker);
+  EXPECT_EQ(call_for("?tail=5").epoch, view.vm.epoch) << "what it said last is where it was stopped";
+  EXPECT_EQ(w.ask("POST", "/v1/vms/vm-1:start").status, 200);
+  ASSERT_TRUE(w.tick_until([&] { return w.is_running("vm-1"); }));
+  EXPECT_FALSE(w.get<VmView>("/v1/vms/vm-1").vm.stopped_on);
 }
 
 }  // namespace

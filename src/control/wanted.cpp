@@ -12,6 +12,7 @@ WantedVm entry_for(const Fleet& fleet, const Vm& vm, Epoch epoch, Wanted wanted,
   entry.vm = vm.id, entry.epoch = epoch, entry.wanted = wanted;
   entry.cpus = vm.spec.cpus, entry.memory_bytes = vm.spec.memory_bytes;
   entry.ports = vm.spec.ports, entry.stop_grace_ms = vm.spec.stop_grace_ms;
+  entry.stop_signal = vm.spec.stop_signal;
   const auto* image = fleet.find(vm.spec.image);
   CHECK(image);  // images in use are not removed
   entry.image_pool = image->pool, entry.firmware = image->firmware, entry.kernel = image->kernel,

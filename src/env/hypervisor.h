@@ -10,6 +10,7 @@
 #include "base/firmware.h"
 #include "base/id.h"
 #include "base/result.h"
+#include "base/stop_signal.h"
 #include "base/time.h"
 #include "env/task.h"
 
@@ -89,6 +90,15 @@ struct ConsolePiece {
   std::uint64_t log_end = 0;  // as of now
 };
 
+// How a guest is brought to its end.
+struct StopWish {
+  Duration grace{};  // for all of it; then it is killed. Nobody asks a guest that has none
+  StopSignal signal = StopSignal::automatic;
+  // With `guest_agent`: asks it. Called once the stop is on record, so that an end which follows does not count as the guest's
+  // own. One that is not gone at half of the grace is asked in the automatic way.
+  std::function<Task<Status>()> ask_guest_agent{};
+};
+
 class Hypervisor {
  public:
   virtual ~Hypervisor() = default;
@@ -99,9 +109,9 @@ class Hypervisor {
   // Ends when the machine's process runs (state booting). conflict if that VM has a machine here already.
   // Fails with a reason that names what is missing (QEMU, kernel file, memory).
   virtual Task<Result<MachineStatus>> start(MachineSpec spec) = 0;
-  // Asks the guest to stop, waits up to `grace`, then kills. Ends when the process is gone; fine if it was
-  // gone before. Returns whether the guest stopped by itself.
-  virtual Task<Result<bool>> stop(VmId vm, Duration grace) = 0;
+  // Asks the guest to stop, waits for the grace, then kills. Ends when the process is gone; fine if it was gone before. Returns
+  // whether the guest stopped by itself.
+  virtual Task<Result<bool>> stop(VmId vm, StopWish wish) = 0;
   // Stops the vCPUs at once, keeps the process (a fenced worker must not run on). Holds until resume(), also
   // after a restart of the agent.
   virtual Task<Status> pause(VmId vm) = 0;

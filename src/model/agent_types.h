@@ -48,13 +48,14 @@ struct WantedVm {
   std::optional<HealthCheck> health{};
   std::optional<std::vector<std::uint64_t>> ephemeral_disks{};  // bytes of each
   std::optional<std::vector<NetworkInterface>>
-      interfaces{};  // beside the one that its ports are forwarded to
+      interfaces{};                         // beside the one that its ports are forwarded to
+  std::optional<StopSignal> stop_signal{};  // absent: automatic
   bool operator==(const WantedVm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(WantedVm, (),
                       (vm, epoch, wanted, cpus, memory_bytes, image_pool, firmware, kernel, initrd, cmdline,
                        disks, ports, channels, stop_grace_ms, seed, restart, health, ephemeral_disks,
-                       interfaces))
+                       interfaces, stop_signal))
 
 struct WantedSet {
   WorkerId worker;
@@ -123,11 +124,13 @@ struct SeenVm {
   std::vector<SeenSnapshot> snapshots{};  // of those that are wanted now
   std::optional<GuestEnd> end{};          // under this epoch, and by its policy for good
   std::optional<SeenHealth> health{};     // absent: not asked for, or not known yet
+  // Bytes of each disk as its machine has it, by the disk's id; absent: no machine, or not known yet.
+  std::optional<std::map<std::string, std::uint64_t>> disk_sizes{};
   bool operator==(const SeenVm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(SeenVm, (),
                       (vm, epoch, state, machine, disk_open, guest_stopped_itself, ports, accel, error,
-                       failures, timings, snapshots, end, health))
+                       failures, timings, snapshots, end, health, disk_sizes))
 
 // Of a disk of class `local` that is open here: what the loss of this worker would cost it now, and at most.
 struct UnsentDisk {

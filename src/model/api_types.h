@@ -46,8 +46,10 @@ struct VmView {
   std::optional<MigrationId> migration;
   std::vector<Reason> waiting_for;
   std::optional<SeenHealth> health{};  // as last reported
+  // Bytes of each disk as the guest sees it, by the disk's id, as last reported; absent: no guest runs.
+  std::optional<std::map<std::string, std::uint64_t>> disk_sizes{};
 };
-BOOST_DESCRIBE_STRUCT(VmView, (), (vm, seen, ports, accel, migration, waiting_for, health))
+BOOST_DESCRIBE_STRUCT(VmView, (), (vm, seen, ports, accel, migration, waiting_for, health, disk_sizes))
 
 struct MigrationView {
   Migration migration;
@@ -285,11 +287,13 @@ struct EditVm {
   std::optional<std::vector<std::string>> no_labels{};  // removed, by their keys
   std::optional<HealthCheck> health{};
   std::optional<bool> no_health{};
+  std::optional<StopSignal> stop_signal{};
+  std::optional<std::string> tenant{};  // empty: nobody's in particular
   bool operator==(const EditVm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(EditVm, (),
                       (cpus, memory_bytes, ports, restart, stop_grace_ms, labels, no_labels, health,
-                       no_health))
+                       no_health, stop_signal, tenant))
 
 struct CordonWorker {
   std::string reason;

@@ -9,6 +9,7 @@
 #include "base/firmware.h"
 #include "base/id.h"
 #include "base/json.h"
+#include "base/stop_signal.h"
 #include "base/time.h"
 
 namespace ebb {
@@ -328,6 +329,9 @@ BOOST_DESCRIBE_ENUM(Restart, always, on_failure, never)
 // invalid: says which there are.
 Result<Restart> parse_restart(std::string_view policy);
 
+// invalid: says which there are.
+Result<StopSignal> parse_stop_signal(std::string_view signal);
+
 // How a guest ended by itself.
 struct GuestEnd {
   // What it said before it powered itself off, or 0; absent: it crashed, was killed, or its host went down.
@@ -354,11 +358,14 @@ struct VmSpec {
   // Bytes of each: made empty at each start, on its worker's own disk.
   std::optional<std::vector<std::uint64_t>> ephemeral_disks{};
   std::optional<std::vector<JoinNetwork>> networks{};
+  std::optional<StopSignal> stop_signal{};  // absent: automatic
+  std::optional<std::string> tenant{};      // a name: whose it is; absent: nobody's in particular
   bool operator==(const VmSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(VmSpec, (),
                       (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms,
-                       disk_from, instance_data, restart, health, ephemeral_disks, networks))
+                       disk_from, instance_data, restart, health, ephemeral_disks, networks, stop_signal,
+                       tenant))
 
 enum class VmDesired { running, stopped, absent };
 BOOST_DESCRIBE_ENUM(VmDesired, running, stopped, absent)
@@ -387,11 +394,12 @@ struct Vm {
   // Attached to it, in the order in which the guest finds them after its own; absent: none.
   std::optional<std::vector<DiskId>> data_disks{};
   std::optional<std::vector<NetworkInterface>> interfaces{};  // one for each of its networks; absent: none
+  std::optional<WorkerId> stopped_on{};  // without a worker: where it ran last, under `epoch`
   bool operator==(const Vm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Vm, (),
                       (id, spec, desired, disk, worker, epoch, start_failures, last_error, created_at, ended,
-                       started_after_end, data_disks, interfaces))
+                       started_after_end, data_disks, interfaces, stopped_on))
 
 // What a VM takes from its worker.
 inline Resources footprint(const VmSpec& spec) {

@@ -23,6 +23,13 @@ Result<Restart> parse_restart(std::string_view policy) {
   return fail(Code::invalid, "'{}' is no restart policy: choose always, on-failure or never", policy);
 }
 
+Result<StopSignal> parse_stop_signal(std::string_view signal) {
+  if (signal == "automatic") return StopSignal::automatic;
+  if (signal == "power-button" || signal == "power_button") return StopSignal::power_button;
+  if (signal == "guest-agent" || signal == "guest_agent") return StopSignal::guest_agent;
+  return fail(Code::invalid, "'{}' is no stop signal: choose automatic, power-button or guest-agent", signal);
+}
+
 Result<HealthKind> parse_health_kind(std::string_view kind) {
   if (kind == "tcp") return HealthKind::tcp;
   if (kind == "http") return HealthKind::http;

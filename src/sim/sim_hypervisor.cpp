@@ -215,7 +215,7 @@ Task<Result<MachineStatus>> SimHypervisor::start(MachineSpec spec) {
   co_return started;
 }
 
-Task<Result<bool>> SimHypervisor::stop(VmId vm, Duration grace) {
+Task<Result<bool>> SimHypervisor::stop(VmId vm, StopWish wish) {
   auto& points = process_.world().crash_points();
   points.pass(process_, "machine.stop before", vm.str());
   co_await process_.stop_here_if_dead();
@@ -229,8 +229,8 @@ Task<Result<bool>> SimHypervisor::stop(VmId vm, Duration grace) {
     Loop& loop;
     std::uint64_t id;
     ~Timer() { loop.cancel(id); }
-  } timer{process_.loop(),
-          process_.loop().call_at(process_.loop().now() + grace, [machine] { machine->process.kill(); })};
+  } timer{process_.loop(), process_.loop().call_at(process_.loop().now() + wish.grace,
+                                                   [machine] { machine->process.kill(); })};
   bool by_itself = co_await exited;
   points.pass(process_, "machine.stop after", vm.str());
   co_await process_.stop_here_if_dead();

@@ -107,7 +107,7 @@ class SimHypervisor final : public Hypervisor {
   Task<Result<MachineStatus>> start(MachineSpec spec) override;
   Status can_boot(std::optional<Firmware>) const override { return {}; }
   Status has_bridge(const std::string&) const override { return {}; }
-  Task<Result<bool>> stop(VmId vm, Duration grace) override;
+  Task<Result<bool>> stop(VmId vm, StopWish wish) override;
   Task<Status> pause(VmId vm) override;
   Task<Status> resume(VmId vm) override;
   Task<Status> resize_disk(VmId vm, std::string serial, std::uint64_t bytes) override;

@@ -74,7 +74,7 @@ TEST_F(SimHypervisorTest, AGuestBootsWritesAndStopsWhenAsked) {
   EXPECT_GE(changes, 1);
   auto durable = ledger_.durable(VmId("vm-1"));
   EXPECT_GT(durable, 10u);
-  EXPECT_TRUE(**run_in(*agent_, hypervisor_->stop(VmId("vm-1"), 10s))) << "stopped by itself";
+  EXPECT_TRUE(**run_in(*agent_, hypervisor_->stop(VmId("vm-1"), {.grace = 10s}))) << "stopped by itself";
   EXPECT_EQ(here_.list().at(0).state, MachineState::exited);
   EXPECT_EQ(run_in(*agent_, hypervisor_->start(spec(1)))->error().code, Code::conflict);
   EXPECT_TRUE(*run_in(*agent_, hypervisor_->forget(VmId("vm-1"))));
@@ -106,7 +106,7 @@ TEST_F(SimHypervisorTest, AGuestThatIgnoresTheStopIsKilledAfterTheGrace) {
   ASSERT_TRUE(*run_in(*agent_, hypervisor_->start(spec(1))));
   run_for(5s);
   auto asked = world_.loop().now();
-  EXPECT_FALSE(**run_in(*agent_, hypervisor_->stop(VmId("vm-1"), 3s)));
+  EXPECT_FALSE(**run_in(*agent_, hypervisor_->stop(VmId("vm-1"), {.grace = 3s})));
   EXPECT_EQ(world_.loop().now() - asked, 3s);
 }
 
@@ -117,7 +117,7 @@ TEST_F(SimHypervisorTest, APausedGuestWritesNothing) {
   auto before = ledger_.durable(VmId("vm-1"));
   run_for(1min);
   EXPECT_EQ(ledger_.durable(VmId("vm-1")), before);
-  EXPECT_FALSE(**run_in(*agent_, hypervisor_->stop(VmId("vm-1"), 1s)));
+  EXPECT_FALSE(**run_in(*agent_, hypervisor_->stop(VmId("vm-1"), {.grace = 1s})));
 }
 
 TEST_F(SimHypervisorTest, FailuresToStartAndToBootAreSeen) {

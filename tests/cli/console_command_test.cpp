@@ -220,17 +220,30 @@ TEST_F(ConsoleCommand, TheLastWordsOfAVmThatEndedWhileNobodyHeardAreShown) {
 }
 
 TEST_F(ConsoleCommand, AVmThatMovedAndEndedWhileNobodyHeardIsShownWhereItEnded) {
-  legs = {leg({at("worker-1", 5), said("one ")}),
-          leg({at("worker-2", 6), said("two\n"), end(SessionEndKind::complete)})};
+  auto tell = [&] {
+    asked.clear();
+    legs = {leg({at("worker-1", 5), said("one ")}),
+            leg({at("worker-1", 5, 4), said("more "), end(SessionEndKind::complete)}),
+            leg({at("worker-2", 6), said("two\n"), end(SessionEndKind::complete)})};
+    EXPECT_EQ(world.ebb({"logs", "db-1", "-f"}), 0);
+    EXPECT_EQ(world.screen.data, "one more two\n") << world.screen.talk;
+    EXPECT_TRUE(asked.at(1).contains("worker=worker-1&epoch=5&position=4")) << asked.at(1);
+    EXPECT_FALSE(asked.at(2).contains("worker-1")) << asked.at(2);
+  };
   on_leg = [this](std::size_t) {
     view.vm.worker.reset(), view.vm.desired = VmDesired::stopped, view.vm.epoch = 6;
     view.vm.ended = EndedVm{WorkerId("worker-2"), 0, {1, "the guest ended with status 1"}};
   };
-  EXPECT_EQ(world.ebb({"logs", "db-1", "-f"}), 0);
-  EXPECT_EQ(world.screen.data, "one two\n") << world.screen.talk;
-  EXPECT_FALSE(asked.at(1).contains("worker-1")) << asked.at(1);
+  tell();
   EXPECT_TRUE(world.screen.talk.ends_with("db-1 has ended: the guest ended with status 1 ---\n"))
       << world.screen.talk;
+  view.vm.worker = WorkerId("worker-1"), view.vm.desired = VmDesired::running, view.vm.epoch = 5;
+  on_leg = [this](std::size_t) {
+    view.vm.worker.reset(), view.vm.desired = VmDesired::stopped, view.vm.epoch = 6;
+    view.vm.ended.reset(), view.vm.stopped_on = WorkerId("worker-2");
+  };
+  tell();
+  EXPECT_TRUE(world.screen.talk.ends_with("db-1 is stopped ---\n")) << world.screen.talk;
 }
 
 TEST_F(ConsoleCommand, AFollowerWaitsForAVmThatIsOnNoWorkerAndNotForOneThatIsStopped) {

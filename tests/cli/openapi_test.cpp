@@ -97,6 +97,7 @@ namespace {
   X(HealthKind)          \
   X(SessionKind)         \
   X(SessionEndKind)      \
+  X(StopSignal)          \
   X(Restart) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
 
 template <class T>
@@ -220,8 +221,8 @@ TEST_F(OpenApiTest, EveryDescribedTypeOfTheModelIsComparedAndNothingElseIsDescri
   EBB_API_STRUCTS(EBB_INSERT)
   EBB_API_ENUMS(EBB_INSERT)
   EBB_API_PAGES(EBB_INSERT_PAGE)
-  for (const char* header : {"base/firmware.h", "model/fleet_types.h", "model/agent_types.h",
-                             "model/api_types.h", "model/session_types.h"}) {
+  for (const char* header : {"base/firmware.h", "base/stop_signal.h", "model/fleet_types.h",
+                             "model/agent_types.h", "model/api_types.h", "model/session_types.h"}) {
     auto text = read_text_file(std::string(EBB_ROOT "/src/") + header);
     std::regex announcement(R"(BOOST_DESCRIBE_(STRUCT|ENUM)\((Page<)?(\w+))");
     for (std::sregex_iterator at(text.begin(), text.end(), announcement), end; at != end; ++at) {

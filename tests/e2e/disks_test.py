@@ -50,7 +50,7 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB", disk_retention="1h"
 
     # Grown, detached, and given to another one with a fork of what it was.
     fleet.ebb("disk", "resize", "ledger", "96MiB", "--wait")
-    wait_until(lambda: shell(fleet, "db", "cat /sys/block/vdb/size") == str(96 * MIB // 512), 30, "a guest that runs sees its disk grow")
+    check(shell(fleet, "db", "cat /sys/block/vdb/size") == str(96 * MIB // 512), "a guest that runs sees its disk grown, once --wait has ended")
     shell(fleet, "db", "/bin/busybox dd if=/dev/urandom of=/dev/vdb bs=65536 seek=1100 count=16 conv=fsync 2>/dev/null")
     check(fleet.vm("db")["seen"] == "running" and not fleet.vm("db")["waiting_for"], fleet.vm("db"))
     fleet.workers[fleet.worker_of("db")].agent.restart()

@@ -79,6 +79,30 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
     check("no guest agent answers" in why and "operator: look into the guest" in why, why)
     check(b"no guest agent answers" in run(fleet, "web", "--", "/bin/true", code=125).stderr, "nobody runs programs there any more")
 
+    # Asked to stop by its guest agent, where one answers, and else in the automatic way. However quickly it is off, that is no end of its
+    # own: one that is never started again moves all the same. What it said last is kept.
+    fleet.ebb("run", "soft", "--image", "agent", "--memory", "128M", "--health", "guest-agent", "--stop-signal", "guest-agent", "--restart", "never",
+              "--tenant", "acme", "--wait")
+    listed = fleet.ebb("vm", "ls", "--tenant", "acme").stdout
+    check("soft" in listed and "web" not in listed, f"its tenant's: {listed}")
+    expect_failure(fleet.ebb("vm", "show", "soft", "--tenant", "acme", check=False), 2, "no such option")
+    heeds = "mkdir -p /sbin; printf '#!/bin/sh\\necho shutdown \"$@\" >/dev/console\\n/bin/busybox poweroff -f\\n' >/sbin/shutdown; chmod +x /sbin/shutdown"
+    shell(fleet, "soft", heeds)
+    home = fleet.worker_of("soft")
+    fleet.ebb("drain", home, "--reason", "test")
+    check(fleet.worker_of("soft") != home and is_healthy(fleet, "soft"), fleet.vm("soft"))
+    check(any(b"shutdown -h -P +0" in log.read_bytes() for log in (fleet.root / home / "agent" / "logs").glob("soft.*")), "the agent was asked")
+    fleet.ebb("return", home)
+    shell(fleet, "soft", heeds)
+    fleet.ebb("stop", "soft", "--wait")
+    check("shutdown -h -P +0" in fleet.ebb("logs", "soft").stdout, fleet.ebb("logs", "soft").stdout[-600:])
+    fleet.ebb("start", "soft", "--wait")
+    shell(fleet, "soft", "(/bin/busybox sleep 1; /bin/busybox killall qemu-ga) >/dev/null 2>&1 &")
+    wait_until(lambda: state(fleet, "soft")[1] is not None and not is_healthy(fleet, "soft"), 90, "its agent is gone")
+    fleet.ebb("stop", "soft", "--wait")
+    check("in the automatic way" in fleet.workers[fleet.vm("soft")["vm"]["stopped_on"]].agent.log.read_text(), "what was done is told")
+    fleet.ebb("rm", "soft", "--wait")
+
     # One that is never healthy is starting for its grace, and then runs; a drain does not wait for ever.
     fleet.ebb("vms", "edit", "web", "--health", "none")
     (fleet.root / "ill.toml").write_text('image = "agent"\nmemory = "128MiB"\n[ports]\nnone = 81\n[health]\nkind = "tcp"\nport = "none"\n'

@@ -157,5 +157,6 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
     check(logs.process.wait(30) == 0, f"a VM that is stopped ends its logs: {logs.news()!r}")
     logs.wait_for_news("web is stopped")
     check(logs.said().count("init: stops") == 3, logs.said())
-    expect_failure(fleet.ebb("logs", "web", check=False), 6, "web does not run", "ebb start web")
+    check("init: stops" in fleet.ebb("logs", "web", "-n", "5").stdout, "what it said last is still there")
+    expect_failure(fleet.ebb("console", "web", check=False), 6, "web does not run", "ebb start web")
 print("logs and console followed a VM through a killed control plane, a restarted agent, a drain and a crash", flush=True)

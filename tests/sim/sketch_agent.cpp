@@ -161,7 +161,7 @@ Task<void> SketchAgent::make_running(WantedVm wanted) {
       ++seen.failures, seen.error = at->second.error,
                        seen.state = seen.failures >= 3 ? VmSeen::failed : VmSeen::starting;
     }
-    (void)co_await parts_.hypervisor.stop(vm, 10s);
+    (void)co_await parts_.hypervisor.stop(vm, {.grace = 10s});
     (void)co_await parts_.hypervisor.forget(vm);
     co_return;
   }
@@ -218,7 +218,7 @@ Task<void> SketchAgent::make_gone(VmId vm, Epoch epoch, VmSeen end) {
   if (auto at = machines_.find(vm); at != machines_.end()) {
     // A restarted agent learns from the machine which disks it has.
     seen_[vm].vm = vm, seen_[vm].epoch = epoch, seen_[vm].state = VmSeen::stopping, seen_[vm].machine = true;
-    if (!co_await parts_.hypervisor.stop(vm, 10s)) co_return;
+    if (!co_await parts_.hypervisor.stop(vm, {.grace = 10s})) co_return;
     if (!co_await parts_.hypervisor.forget(vm)) co_return;
   }
   if (!co_await release_disks(vm, epoch)) co_return;

@@ -117,7 +117,8 @@ Task<HttpResponse> Router::handle(HttpRequest request) const {
           percent_decode(equals == std::string_view::npos ? std::string_view() : item.substr(equals + 1));
       if (!name || !value)
         co_return plain_error(400, "invalid", "the query is not percent-encoded as it should be");
-      if (!name->empty()) call.query[*name] = *value;
+      if (!name->empty() && !call.query.emplace(*name, *value).second)
+        co_return plain_error(400, "invalid", fmt::format("'{}' is there twice in the query", *name));
     }
   }
   bool path_known = false;

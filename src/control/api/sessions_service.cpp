@@ -8,10 +8,12 @@ namespace {
 constexpr std::uint64_t lines_max = 1'000'000;
 constexpr std::size_t command_bytes_max = 64 * KiB, command_input_max = 128 * KiB;
 
-// Whose worker has what a VM's console said: its own, or the one on which it has ended.
-Result<WorkerId> home_of(const Vm& vm) {
+// Whose worker has what a VM's console said: its own, or the one on which it has ended; for what it said last also the one on which
+// it was stopped.
+Result<WorkerId> home_of(const Fleet& fleet, const Vm& vm, bool is_stopped_too) {
   if (vm.worker) return *vm.worker;
   if (vm.ended) return vm.ended->worker;
+  if (is_stopped_too && vm.stopped_on && fleet.find(*vm.stopped_on)) return *vm.stopped_on;
   if (vm.desired == VmDesired::running)
     return fail(Code::conflict, "{} is on no worker yet: 'ebb why vms/{}' tells what it waits for", vm.id,
                 vm.id);
@@ -24,7 +26,7 @@ struct Place {
 };
 
 // A place that the caller has seen counts, also when the VM has left it: what it said there last may not have been read yet.
-Result<Place> place_of(const Fleet& fleet, const Call& call, const Vm& vm) {
+Result<Place> place_of(const Fleet& fleet, const Call& call, const Vm& vm, SessionKind kind) {
   Place place;
   place.call.vm = vm.id, place.call.epoch = vm.epoch;
   const auto follow = call.query.find("follow"), seen = call.query.find("worker");
@@ -38,7 +40,7 @@ Result<Place> place_of(const Fleet& fleet, const Call& call, const Vm& vm) {
     place.call.epoch = epoch, place.call.position = position;
     return place;
   }
-  EBB_TRY(home, home_of(vm));
+  EBB_TRY(home, home_of(fleet, vm, kind == SessionKind::logs));
   place.worker = home;
   if (call.query.contains("tail")) place.call.tail_lines = static_cast<std::uint32_t>(lines);
   return place;
@@ -86,13 +88,13 @@ Result<Place> find_place(const Fleet& fleet, const Call& call, const Vm& vm, Ses
   switch (kind) {
     case SessionKind::logs:
     case SessionKind::console:
-      return place_of(fleet, call, vm);
+      return place_of(fleet, call, vm, kind);
     case SessionKind::port:
       return port_of(call, vm);
     case SessionKind::exec:
       return exec_of(call, vm);
   }
-  return place_of(fleet, call, vm);
+  return place_of(fleet, call, vm, kind);
 }
 
 }  // namespace

@@ -49,6 +49,14 @@ std::vector<Reason> waits_of(const Context& c, const Disk& disk) {
   }
   const auto* vm = disk.vm ? c.fleet().find(*disk.vm) : nullptr;
   const auto* said = vm && vm->worker ? c.seen().find(*vm->worker, vm->id) : nullptr;
+  if (said && said->epoch == vm->epoch && said->disk_sizes) {
+    const auto found = said->disk_sizes->find(disk.id.value);
+    if (found != said->disk_sizes->end() && found->second < disk.size_bytes)
+      reasons.push_back(
+          {fmt::format("the guest of {} sees {} of the {} of disk {}{}", vm->id, format_size(found->second),
+                       format_size(disk.size_bytes), disk.id, said->error.empty() ? "" : ": " + said->error),
+           std::nullopt, by_itself});
+  }
   for (const auto& s : disk.snapshots) {
     auto what = fmt::format("snapshot '{}' of disk {}", s.name, disk.id);
     if (s.state == SnapshotState::removing)
@@ -181,8 +189,10 @@ VmView view_of(const Context& c, const Vm& vm) {
   VmView view;
   view.vm = vm;
   if (vm.worker) {
-    if (const auto* said = c.seen().find(*vm.worker, vm.id))
+    if (const auto* said = c.seen().find(*vm.worker, vm.id)) {
       view.seen = said->state, view.ports = said->ports, view.accel = said->accel, view.health = said->health;
+      if (said->epoch == vm.epoch) view.disk_sizes = said->disk_sizes;
+    }
   }
   if (const auto* m = open_migration(c, vm)) view.migration = m->id;
   view.waiting_for = waits_of(c, vm);

@@ -39,6 +39,8 @@ Status check_spec(const VmSpec& spec) {
   if (spec.stop_grace_ms > stop_grace_max_ms)
     return fail_field("spec.stop_grace_ms", "'spec.stop_grace_ms' must be an hour at most: {}",
                       stop_grace_max_ms);
+  if (spec.tenant && !is_valid_name(*spec.tenant))
+    return fail_field("spec.tenant", "tenant '{}' must be 1 to 63 of a-z, 0-9 and '-'", *spec.tenant);
   if (spec.health) EBB_CHECKED(check_health_check(*spec.health, spec.ports));
   if (spec.instance_data) EBB_CHECKED(check_instance_data(*spec.instance_data));
   if (spec.networks) EBB_CHECKED(check_joins(*spec.networks));
@@ -70,6 +72,41 @@ Status check_fits_somewhere(const Fleet& fleet, const VmSpec& spec) {
                     format_size(need.memory_bytes));
 }
 
+// A list of those of which all holds that the query names: `worker`, `tenant` (empty: of none), `labels[KEY]`. What nobody knows is
+// refused: whoever leaves out a filter by mistake gets all VMs, and may go on to remove them.
+struct VmsWanted {
+  std::optional<WorkerId> worker{};
+  std::optional<std::string> tenant{};
+  Labels labels{};
+};
+
+Result<VmsWanted> wanted_by(const Fleet& fleet, const Call& call) {
+  VmsWanted wanted;
+  for (const auto& [name, value] : call.query) {
+    constexpr std::string_view label = "labels[";
+    if (name == "worker") {
+      wanted.worker = WorkerId(value);
+      if (!fleet.find(*wanted.worker)) return fail(no_such("worker", value));
+    } else if (name == "tenant") {
+      wanted.tenant = value;
+    } else if (name.starts_with(label) && name.ends_with(']')) {
+      wanted.labels.emplace(name.substr(label.size(), name.size() - label.size() - 1), value);
+    } else if (name != "page_size" && name != "page_token") {
+      return fail_field(name, "VMs are listed by worker, tenant and labels[KEY], not by '{}'", name);
+    }
+  }
+  return wanted;
+}
+
+bool is_wanted(const VmsWanted& wanted, const Vm& vm) {
+  if (wanted.worker && vm.worker != wanted.worker) return false;
+  if (wanted.tenant && vm.spec.tenant.value_or("") != *wanted.tenant) return false;
+  return std::ranges::all_of(wanted.labels, [&](const auto& label) {
+    const auto found = vm.spec.labels.find(label.first);
+    return found != vm.spec.labels.end() && found->second == label.second;
+  });
+}
+
 }  // namespace
 
 void VmsService::add_routes(Router& r) {
@@ -91,7 +128,10 @@ void VmsService::add_routes(Router& r) {
 }
 
 Task<HttpResponse> VmsService::list(Call call) {
-  co_return reply_or_error(page_of<VmView>(c_, c_.fleet().vms(), call, keep_all));
+  auto wanted = wanted_by(c_.fleet(), call);
+  if (!wanted) co_return error_reply(wanted.error());
+  co_return reply_or_error(
+      page_of<VmView>(c_, c_.fleet().vms(), call, [&](const Vm& vm) { return is_wanted(*wanted, vm); }));
 }
 Task<HttpResponse> VmsService::list_disks(Call call) {
   co_return reply_or_error(page_of<Disk>(c_, c_.fleet().disks(), call, keep_all));
@@ -345,6 +385,8 @@ Result<VmId> VmsService::edit_in(Batch& batch, const VmId& id, const EditVm& wis
   spec.ports = wish.ports.value_or(spec.ports);
   spec.stop_grace_ms = wish.stop_grace_ms.value_or(spec.stop_grace_ms);
   if (wish.restart) spec.restart = wish.restart;
+  if (wish.stop_signal) spec.stop_signal = wish.stop_signal;
+  if (wish.tenant) spec.tenant = wish.tenant->empty() ? std::nullopt : wish.tenant;
   if (wish.health && wish.no_health.value_or(false))
     return fail_field("no_health", "a health check cannot be given and taken away at once");
   if (wish.health) spec.health = wish.health;

@@ -98,7 +98,7 @@ void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unp
     if (batch.is_full()) continue;
     auto vm = *fleet.find(choice.vm);
     vm.worker = choice.worker, vm.epoch = batch.mint_epoch();
-    vm.start_failures = 0, vm.last_error.clear();
+    vm.start_failures = 0, vm.last_error.clear(), vm.stopped_on.reset();
     batch.put(vm);
     batch.journal("vm.placed", "vms/" + vm.id.value,
                   fmt::format("placed on {} (epoch {})", *vm.worker, vm.epoch));
@@ -120,7 +120,7 @@ void retire_vms(const Fleet& fleet, const Seen& seen, Duration disk_retention, B
                          !said->disk_open && !said->machine;
     if (vm.desired == VmDesired::absent ? !has_left(seen, *vm.worker, id) : !stopped) continue;
     auto next = vm;
-    next.worker.reset();
+    next.stopped_on = std::exchange(next.worker, std::nullopt);
     next.started_after_end.reset();
     batch.put(next);
     batch.journal("vm.stopped", "vms/" + id.value, fmt::format("stopped on {}", *vm.worker));

@@ -101,20 +101,22 @@ Task<bool> Machine::greeted() {
   co_return greeted_;
 }
 
-Task<bool> Machine::stop(Duration grace) {
+Task<bool> Machine::stop(StopWish wish) {
   if (exited()) co_return !kill_sent_;
   if (shutdown_reason_.empty()) end_.stop_asked = true;  // else it is ending by itself
   save_end();  // whoever finds the machine ended must know that it was no end of its guest's own
-  auto deadline = loop_.now() + grace;
+  const auto began = loop_.now(), deadline = began + wish.grace;
   // A paused guest cannot answer; what is given no time is not asked.
-  const bool may_ask = grace > 0s && state_ != MachineState::paused;
-  bool asked = may_ask && ask_to_stop();
+  const bool may_ask = wish.grace > 0s && state_ != MachineState::paused;
+  bool asked = may_ask && wish.ask_guest_agent &&
+               co_await ask_guest_agent(wish.ask_guest_agent, began + wish.grace / 2);
+  if (may_ask && !exited()) asked = ask_to_stop(wish.signal) || asked;
   // The power button means nothing to a boot loader: it is pressed again.
-  const bool asks_again = may_ask && record_.spec.firmware;
+  const bool asks_again = may_ask && (record_.spec.firmware || wish.signal == StopSignal::power_button);
   while ((asked || asks_again) && !exited() && loop_.now() < deadline) {
     const bool is_news =
         co_await news_.wait_for(std::min<Duration>(deadline - loop_.now(), power_button_period));
-    if (asks_again && !is_news) asked = ask_to_stop();
+    if (asks_again && !is_news) asked = ask_to_stop(wish.signal);
   }
   if (!exited()) {
     kill_sent_ = true;
@@ -125,9 +127,23 @@ Task<bool> Machine::stop(Duration grace) {
   co_return !kill_sent_;
 }
 
+// Ends when the machine has, when its guest agent has not answered or has refused, or at `until`. Whether that has taken it.
+Task<bool> Machine::ask_guest_agent(std::function<Task<Status>()> ask, Instant until) {
+  auto asked = co_await with_timeout(loop_, ask(), until - loop_.now());
+  while (asked && *asked && !exited() && loop_.now() < until)
+    (void)co_await news_.wait_for(until - loop_.now());
+  if (!exited())
+    log_.warning("VM {} is asked to stop in the automatic way: its guest agent {}", record_.spec.vm,
+                 !asked   ? "does not answer"
+                 : *asked ? "has not powered it off"
+                          : "did not: " + asked->error().message);
+  co_return asked && *asked;
+}
+
 // A guest of ours listens on its control port, and what firmware has booted heeds the power button.
-bool Machine::ask_to_stop() {
-  if (!record_.spec.firmware || guest_spoke_) return control_ && control_->send("stop\n").has_value();
+bool Machine::ask_to_stop(StopSignal signal) {
+  const bool listens = !record_.spec.firmware || guest_spoke_;
+  if (signal != StopSignal::power_button && listens) return control_ && control_->send("stop\n").has_value();
   return monitor_ && monitor_->send("{\"execute\":\"system_powerdown\"}\n").has_value();
 }
 

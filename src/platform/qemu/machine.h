@@ -35,7 +35,7 @@ class Machine final {
   // Ends when QEMU's monitor has answered (true) or the process is gone (false).
   Task<bool> greeted();
   // As Hypervisor::stop.
-  Task<bool> stop(Duration grace);
+  Task<bool> stop(StopWish wish);
   Status pause();
   Status resume();
   // As Hypervisor::resize_disk, of the disk with that index in its spec.
@@ -44,7 +44,8 @@ class Machine final {
   Result<std::size_t> type(std::string_view bytes);
 
  private:
-  bool ask_to_stop();
+  Task<bool> ask_guest_agent(std::function<Task<Status>()> ask, Instant until);
+  bool ask_to_stop(StopSignal signal);
   void announce();
   Task<Status> ask_monitor(json::Object command);
   Task<void> watch_exit();

@@ -67,7 +67,7 @@ class QemuHypervisor final : public Hypervisor {
   Task<Result<MachineStatus>> start(MachineSpec spec) override;
   Status can_boot(std::optional<Firmware> firmware) const override;
   Status has_bridge(const std::string& name) const override;
-  Task<Result<bool>> stop(VmId vm, Duration grace) override;
+  Task<Result<bool>> stop(VmId vm, StopWish wish) override;
   Task<Status> pause(VmId vm) override { return on_machine(std::move(vm), &Machine::pause); }
   Task<Status> resume(VmId vm) override { return on_machine(std::move(vm), &Machine::resume); }
   Task<Status> resize_disk(VmId vm, std::string serial, std::uint64_t bytes) override;
@@ -359,12 +359,12 @@ void QemuHypervisor::open_sockets(const MachineSpec& spec) {
   }
 }
 
-Task<Result<bool>> QemuHypervisor::stop(VmId vm, Duration grace) {
+Task<Result<bool>> QemuHypervisor::stop(VmId vm, StopWish wish) {
   EBB_CO_CHECKED(adopt());
   auto found = machines_.find(vm);
   if (found == machines_.end() || !found->second) co_return true;
   auto machine = found->second;  // kept alive until it has stopped
-  co_return co_await machine->stop(grace);
+  co_return co_await machine->stop(std::move(wish));
 }
 
 Task<Status> QemuHypervisor::on_machine(VmId vm, Status (Machine::*act)()) {

@@ -97,7 +97,9 @@ class MachineTest : public testing::Test {
   Result<MachineStatus> start(MachineSpec s) {
     return run_until_done(loop_, hypervisor_->start(std::move(s)));
   }
-  Result<bool> stop(VmId vm, Duration grace) { return run_until_done(loop_, hypervisor_->stop(vm, grace)); }
+  Result<bool> stop(VmId vm, Duration grace) {
+    return run_until_done(loop_, hypervisor_->stop(vm, {.grace = grace}));
+  }
   std::vector<MachineStatus> list() { return *run_until_done(loop_, hypervisor_->list()); }
   MachineStatus status(const std::string& vm) {
     for (auto& machine : list()) {
@@ -289,6 +291,34 @@ TEST_F(MachineTest, AGuestThatIgnoresTheRequestIsKilledAfterTheGrace) {
   EXPECT_FALSE(*stopped);
   EXPECT_GE(loop_.now() - began, 300ms);
   EXPECT_EQ(status("vm-1").state, MachineState::exited);
+}
+
+// However quickly a guest heeds its agent: who finds the machine ended must know that it was no end of the guest's own.
+TEST_F(MachineTest, AStopIsOnRecordBeforeTheGuestAgentIsAsked) {
+  ASSERT_TRUE(start(deaf_spec("vm-1")));
+  const auto pid = process_of("vm-1").pid;
+  auto heed = [&]() -> Task<Status> {
+    kill(pid, SIGKILL);
+    co_return Status{};
+  };
+  ASSERT_TRUE(run_until_done(loop_, hypervisor_->stop(VmId("vm-1"), {10s, StopSignal::guest_agent, heed})));
+  EXPECT_TRUE(status("vm-1").was_stopped);
+}
+
+TEST_F(MachineTest, AGuestAgentThatRefusesOrDoesNotHelpCostsNoneOfTheGrace) {
+  ASSERT_TRUE(start(spec("vm-1")));
+  ASSERT_TRUE(wait_until("vm-1", MachineState::ready));
+  auto refuse = []() -> Task<Status> { co_return fail(Code::invalid, "no"); };
+  auto stopped =
+      run_until_done(loop_, hypervisor_->stop(VmId("vm-1"), {patience, StopSignal::guest_agent, refuse}));
+  EXPECT_TRUE(stopped && *stopped) << "it was asked in the automatic way";
+
+  ASSERT_TRUE(start(deaf_spec("vm-2")));
+  auto accept = []() -> Task<Status> { co_return Status{}; };
+  const auto began = loop_.now();
+  stopped = run_until_done(loop_, hypervisor_->stop(VmId("vm-2"), {1s, StopSignal::guest_agent, accept}));
+  EXPECT_TRUE(stopped && !*stopped);
+  EXPECT_GE(loop_.now() - began, 1s);
 }
 
 TEST_F(MachineTest, AGuestThatEndsByItselfIsSaidToHaveDoneSo) {
