@@ -86,12 +86,12 @@ with Fleet(args.bin, args.guest, workers=2, memory="700MiB") as fleet:
     listed = fleet.ebb("vm", "ls", "--tenant", "acme").stdout
     check("soft" in listed and "web" not in listed, f"its tenant's: {listed}")
     expect_failure(fleet.ebb("vm", "show", "soft", "--tenant", "acme", check=False), 2, "no such option")
-    heeds = "mkdir -p /sbin; printf '#!/bin/sh\\necho shutdown \"$@\" >/dev/console\\n/bin/busybox poweroff -f\\n' >/sbin/shutdown; chmod +x /sbin/shutdown"
+    heeds = "mkdir -p /sbin; printf '#!/bin/sh\\necho shutdown \"$@\" >/dev/console\\necho u >/proc/sysrq-trigger\\n/bin/busybox sleep 0.2\\n/bin/busybox poweroff -f\\n' >/sbin/shutdown; chmod +x /sbin/shutdown"
     shell(fleet, "soft", heeds)
     home = fleet.worker_of("soft")
     fleet.ebb("drain", home, "--reason", "test")
     check(fleet.worker_of("soft") != home and is_healthy(fleet, "soft"), fleet.vm("soft"))
-    check(any(b"shutdown -h -P +0" in log.read_bytes() for log in (fleet.root / home / "agent" / "logs").glob("soft.*")), "the agent was asked")
+    check(any(b"shutdown -h -P +0" in log.read_bytes() for log in (fleet.root / home / "agent" / "logs").glob("soft.*/*")), "the agent was asked")
     fleet.ebb("return", home)
     shell(fleet, "soft", heeds)
     fleet.ebb("stop", "soft", "--wait")

@@ -39,10 +39,20 @@ def make_cables():
     ip("address", "add", f"{HERE}/24", "dev", "c1")
 
 
-def connect(worker, bridge):
-    """Before its agent starts: the network `lan` is what this bridge leads to."""
+def connect(worker, bridge, networks=("lan",)):
+    """Before its agent starts: these networks are what this bridge leads to."""
     config = worker.root / "agent.toml"
-    config.write_text(config.read_text() + f'[networks.lan]\nbridge = "{bridge}"\n')
+    config.write_text(config.read_text() + "".join(f'[networks.{name}]\nbridge = "{bridge}"\n' for name in networks))
+
+
+def serve_dhcp(folder):
+    """A DHCP server on our port, for 10.20.1.10 to 10.20.1.99; it ends with the test."""
+    ip("address", "add", "10.20.1.250/24", "dev", "c1")
+    config = folder / "udhcpd.conf"
+    (folder / "udhcpd.leases").touch()
+    config.write_text(f"interface c1\nstart 10.20.1.10\nend 10.20.1.99\noption subnet 255.255.255.0\noption lease 3600\n"
+                      f"lease_file {folder}/udhcpd.leases\npidfile {folder}/udhcpd.pid\n")
+    return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "busybox", "udhcpd", "-f", config], stdin=subprocess.DEVNULL)
 
 
 def macs_of_bridges():
