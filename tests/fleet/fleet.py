@@ -276,7 +276,7 @@ class Fleet:
 
     def ebb(self, *words, check=True, timeout=180):
         done = subprocess.run([str(self.bin / "ebb"), *map(str, words)], env=self.environment(), capture_output=True, text=True,
-                              timeout=timeout, stdin=subprocess.DEVNULL)
+                              errors="replace", timeout=timeout, stdin=subprocess.DEVNULL)  # a console may stand in the middle of a letter
         if check and done.returncode != 0:
             raise CommandFailed(["ebb", *words], done.returncode, done.stdout, done.stderr)
         return done
