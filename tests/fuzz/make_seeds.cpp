@@ -69,8 +69,6 @@ void add_texts(Seeds& seeds) {
   seeds.add("head", "attached", encode(head));
   head.state = HeadState::attaching, head.unsealed = {point(6, 4)}, head.lineage.pop_back();
   seeds.add("head", "attaching", encode(head));
-  head.state = HeadState::detached_clean, head.unsealed = {point(7, 4)};
-  seeds.add("head", "detached", encode(head));
   head.state = HeadState::sealed, head.unsealed.clear();
   seeds.add("head", "sealed", encode(head));
   head.state = HeadState::deleted;
