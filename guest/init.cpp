@@ -294,6 +294,7 @@ void Init::stop() {
 void Init::power_off() {
   unmount_disk();
   sync();
+  stop_network();
   // A reset, which a QEMU with -no-reboot takes as its end.
   reboot(RB_AUTOBOOT);
   for (;;) pause();

@@ -103,4 +103,15 @@ void start_network() {
   close(fd);
 }
 
+void stop_network() {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/class/net", error)) {
+    ifreq request{};
+    std::strncpy(request.ifr_name, entry.path().filename().c_str(), IFNAMSIZ - 1);
+    if (ioctl(fd, SIOCSIFFLAGS, &request) != 0) complain(std::string(request.ifr_name) + " down");
+  }
+  if (fd >= 0) close(fd);
+}
+
 }  // namespace ebb::guest
