@@ -12,6 +12,10 @@
 namespace ebb::posix {
 namespace {
 
+// What goes past the page cache goes in pieces of this size, one after the other: a device serves requests in turn, and the log of a
+// disk, whose small writes a guest waits for, may share it. With 1 MiB the log waited 4 ms instead of 2 in a tenth of all writes.
+constexpr std::size_t piece_bytes = 128 * KiB;
+
 // Whether our blocks suit what the file system asks of direct requests; one that does not say is believed.
 bool takes_our_blocks(int fd) {
   struct statx info{};
@@ -29,7 +33,7 @@ bool make_direct(int fd) {
 }
 
 Status write_past_cache(int fd, ByteView data, const std::string& path) {
-  BlockBuffer piece(1 * MiB);
+  BlockBuffer piece(piece_bytes);
   auto size = static_cast<off_t>(data.size());
   for (std::uint64_t at = 0; !data.empty();) {
     auto part = std::min(data.size(), piece.capacity());
@@ -69,7 +73,7 @@ Result<Bytes> read_past_cache(int fd, std::uint64_t offset, std::size_t length, 
   Bytes data;
   data.reserve(length);
   auto at = offset / BlockBuffer::block_bytes * BlockBuffer::block_bytes;
-  BlockBuffer piece(std::min<std::uint64_t>(1 * MiB, offset + length - at));
+  BlockBuffer piece(std::min<std::uint64_t>(piece_bytes, offset + length - at));
   while (data.size() < length) {
     auto wanted = std::min<std::uint64_t>(piece.capacity(), BlockBuffer::round_up(offset + length - at));
     auto count = ::pread(fd, piece.first(wanted).data(), wanted, static_cast<off_t>(at));
