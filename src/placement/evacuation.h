@@ -1,0 +1,47 @@
+// Where the VMs of workers that are to be emptied go: all of them decided at once, on a snapshot.
+//
+// Large VMs first, each where it leaves the least (Placer). For one that fits nowhere room is made: VMs of another worker move out of
+// its way (an ejection), and, if those fit nowhere, others out of theirs. Several orders are tried, and the best result is kept.
+#pragma once
+#include <string>
+
+#include "placement/placer.h"
+
+namespace ebb::placement {
+
+struct Move {
+  VmIndex vm;
+  WorkerIndex from, to;
+  bool makes_room;  // it does not have to go: it goes so that another fits
+};
+
+// The move at `move` may start only when the one at `after` has ended: it uses the room that this one leaves.
+struct Precedence {
+  std::uint32_t move, after;
+};
+
+struct EvacuationOptions {
+  unsigned eject_depth = 2;      // 0: no room is made
+  double extra_moves_max = 0.1;  // moves that make room, as a share of the VMs that have to go
+  // What a move takes of its target's time, by VM, in seconds (empty: nothing), and how much of it the moves to one worker may take,
+  // unless a VM fits nowhere else.
+  std::span<const float> seconds{};
+  double arrival_seconds_max = 0;
+  // Only so many seconds of moves of a tenant's VMs may be added to make room (empty: any number).
+  std::span<const std::uint32_t> tenants{};    // by VM
+  std::vector<double> tenant_spare_seconds{};  // by tenant
+};
+
+struct Evacuation {
+  std::vector<Move> moves;              // an order in which each fits, precedences kept
+  std::vector<Precedence> precedences;  // by `move`
+  std::vector<VmIndex> unplaced;
+  std::string order;            // by which it was found
+  std::size_t extra_moves = 0;  // that make room
+};
+
+// Empties these workers. `placer` is as it was in the end. Deterministic.
+Evacuation evacuate(const FleetNumbers& fleet, Placer* placer, const std::vector<WorkerIndex>& sources,
+                    const EvacuationOptions& options);
+
+}  // namespace ebb::placement
