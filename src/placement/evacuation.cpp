@@ -8,21 +8,25 @@
 namespace ebb::placement {
 namespace {
 
-// Closed while this lives.
+// Closed, and leaving, while this lives.
 class Closed {
  public:
-  Closed(Placer* placer, const std::vector<WorkerIndex>& workers) : placer_(*placer) {
-    for (const auto worker : workers)
+  Closed(Placer* placer, const std::vector<WorkerIndex>& workers) : placer_(*placer), leaving_(workers) {
+    for (const auto worker : workers) {
       if (!placer_.is_closed(worker)) placer_.close(worker), closed_.push_back(worker);
+      placer_.set_leaving(worker, true);
+    }
   }
   Closed(const Closed&) = delete;
   Closed& operator=(const Closed&) = delete;
   ~Closed() {
     for (const auto worker : closed_) placer_.open(worker);
+    for (const auto worker : leaving_) placer_.set_leaving(worker, false);
   }
 
  private:
   Placer& placer_;
+  const std::vector<WorkerIndex>& leaving_;
   std::vector<WorkerIndex> closed_;
 };
 
@@ -50,6 +54,7 @@ class Attempt {
 
  private:
   WorkerIndex target_of(VmIndex vm) {
+    if (!options_.stays.empty() && options_.stays[vm]) return none;
     if (!arrival_seconds_.empty()) {
       const auto seconds = seconds_of(vm);
       const auto to = placer_.choose(vm, [&](WorkerIndex worker) {
@@ -92,8 +97,10 @@ Evacuation evacuate(const FleetNumbers& fleet, Placer* placer, const std::vector
   const Closed closed(placer, sources);
   std::vector<VmIndex> vms;
   for (const auto worker : sources)
-    for (const auto vm : placer->residents(worker)) vms.push_back(vm);
+    for (const auto vm : placer->residents(worker))
+      if (placer->at(vm) == worker && placer->leaves(vm) == none) vms.push_back(vm);
   std::ranges::sort(vms);
+  vms.erase(std::ranges::unique(vms).begin(), vms.end());
   std::optional<Evacuation> best;
   for (const auto& order : orders(fleet, *placer)) {
     auto found = Attempt(fleet, placer, options).run(in_order(vms, order));

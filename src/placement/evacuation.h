@@ -27,6 +27,7 @@ struct EvacuationOptions {
   // unless a VM fits nowhere else.
   std::span<const float> seconds{};
   double arrival_seconds_max = 0;
+  std::vector<bool> stays{};  // by VM (empty: none): may not move, whether it has to or not
   // Only so many seconds of moves of a tenant's VMs may be added to make room (empty: any number).
   std::span<const std::uint32_t> tenants{};    // by VM
   std::vector<double> tenant_spare_seconds{};  // by tenant
@@ -40,7 +41,8 @@ struct Evacuation {
   std::size_t extra_moves = 0;  // that make room
 };
 
-// Empties these workers. `placer` is as it was in the end. Deterministic.
+// Empties these workers. `placer` is as it was in the end, but for which of equal workers it meets first. Deterministic for one that was
+// just made.
 Evacuation evacuate(const FleetNumbers& fleet, Placer* placer, const std::vector<WorkerIndex>& sources,
                     const EvacuationOptions& options);
 

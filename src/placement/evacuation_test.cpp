@@ -43,11 +43,11 @@ TEST(ResidualIndex, FindsWhatLookingAtAllFinds) {
   constexpr std::size_t workers = 60, dimensions = 3;
   constexpr Amount most = 500;
   ResidualIndex index(dimensions, {0, most, 1, 3.0}, {2, most, 1, 1.0}, workers, 2);
-  std::array<Amounts, workers> free{};
+  std::array<ResidualIndex::Free, workers> free{};
   const auto sort_of = [](WorkerIndex worker) { return worker % 2; };
   for (WorkerIndex worker = 0; worker < workers; ++worker) {
     for (std::size_t d = 0; d < dimensions; ++d)
-      free[worker][d] = static_cast<Amount>(random.below(most + 1));
+      free[worker][d] = static_cast<std::int64_t>(random.below(most + 1));
     index.add(worker, sort_of(worker), free[worker]);
   }
   for (int turn = 0; turn < 20000; ++turn) {
@@ -57,7 +57,8 @@ TEST(ResidualIndex, FindsWhatLookingAtAllFinds) {
     const auto refused = static_cast<WorkerIndex>(random.below(workers));
     const auto allowed = [&](WorkerIndex worker) { return worker != refused; };
     const auto leftover = [&](WorkerIndex worker) {
-      return 3.0 * (free[worker][0] - needs[0]) + (free[worker][2] - needs[2]);
+      return 3.0 * static_cast<double>(free[worker][0] - needs[0]) +
+             static_cast<double>(free[worker][2] - needs[2]);
     };
     auto best = std::numeric_limits<double>::infinity();
     for (WorkerIndex worker = 0; worker < workers; ++worker) {
@@ -76,7 +77,7 @@ TEST(ResidualIndex, FindsWhatLookingAtAllFinds) {
     const auto other = static_cast<WorkerIndex>(random.below(workers));
     Amounts back{};
     for (std::size_t d = 0; d < dimensions; ++d)
-      back[d] = static_cast<Amount>(random.below(most - free[other][d] + 1));
+      back[d] = static_cast<Amount>(random.below(static_cast<std::uint64_t>(most - free[other][d] + 1)));
     index.give_back(other, back);
     for (std::size_t d = 0; d < dimensions; ++d) free[other][d] += back[d];
     if (turn % 7 == 0) index.remove(other);
@@ -132,7 +133,62 @@ TEST(Placer, KeepsTogetherWhatBelongsTogether) {
   Placer placer(fleet);
   EXPECT_EQ(fleet.domain(2, placer.choose(b)), 1u);
   placer.close(9);
+  EXPECT_EQ(fleet.domain(2, placer.choose(b)), 1u);
+  placer.set_leaving(9, true);
+  for (WorkerIndex worker = 8; worker < 16; ++worker) placer.close(worker);
   EXPECT_NE(placer.choose(b), none) << "who has to leave binds nobody";
+}
+
+TEST(Placer, WhatLeavesAnOvercommittedWorkerFillsTheHoleFirst) {
+  auto fleet = make_fleet(2, 100);
+  add_vm(fleet, {60, 10}, 0);
+  const auto second = add_vm(fleet, {60, 10}, 0), large = add_vm(fleet, {60, 10}, none),
+             small = add_vm(fleet, {40, 10}, none);
+  Placer placer(fleet);
+  EXPECT_EQ(placer.free(0, 0), 0u);
+  placer.close(1);
+  placer.remove(second);
+  EXPECT_EQ(placer.choose(large), none);
+  EXPECT_EQ(placer.choose(small), 0u);
+}
+
+TEST(Placer, CountsAVmOnceWhoseMoveStaysInItsDomain) {
+  auto fleet = make_fleet(4, 100);
+  fleet.groups = {{.apart = {0, 2}}};  // two a rack
+  const auto a = add_vm(fleet, {10, 10}, 0, 0), b = add_vm(fleet, {10, 10}, none, 0);
+  Placer placer(fleet);
+  placer.move(a, 1);
+  EXPECT_TRUE(placer.may_run(b, 1));
+}
+
+TEST(Evacuation, ThoseThatBelongTogetherStayWithWhomIsMerelyHeld) {
+  auto fleet = make_fleet(16, 100);
+  fleet.groups = {{.together = 3}};
+  add_vm(fleet, {10, 10}, 9, 0);
+  add_vm(fleet, {10, 10}, 10, 0);
+  fleet.is_closed[9] = true;
+  Placer placer(fleet);
+  const auto found = evacuate(fleet, &placer, {10}, {});
+  ASSERT_EQ(found.moves.size(), 1u);
+  EXPECT_EQ(fleet.domain(2, found.moves[0].to), 1u);
+  const auto both = evacuate(fleet, &placer, {9, 10}, {});
+  ASSERT_EQ(both.moves.size(), 2u);
+  EXPECT_EQ(fleet.domain(2, both.moves[0].to), fleet.domain(2, both.moves[1].to));
+  EXPECT_TRUE(placer.is_closed(9) && !placer.is_closed(10));
+}
+
+TEST(Evacuation, WhoMayNotMoveNeitherLeavesNorMakesRoom) {
+  auto fleet = make_fleet(3, 100);
+  const auto stays = add_vm(fleet, {20, 10}, 0);
+  const auto large = add_vm(fleet, {80, 10}, 0);
+  add_vm(fleet, {50, 10}, 1);
+  add_vm(fleet, {50, 10}, 2);
+  Placer placer(fleet);
+  EXPECT_EQ(evacuate(fleet, &placer, {0}, {.extra_moves_max = 9}).moves.size(), 3u);
+  const auto found =
+      evacuate(fleet, &placer, {0}, {.extra_moves_max = 9, .stays = {true, false, true, true}});
+  EXPECT_EQ(found.unplaced, (std::vector{large, stays}));
+  EXPECT_TRUE(found.moves.empty());
 }
 
 TEST(Evacuation, MakesRoomForALargeVmByMovingTheLeast) {
@@ -228,7 +284,8 @@ TEST(Evacuation, PlansOfRandomFleetsHoldAtEachStep) {
     const EvacuationOptions options{.extra_moves_max = 0.5};
     const auto plan = evacuate(fleet, &placer, sources, options);
     EXPECT_EQ(free_of(fleet, placer), before);
-    const auto again = evacuate(fleet, &placer, sources, options);
+    Placer another(fleet);
+    const auto again = evacuate(fleet, &another, sources, options);
     EXPECT_EQ(again.unplaced, plan.unplaced) << "the same question has the same answer";
     extra += plan.extra_moves, unplaced += plan.unplaced.size();
 

@@ -33,7 +33,9 @@ std::vector<RoomMaker::Way> RoomMaker::ways_for(VmIndex vm) const {
   const auto worst = [&] {
     return ways.size() < ways_max ? std::numeric_limits<double>::infinity() : ways.back().cost;
   };
-  placer_.from_emptiest(vm, [&](WorkerIndex worker) {
+  std::uint32_t of_sort = none;
+  placer_.from_emptiest(vm, [&](std::uint32_t sort, WorkerIndex worker) {
+    if (std::exchange(of_sort, sort) != sort) looked_at = 0;
     // What is missing is at least what has to move: those that come later miss more.
     if (placer_.gap(vm, worker) + move_cost_ >= worst()) return false;
     if (is_taken(worker) || !placer_.may_run(vm, worker)) return true;
@@ -101,8 +103,19 @@ bool RoomMaker::clear(VmIndex vm, const Way& way, unsigned depth) {
   return is_cleared && placer_.fits(vm, way.worker) && placer_.may_run(vm, way.worker);
 }
 
+bool RoomMaker::may_move(VmIndex vm) const {
+  if (!options_.stays.empty() && options_.stays[vm]) return false;
+  if (spare_seconds_.empty() || options_.tenants[vm] == none) return true;
+  return spare_seconds_[options_.tenants[vm]] >= options_.seconds[vm];
+}
+
+void RoomMaker::charge(VmIndex vm, double seconds) {
+  if (!spare_seconds_.empty() && options_.tenants[vm] != none)
+    spare_seconds_[options_.tenants[vm]] += seconds;
+}
+
 bool RoomMaker::append(VmIndex vm, WorkerIndex to) {
-  if (moves_left_ == 0) return false;
+  if (moves_left_ == 0 || !may_move(vm)) return false;
   const Move move{vm, placer_.at(vm), to, true};
   placer_.move(vm, to);
   placer_.vacate(vm);
@@ -110,7 +123,7 @@ bool RoomMaker::append(VmIndex vm, WorkerIndex to) {
   follow(move);
   left_[move.from].push_back(static_cast<std::uint32_t>(into_.moves.size() - 1));
   --moves_left_;
-  if (!spare_seconds_.empty()) spare_seconds_[options_.tenants[vm]] -= options_.seconds[vm];
+  charge(vm, options_.seconds.empty() ? 0 : -options_.seconds[vm]);
   return true;
 }
 
@@ -130,7 +143,7 @@ void RoomMaker::undo_to(std::size_t moves) {
     into_.moves.pop_back();
     placer_.move_back(move.vm, true);
     ++moves_left_;
-    if (!spare_seconds_.empty()) spare_seconds_[options_.tenants[move.vm]] += options_.seconds[move.vm];
+    charge(move.vm, options_.seconds.empty() ? 0 : options_.seconds[move.vm]);
   }
 }
 

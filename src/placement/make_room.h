@@ -34,10 +34,9 @@ class RoomMaker final {
   bool clear(VmIndex vm, const Way& way, unsigned depth);
   // Of moving it out: its size, and something for the move itself.
   double cost_of(VmIndex vm) const { return placer_.size(vm) + move_cost_; }
-  // Whether the time in which its tenant's moves have to end allows for one more.
-  bool may_move(VmIndex vm) const {
-    return spare_seconds_.empty() || spare_seconds_[options_.tenants[vm]] >= options_.seconds[vm];
-  }
+  // Whether it may move at all, and the time in which its tenant's moves have to end allows for one more.
+  bool may_move(VmIndex vm) const;
+  void charge(VmIndex vm, double seconds);
   bool is_taken(WorkerIndex worker) const { return std::ranges::find(taken_, worker) != taken_.end(); }
   bool append(VmIndex vm, WorkerIndex to);
   void undo_to(std::size_t moves);

@@ -35,12 +35,10 @@ class Placer::Others {
     if (group == none) return;
     group_ = &fleet_.groups[group];
     for (const auto other : placer.members_[group]) {
-      if (other == vm) continue;
-      const auto at = placer.at_[other], leaves = placer.leaves_[other];
-      if (at != none) standing_.push_back(at);
-      if (leaves != none) standing_.push_back(leaves);
-      // Who stands on a worker that is closed has to go, too.
-      if (at != none && !placer.is_closed(at)) staying_.push_back(at);
+      const auto at = placer.at_[other];
+      if (other == vm || at == none) continue;
+      standing_.push_back({at, placer.leaves_[other]});
+      if (!placer.is_leaving_[at]) staying_.push_back({at, none});
     }
   }
   bool allow(WorkerIndex worker) const {
@@ -53,17 +51,23 @@ class Placer::Others {
   }
 
  private:
-  using Workers = boost::container::small_vector<WorkerIndex, 16>;
-  std::size_t count(const Workers& workers, std::size_t level, WorkerIndex worker) const {
+  struct Standing {
+    WorkerIndex at, leaves;  // leaves: or none
+  };
+  using Places = boost::container::small_vector<Standing, 16>;
+  // How many of them stand in the worker's domain, or leave it.
+  std::size_t count(const Places& places, std::size_t level, WorkerIndex worker) const {
     const auto domain = fleet_.domain(level, worker);
     std::size_t found = 0;
-    for (const auto other : workers) found += fleet_.domain(level, other) == domain;
+    for (const auto& [at, leaves] : places)
+      found +=
+          fleet_.domain(level, at) == domain || (leaves != none && fleet_.domain(level, leaves) == domain);
     return found;
   }
 
   const FleetNumbers& fleet_;
   const Group* group_ = nullptr;
-  Workers standing_, staying_;
+  Places standing_, staying_;
 };
 
 Placer::Placer(const FleetNumbers& fleet)
@@ -72,6 +76,7 @@ Placer::Placer(const FleetNumbers& fleet)
       index_(fleet.dimensions, axis(0), axis(1), fleet.workers(), sets_of_features(fleet).size()),
       at_(fleet.worker_of),
       leaves_(fleet.vms(), none),
+      is_leaving_(fleet.workers()),
       members_(fleet.groups.size(), fleet.group_of),
       residents_(fleet.workers(), fleet.worker_of) {
   for (const auto& shape : fleet.shapes) sizes_.push_back(size(shape.needs));
@@ -123,9 +128,10 @@ void Placer::sort_workers() {
   };
   for (WorkerIndex worker = 0; worker < fleet_.workers(); ++worker) {
     const auto& kind = fleet_.kinds[fleet_.kind_of[worker]];
-    auto free = kind.capacity;
+    ResidualIndex::Free free{};
+    for (std::size_t d = 0; d < fleet_.dimensions; ++d) free[d] = kind.capacity[d];
     for (const auto vm : residents_[worker]) {
-      for (std::size_t d = 0; d < fleet_.dimensions; ++d) free[d] -= std::min(free[d], needs(vm)[d]);
+      for (std::size_t d = 0; d < fleet_.dimensions; ++d) free[d] -= needs(vm)[d];
       count(wanted, shape(vm).features, size(vm));
     }
     index_.add(worker, sort_of[kind.features], free);
@@ -174,7 +180,7 @@ bool Placer::may_run(VmIndex vm, WorkerIndex worker) const {
 }
 
 void Placer::move(VmIndex vm, WorkerIndex to) {
-  CHECK(leaves_[vm] == none);
+  CHECK(leaves_[vm] == none && fits(vm, to));
   index_.take(to, needs(vm));
   leaves_[vm] = std::exchange(at_[vm], to);
 }

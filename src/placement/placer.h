@@ -22,6 +22,8 @@ class Placer final {
   void close(WorkerIndex worker);
   void open(WorkerIndex worker);
   bool is_closed(WorkerIndex worker) const { return !index_.holds(worker); }
+  // Everything on it is to leave: those who belong together need not stay near it.
+  void set_leaving(WorkerIndex worker, bool is_leaving) { is_leaving_[worker] = is_leaving; }
 
   // The best worker for it, other than where it is; none if it fits nowhere. `allowed` (null: all) is asked last.
   WorkerIndex choose(VmIndex vm, const Allowed& allowed = nullptr) const;
@@ -56,12 +58,13 @@ class Placer final {
   // How much of the fleet's largest worker this is, each dimension weighted by how scarce it is.
   double size(const Amounts& amounts) const;
   double size(VmIndex vm) const { return sizes_[fleet_.shape_of[vm]]; }
-  // Calls `look` with the open workers that offer what the VM's shape asks for, of each sort the emptiest first, until it returns
-  // false for one of that sort.
+  // Calls `look(sort, worker)` with the open workers that offer what the VM's shape asks for, of each sort the emptiest first, until it
+  // returns false for one of that sort.
   template <class Look>
   void from_emptiest(VmIndex vm, Look look) const {
     for (std::uint32_t sort = 0; sort < sorts_.size(); ++sort)
-      if (offers(sorts_[sort].features, shape(vm).features)) index_.from_emptiest(sort, look);
+      if (offers(sorts_[sort].features, shape(vm).features))
+        index_.from_emptiest(sort, [&](WorkerIndex worker) { return look(sort, worker); });
   }
 
  private:
@@ -92,6 +95,7 @@ class Placer final {
   std::vector<Sort> sorts_;
   ResidualIndex index_;
   std::vector<WorkerIndex> at_, leaves_;  // by VM
+  std::vector<bool> is_leaving_;          // by worker
   Grouped members_, residents_;           // by group, by worker
 };
 

@@ -24,7 +24,7 @@ ResidualIndex::ResidualIndex(std::size_t dimensions, Axis rows, Axis columns, st
   free_.resize(workers * dimensions);
 }
 
-void ResidualIndex::add(WorkerIndex worker, std::uint32_t sort, const Amounts& free) {
+void ResidualIndex::add(WorkerIndex worker, std::uint32_t sort, const Free& free) {
   CHECK(!holds(worker));
   sort_of_[worker] = sort;
   std::copy_n(free.begin(), dimensions_, &free_[worker * dimensions_]);
@@ -41,10 +41,8 @@ void ResidualIndex::put_back(WorkerIndex worker) {
 
 void ResidualIndex::change(WorkerIndex worker, const Amounts& needs, bool gives_back) {
   auto* free = &free_[worker * dimensions_];
-  for (std::size_t d = 0; d < dimensions_; ++d) {
-    CHECK(gives_back || free[d] >= needs[d]);
-    free[d] = gives_back ? free[d] + needs[d] : free[d] - needs[d];
-  }
+  for (std::size_t d = 0; d < dimensions_; ++d)
+    free[d] += gives_back ? std::int64_t{needs[d]} : -std::int64_t{needs[d]};
   const auto cell = cell_for(worker);
   if (!holds(worker) || cell == cell_of_[worker]) return;
   unlink(worker);

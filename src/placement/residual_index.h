@@ -28,15 +28,18 @@ class ResidualIndex final {
   // `workers`, `sorts`: how many there may be.
   ResidualIndex(std::size_t dimensions, Axis rows, Axis columns, std::size_t workers, std::size_t sorts);
 
-  void add(WorkerIndex worker, std::uint32_t sort, const Amounts& free);
+  // Free amounts: below 0 where more is used than there is; nothing fits there, and what leaves fills the hole first.
+  using Free = std::array<std::int64_t, dimensions_max>;
+  void add(WorkerIndex worker, std::uint32_t sort, const Free& free);
   // Its amounts are still counted; it is found no more.
   void remove(WorkerIndex worker);
   void put_back(WorkerIndex worker);
   void take(WorkerIndex worker, const Amounts& needs) { change(worker, needs, false); }
   void give_back(WorkerIndex worker, const Amounts& needs) { change(worker, needs, true); }
   bool holds(WorkerIndex worker) const { return cell_of_[worker] != none; }
+  // 0 also where it is less.
   Amount free(WorkerIndex worker, std::size_t dimension) const {
-    return free_[worker * dimensions_ + dimension];
+    return static_cast<Amount>(std::max<std::int64_t>(0, free_[worker * dimensions_ + dimension]));
   }
   bool fits(WorkerIndex worker, const Amounts& needs) const {
     const auto* free = &free_[worker * dimensions_];
@@ -51,12 +54,13 @@ class ResidualIndex final {
     const auto need_a = needs[rows_.axis.dimension], need_b = needs[columns_.axis.dimension];
     Fit best{none, below};
     const auto first = first_row(sort);
+    const auto from = need_b / columns_.step;
+    if (from >= columns_.steps) return best;
     for (auto step = static_cast<std::uint32_t>(need_a / rows_.step); step < rows_.steps; ++step) {
       const auto row = first + step;
       const auto of_row = rows_.leftover(step, need_a);
       if (of_row >= best.leftover) break;
       // The first group of columns that may do is no better than its first column.
-      const auto from = need_b / columns_.step;
       const auto groups = words_in_use_[row] >> (from / 64);
       if (groups == 0) continue;
       const auto group = from / 64 + static_cast<std::uint32_t>(std::countr_zero(groups));
@@ -143,7 +147,7 @@ class ResidualIndex final {
   std::vector<WorkerIndex> head_;                 // by cell
   std::vector<Links> links_;                      // by worker
   std::vector<std::uint32_t> sort_of_, cell_of_;  // by worker
-  std::vector<Amount> free_;                      // by worker and dimension
+  std::vector<std::int64_t> free_;                // by worker and dimension
 };
 
 }  // namespace ebb::placement

@@ -13,10 +13,13 @@ using placement::none;
 template <class T>
 void add(Sha256& sum, const std::vector<T>& all) {
   static_assert(std::has_unique_object_representations_v<T>);
+  const std::array<std::uint64_t, 1> size{all.size()};
+  sum.add(std::as_bytes(std::span(size)));
   sum.add(std::as_bytes(std::span(all)));
 }
 
-ScheduleInput frame_of(const FleetNumbers& fleet, const FleetPlanRequest& request) {
+ScheduleInput frame_of(const FleetNumbers& fleet, const placement::Placer& placer,
+                       const FleetPlanRequest& request) {
   ScheduleInput input;
   input.workers = static_cast<std::uint32_t>(fleet.workers());
   std::vector<bool> is_source(fleet.workers());
@@ -25,7 +28,7 @@ ScheduleInput frame_of(const FleetNumbers& fleet, const FleetPlanRequest& reques
   for (std::uint32_t worker = 0; worker < fleet.workers(); ++worker) {
     const auto domain = fleet.domain(request.clone_level, worker);
     if (domain >= takes.size()) takes.resize(domain + 1);
-    if (!fleet.is_closed[worker] && !is_source[worker]) ++input.targets, takes[domain] = true;
+    if (!placer.is_closed(worker) && !is_source[worker]) ++input.targets, takes[domain] = true;
   }
   input.domains = static_cast<std::uint32_t>(takes.size());
   input.target_domains = static_cast<std::uint32_t>(std::ranges::count(takes, true));
@@ -48,6 +51,13 @@ Job job_of(const FleetNumbers& fleet, const FleetPlanRequest& request, std::uint
           .tenant = request.tenants.empty() ? none : request.tenants[vm]};
 }
 
+bool never_moves(const FleetNumbers& fleet, const FleetPlanRequest& request, std::uint32_t vm) {
+  const auto group = fleet.group_of[vm];
+  if (!request.budgets.empty() && group != none && request.budgets[group].away_max == 0) return true;
+  return !request.tenants.empty() && request.tenants[vm] != none &&
+         request.tenant_max[request.tenants[vm]] == 0;
+}
+
 }  // namespace
 
 std::string state_of(const FleetNumbers& fleet) {
@@ -60,35 +70,48 @@ std::string state_of(const FleetNumbers& fleet) {
   for (const auto& level : fleet.domains) add(sum, level);
   std::vector<std::uint8_t> closed(fleet.is_closed.begin(), fleet.is_closed.end());
   add(sum, closed);
+  for (const auto& group : fleet.groups) {
+    add(sum, std::vector(group.apart.begin(), group.apart.end()));
+    add(sum, std::vector{group.together});
+  }
+  add(sum, std::vector<std::uint64_t>{fleet.dimensions});
   return sum.hex();
 }
 
 FleetPlan plan_fleet(const FleetNumbers& fleet, placement::Placer* placer, const FleetPlanRequest& request,
                      std::string state, Order order) {
+  CHECK(request.clone_level <= fleet.domains.size());
   FleetPlan plan;
   plan.state = std::move(state);
   // What has to leave, wherever to, bounds the makespan; a target should not need longer for what comes.
-  auto leaving = frame_of(fleet, request);
+  auto leaving = frame_of(fleet, *placer, request);
   for (const auto worker : request.sources)
     for (const auto vm : placer->residents(worker))
       leaving.jobs.push_back(job_of(fleet, request, vm, worker, worker));
-  plan.bounds = makespan_bounds(leaving);
+  const auto expected = makespan_bounds(leaving).front().seconds;
 
   placement::EvacuationOptions options;
   options.eject_depth = request.eject_depth;
   options.extra_moves_max = request.extra_moves_max;
-  options.arrival_seconds_max = plan.bounds.front().seconds;
+  options.arrival_seconds_max = expected;
   options.seconds = request.seconds;
   // Nor should room be made at the cost of those whose own moves take longest.
   if (!request.tenants.empty()) {
     options.tenants = request.tenants;
-    for (const auto slots : request.tenant_max)
-      options.tenant_spare_seconds.push_back(plan.bounds.front().seconds * slots);
-    for (const auto& job : leaving.jobs) options.tenant_spare_seconds[job.tenant] -= job.seconds;
+    for (const auto slots : request.tenant_max) options.tenant_spare_seconds.push_back(expected * slots);
+    for (const auto& job : leaving.jobs)
+      if (job.tenant != none) options.tenant_spare_seconds[job.tenant] -= job.seconds;
   }
+  if (!request.budgets.empty() || !request.tenants.empty())
+    for (std::uint32_t vm = 0; vm < fleet.vms(); ++vm)
+      options.stays.push_back(never_moves(fleet, request, vm));
   auto found = placement::evacuate(fleet, placer, request.sources, options);
 
   auto input = std::move(leaving);
+  input.jobs.clear();
+  for (const auto& move : found.moves)
+    if (!move.makes_room) input.jobs.push_back(job_of(fleet, request, move.vm, move.from, move.to));
+  plan.bounds = makespan_bounds(input);
   input.jobs.clear();
   for (const auto& move : found.moves)
     input.jobs.push_back(job_of(fleet, request, move.vm, move.from, move.to));

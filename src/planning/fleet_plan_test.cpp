@@ -1,6 +1,7 @@
 // Schedules: each limit on its own, then random ones against a sweep over time; and a plan from question to answer.
 #include "planning/fleet_plan.h"
 
+#include <cmath>
 #include <gtest/gtest.h>
 
 #include "base/random.h"
@@ -55,6 +56,18 @@ TEST(Schedule, BootsComeNoFasterThanTheirTokens) {
   input.limits.boots_per_second = 2, input.limits.boots_at_once = 4;
   EXPECT_NEAR(schedule(input).makespan, 4,
               1e-6);  // four at once, six more in three seconds, and the last one's own
+}
+
+TEST(Schedule, LimitsOfNothingForbidAndDivideNothing) {
+  auto input = input_of({{.seconds = 10, .from = 0, .to = 10, .is_clone = true, .bytes = 1},
+                         {.seconds = 5, .from = 0, .to = 11}});
+  input.limits.clones_per_domain = 0;
+  input.limits.boots_per_second = 1, input.limits.boots_at_once = 0;
+  const auto found = schedule(input);
+  EXPECT_LT(found.start[0], 0);
+  EXPECT_EQ(found.makespan, 5);
+  for (const auto& bound : makespan_bounds(input)) EXPECT_FALSE(std::isnan(bound.seconds)) << bound.name;
+  EXPECT_EQ(makespan_bounds(input).front().seconds, 5);
 }
 
 TEST(Schedule, WhoNeedsRoomWaitsUntilItIsThere) {
@@ -161,6 +174,14 @@ TEST(FleetPlan, SaysWhereToWhenAndWhatBindsIt) {
     EXPECT_EQ(row.end - row.start, 10);
   }
   EXPECT_EQ(plan.state, state_of(fleet));
+  fleet.groups[0].apart = {0, 2};
+  EXPECT_NE(plan.state, state_of(fleet)) << "another rule";
+  fleet.groups[0].apart = {0, 1};
+  EXPECT_EQ(plan.state, state_of(fleet));
+  request.budgets = {{0, 30}};
+  const auto blocked = plan_fleet(fleet, &placer, request, "");
+  EXPECT_EQ(blocked.unplaced, std::vector<placement::VmIndex>{0});
+  EXPECT_EQ(blocked.bounds.front().seconds, 20) << "of what moves";
   fleet.worker_of[5] = 5;
   EXPECT_NE(plan.state, state_of(fleet)) << "another fleet";
 }

@@ -83,7 +83,8 @@ class Scheduler {
       : input_(input), resources_(input), free_(resources_.size()), waiting_(resources_.size()) {
     for (std::uint32_t r = 0; r < resources_.size(); ++r) free_[r] = resources_.slots(r);
     rank(order);
-    tokens_ = input.limits.boots_at_once;
+    bucket_ = std::max(1.0, input.limits.boots_at_once);
+    tokens_ = bucket_;
     blocked_by_.assign(input.jobs.size(), 0);
     follows_.assign(input.jobs.size() + 1, 0);
     for (const auto& p : input.precedences) ++blocked_by_[p.move], ++follows_[p.after + 1];
@@ -104,9 +105,10 @@ class Scheduler {
       now_ = event.at, wave_ = event.wave + 1;
       if (event.kind == Event::boots) {
         while (!for_boot_.empty() && has_token()) {
-          const auto job = for_boot_.top().job;
+          const auto waiter = for_boot_.top();
           for_boot_.pop();
-          attempt(job);
+          wave_ = waiter.wave;
+          attempt(waiter.job);
         }
         if (!for_boot_.empty()) wait_for_token();
       } else if (event.kind == Event::ended) {
@@ -135,6 +137,7 @@ class Scheduler {
   };
   struct Waiter {
     std::uint32_t rank, job;
+    std::uint32_t wave = 0;  // in which it would have started, but for a token
     bool operator>(const Waiter& other) const { return rank > other.rank; }
   };
   using Queue = std::priority_queue<Waiter, std::vector<Waiter>, std::greater<>>;
@@ -175,8 +178,7 @@ class Scheduler {
 
   bool has_token() const { return input_.limits.boots_per_second <= 0 || tokens_now() > 1 - 1e-6; }
   double tokens_now() const {
-    return std::min(input_.limits.boots_at_once,
-                    tokens_ + (now_ - tokens_at_) * input_.limits.boots_per_second);
+    return std::min(bucket_, tokens_ + (now_ - tokens_at_) * input_.limits.boots_per_second);
   }
   void wait_for_token() {
     events_.push({now_ + (1 - tokens_now()) / input_.limits.boots_per_second, Event::boots, 0, wave_ - 1});
@@ -190,7 +192,7 @@ class Scheduler {
       }
     if (!has_token()) {
       if (for_boot_.empty()) wait_for_token();
-      for_boot_.push({rank_[job], job});
+      for_boot_.push({rank_[job], job, wave_});
       return;
     }
     if (input_.limits.boots_per_second > 0) tokens_ = tokens_now() - 1, tokens_at_ = now_;
@@ -220,7 +222,7 @@ class Scheduler {
   std::vector<std::uint32_t> by_rank_, rank_;
   std::vector<std::uint32_t> blocked_by_, follows_, followers_;  // precedences
   Queue for_boot_;
-  double tokens_ = 0, tokens_at_ = 0;
+  double bucket_ = 1, tokens_ = 0, tokens_at_ = 0;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   double now_ = 0;
   std::uint32_t wave_ = 1;  // of what starts now
@@ -254,18 +256,19 @@ std::vector<Bound> makespan_bounds(const ScheduleInput& input) {
   const auto& limits = input.limits;
   std::vector<Bound> bounds = {
       {"the longest move", longest},
-      {"moves at a time from one worker", most(source) / limits.per_source},
+      {"moves at a time from one worker", most(source) / std::max(1u, limits.per_source)},
       {"the link of one worker",
        limits.link_bytes_per_second > 0 ? most(source_bytes) / limits.link_bytes_per_second : 0},
-      {"clones at a time out of one domain", most(out) / limits.clones_per_domain},
+      {"clones at a time out of one domain", most(out) / std::max(1u, limits.clones_per_domain)},
       {"a budget", most(budget)},
       {"moves at a time of one tenant", most(tenant)},
-      {"moves at a time to all targets", all / limits.per_target / std::max(1u, input.targets)},
+      {"moves at a time to all targets", all / std::max(1u, limits.per_target) / std::max(1u, input.targets)},
       {"clones at a time into all domains",
-       clones / limits.clones_per_domain / std::max(1u, input.target_domains)},
-      {"boots a second", limits.boots_per_second > 0
-                             ? std::max(0.0, count - limits.boots_at_once) / limits.boots_per_second
-                             : 0}};
+       clones / std::max(1u, limits.clones_per_domain) / std::max(1u, input.target_domains)},
+      {"boots a second",
+       limits.boots_per_second > 0
+           ? std::max(0.0, count - std::max(1.0, limits.boots_at_once)) / limits.boots_per_second
+           : 0}};
   std::ranges::sort(bounds, [](const Bound& a, const Bound& b) {
     return a.seconds != b.seconds ? a.seconds > b.seconds : a.name < b.name;
   });
