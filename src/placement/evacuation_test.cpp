@@ -248,7 +248,7 @@ TEST(Evacuation, MovesOthersOutOfTheWayOfThoseThatMakeRoom) {
 // Random fleets in two to five dimensions with groups, features and held workers; each plan is played through in its order.
 TEST(Evacuation, PlansOfRandomFleetsHoldAtEachStep) {
   std::size_t extra = 0, unplaced = 0;
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     Random random(seed);
     auto fleet = make_fleet(8 + random.below(40), 1000);
     fleet.dimensions = 2 + random.below(4);
@@ -338,7 +338,7 @@ TEST(Evacuation, PlansOfRandomFleetsHoldAtEachStep) {
       if (fleet.worker_of[vm] != none && is_source(fleet.worker_of[vm]))
         ASSERT_EQ(moved[vm], 1) << seed << ": forgotten";
   }
-  EXPECT_GT(extra, 10u) << "the fleets are so tight that room has to be made";
+  EXPECT_GT(extra, 5u) << "the fleets are so tight that room has to be made";
   EXPECT_GT(unplaced, 0u) << "and sometimes cannot be";
 }
 
