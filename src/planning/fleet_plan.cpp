@@ -102,7 +102,9 @@ FleetPlan plan_fleet(const FleetNumbers& fleet, placement::Placer* placer, const
     for (const auto& job : leaving.jobs)
       if (job.tenant != none) options.tenant_spare_seconds[job.tenant] -= job.seconds;
   }
-  if (!request.budgets.empty() || !request.tenants.empty())
+  // Seldom needed, and a look at every VM.
+  if (std::ranges::any_of(request.budgets, [](const Budget& budget) { return budget.away_max == 0; }) ||
+      std::ranges::find(request.tenant_max, 0u) != request.tenant_max.end())
     for (std::uint32_t vm = 0; vm < fleet.vms(); ++vm)
       options.stays.push_back(never_moves(fleet, request, vm));
   auto found = placement::evacuate(fleet, placer, request.sources, options);
