@@ -92,15 +92,20 @@ class Attempt {
 
 }  // namespace
 
+std::vector<VmIndex> leaving(const Placer& placer, const std::vector<WorkerIndex>& sources) {
+  std::vector<VmIndex> vms;
+  for (const auto worker : sources)
+    for (const auto vm : placer.residents(worker))
+      if (placer.at(vm) == worker && placer.leaves(vm) == none) vms.push_back(vm);
+  std::ranges::sort(vms);
+  vms.erase(std::ranges::unique(vms).begin(), vms.end());
+  return vms;
+}
+
 Evacuation evacuate(const FleetNumbers& fleet, Placer* placer, const std::vector<WorkerIndex>& sources,
                     const EvacuationOptions& options) {
   const Closed closed(placer, sources);
-  std::vector<VmIndex> vms;
-  for (const auto worker : sources)
-    for (const auto vm : placer->residents(worker))
-      if (placer->at(vm) == worker && placer->leaves(vm) == none) vms.push_back(vm);
-  std::ranges::sort(vms);
-  vms.erase(std::ranges::unique(vms).begin(), vms.end());
+  const auto vms = leaving(*placer, sources);
   std::optional<Evacuation> best;
   for (const auto& order : orders(fleet, *placer)) {
     auto found = Attempt(fleet, placer, options).run(in_order(vms, order));

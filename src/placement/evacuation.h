@@ -41,6 +41,9 @@ struct Evacuation {
   std::size_t extra_moves = 0;  // that make room
 };
 
+// Who has to leave these workers: each once, in ascending order.
+std::vector<VmIndex> leaving(const Placer& placer, const std::vector<WorkerIndex>& sources);
+
 // Empties these workers. `placer` is as it was in the end, but for which of equal workers it meets first. Deterministic for one that was
 // just made.
 Evacuation evacuate(const FleetNumbers& fleet, Placer* placer, const std::vector<WorkerIndex>& sources,

@@ -109,9 +109,9 @@ bool RoomMaker::may_move(VmIndex vm) const {
   return spare_seconds_[options_.tenants[vm]] >= options_.seconds[vm];
 }
 
-void RoomMaker::charge(VmIndex vm, double seconds) {
+void RoomMaker::charge(VmIndex vm, int times) {
   if (!spare_seconds_.empty() && options_.tenants[vm] != none)
-    spare_seconds_[options_.tenants[vm]] += seconds;
+    spare_seconds_[options_.tenants[vm]] -= times * double{options_.seconds[vm]};
 }
 
 bool RoomMaker::append(VmIndex vm, WorkerIndex to) {
@@ -123,7 +123,7 @@ bool RoomMaker::append(VmIndex vm, WorkerIndex to) {
   follow(move);
   left_[move.from].push_back(static_cast<std::uint32_t>(into_.moves.size() - 1));
   --moves_left_;
-  charge(vm, options_.seconds.empty() ? 0 : -options_.seconds[vm]);
+  charge(vm, 1);
   return true;
 }
 
@@ -143,7 +143,7 @@ void RoomMaker::undo_to(std::size_t moves) {
     into_.moves.pop_back();
     placer_.move_back(move.vm, true);
     ++moves_left_;
-    charge(move.vm, options_.seconds.empty() ? 0 : options_.seconds[move.vm]);
+    charge(move.vm, -1);
   }
 }
 

@@ -36,7 +36,8 @@ class RoomMaker final {
   double cost_of(VmIndex vm) const { return placer_.size(vm) + move_cost_; }
   // Whether it may move at all, and the time in which its tenant's moves have to end allows for one more.
   bool may_move(VmIndex vm) const;
-  void charge(VmIndex vm, double seconds);
+  // Its move is added to its tenant's (1), or taken back (-1).
+  void charge(VmIndex vm, int times);
   bool is_taken(WorkerIndex worker) const { return std::ranges::find(taken_, worker) != taken_.end(); }
   bool append(VmIndex vm, WorkerIndex to);
   void undo_to(std::size_t moves);

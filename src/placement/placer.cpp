@@ -11,8 +11,8 @@ namespace {
 
 // Of a dimension that is all but used up, so much counts as free: its weight stays finite.
 constexpr double least_free_share = 0.01;
-// To take a worker that offers what the VM does not need, when half of what offers it is in use by those who do, costs as much as so
-// great a share of a worker left over.
+// To take a worker that offers what the VM does not need, when half of what offers it is in use by those who do, costs so much, in
+// the measure of size().
 constexpr double surplus_price = 0.05;
 
 double share(double part, double whole) { return whole <= 0 ? 0 : std::min(1.0, part / whole); }

@@ -85,9 +85,8 @@ FleetPlan plan_fleet(const FleetNumbers& fleet, placement::Placer* placer, const
   plan.state = std::move(state);
   // What has to leave, wherever to, bounds the makespan; a target should not need longer for what comes.
   auto leaving = frame_of(fleet, *placer, request);
-  for (const auto worker : request.sources)
-    for (const auto vm : placer->residents(worker))
-      leaving.jobs.push_back(job_of(fleet, request, vm, worker, worker));
+  for (const auto vm : placement::leaving(*placer, request.sources))
+    leaving.jobs.push_back(job_of(fleet, request, vm, placer->at(vm), placer->at(vm)));
   const auto expected = makespan_bounds(leaving).front().seconds;
 
   placement::EvacuationOptions options;
