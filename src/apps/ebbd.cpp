@@ -29,6 +29,10 @@ The control plane of one cell. ADDRESS stands for what FILE says. FILE is TOML:
   [liveness]
   silent = "10s"                       without a report, a worker takes nothing new
   suspect = "60s"                      and then is not waited for as a target
+  [moves]
+  tenant_percent = 1                   of one tenant's VMs so many may move at once,
+  tenant_min = 1                       or so many, if that is more
+  rack_max = 0                         moves into one rack, and out of it, at once; 0: any number
 
 Tokens are made at the first start, in state_dir: operator.token (for ebb) and join.token (for agents).
 )";
@@ -38,8 +42,8 @@ struct Config {
   LogLevel log_level = LogLevel::info;
   PoolConfigs pools;
   std::map<PoolId, DiskClass> default_classes;
-  control::LivenessLimits liveness;
-  Duration reclaim_every{}, disk_retention{};
+  control::Reconciler::Limits limits;
+  Duration reclaim_every{};
 };
 
 bool is_local(const std::string& address) {
@@ -73,7 +77,7 @@ Result<Config> read_config(const std::string& path, const std::optional<std::str
   EBB_TRY(reclaim_every, file.duration("reclaim_every", 30s));
   config.reclaim_every = reclaim_every;
   EBB_TRY(disk_retention, file.duration("disk_retention", 24h));
-  config.disk_retention = disk_retention;
+  config.limits.disk_retention = disk_retention;
   config.state_dir = state_dir, config.listen = listen_flag.value_or(listen), config.log_level = level;
   if (!is_local(listen)) return file.wrong("listen", only_local);
   if (!is_local(config.listen)) return fail(Code::invalid, "--listen {}: {}", config.listen, only_local);
@@ -87,7 +91,16 @@ Result<Config> read_config(const std::string& path, const std::optional<std::str
   EBB_TRY(silent, liveness.duration("silent", 10s));
   EBB_TRY(suspect, liveness.duration("suspect", 60s));
   if (suspect < silent) return liveness.wrong("suspect", "must not be shorter than silent");
-  config.liveness = {silent, suspect};
+  config.limits.liveness = {silent, suspect};
+
+  EBB_TRY(moves, file.table("moves"));
+  constexpr std::int64_t moves_max = 100'000;
+  const drain::PaceLimits usual;
+  EBB_TRY(least, moves.integer("tenant_min", 1, moves_max, usual.tenant_moves_min));
+  EBB_TRY(percent, moves.integer("tenant_percent", 0, 100, usual.tenant_moves_percent));
+  EBB_TRY(rack, moves.integer("rack_max", 0, moves_max, usual.rack_moves_max));
+  config.limits.pace = {static_cast<std::uint32_t>(least), static_cast<std::uint32_t>(percent),
+                        static_cast<std::uint32_t>(rack)};
   EBB_CHECKED(file.finish());
   return config;
 }
@@ -137,10 +150,9 @@ Status run(std::string path, std::optional<std::string> listen) {
                                                       probing_opener(env.files, config.state_dir))));
   std::map<PoolId, control::Pool> pools;
   for (auto& [id, store] : stores) pools[id] = {store.get(), store.get(), config.default_classes.at(id)};
-  control::ControlPlane control(env.loop, *state.records, std::move(pools),
-                                {state.operator_token, state.join_token, ebb_openapi, config.liveness,
-                                 config.reclaim_every, config.disk_retention},
-                                log);
+  control::ControlPlane control(
+      env.loop, *state.records, std::move(pools),
+      {state.operator_token, state.join_token, ebb_openapi, config.limits, config.reclaim_every}, log);
 
   EBB_TRY(server,
           env.http.serve(

@@ -27,6 +27,7 @@ using ImageId = Id<struct ImageTag>;
 using PoolId = Id<struct PoolTag>;
 using NetworkId = Id<struct NetworkTag>;
 using HoldId = Id<struct HoldTag>;
+using BudgetId = Id<struct BudgetTag>;
 using DrainId = Id<struct DrainTag>;
 using MigrationId = Id<struct MigrationTag>;
 

@@ -73,6 +73,11 @@ class Builder {
   std::vector<std::string> words_;
 };
 
+// KEY=VALUE of each; `option` is what a refusal names.
+Labels parse_labels(const std::string& option, const std::vector<std::string>& words);
+
+// budget_commands.cpp
+void add_budget_commands(Builder& b);
 // vm_command_line.cpp
 void add_vm_commands(Builder& b);
 void add_console_commands(Builder& b, CLI::App& app);

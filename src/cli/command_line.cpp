@@ -35,11 +35,18 @@ void add_worker_commands(Builder& b, CLI::App& app) {
   b.on_one(workers, "show", "everything about one worker", "WORKER", show_worker);
   b.on_one(workers, "rm", "forget a worker that is empty and silent", "WORKER", remove_worker);
 
-  auto id = std::make_shared<std::string>(), reason = std::make_shared<std::string>();
+  auto id = std::make_shared<std::string>(), lasts = std::make_shared<std::string>();
+  auto wish = std::make_shared<CordonWorker>();
   auto* cordon = b.command("cordon", "keep new VMs off a worker");
   cordon->add_option("WORKER", *id)->required();
-  cordon->add_option("--reason", *reason, "why; shown to everybody")->required();
-  b.on(cordon, [=] { return [=](Context& c) { return cordon_worker(c, WorkerId(*id), *reason); }; });
+  cordon->add_option("--reason", wish->reason, "why; shown to everybody")->required();
+  cordon->add_option("--for", *lasts, "how long, as 2h; without it until somebody releases it");
+  b.on(cordon, [=] {
+    if (!lasts->empty())
+      wish->expires_in_ms =
+          static_cast<std::uint64_t>(to_ms(value_or_refuse(parse_duration(*lasts), "--for")));
+    return [id = WorkerId(*id), w = *wish](Context& c) { return cordon_worker(c, id, w); };
+  });
   b.on_one(&app, "uncordon", "release the operator's hold of a worker", "WORKER", uncordon_worker);
   b.on_one(&app, "return", "verify a drained worker and let it take VMs again", "WORKER", return_worker);
   b.on_one(&app, "why", "why something is as it is, since when, and who can act", "WORKER|VM|DRAIN|DISK",
@@ -48,16 +55,29 @@ void add_worker_commands(Builder& b, CLI::App& app) {
 
 void add_drain_commands(Builder& b, CLI::App& app) {
   auto options = std::make_shared<DrainCommandOptions>();
-  auto worker = std::make_shared<std::string>();
-  auto* drain = b.command("drain", "move everything off a worker, and keep it empty");
-  drain->add_option("WORKER", *worker)->required();
+  auto workers = std::make_shared<std::vector<std::string>>(),
+       labels = std::make_shared<std::vector<std::string>>();
+  auto* drain = b.command("drain", "move everything off a worker, or many, and keep them empty");
+  drain->add_option("WORKER", *workers);
+  drain
+      ->add_option("--selector", *labels,
+                   "KEY=VALUE: workers with this label; may be repeated: with all of them")
+      ->allow_extra_args(false);
+  for (const char* domain : {"rack", "zone"}) {
+    drain->add_option_function<std::string>(
+        fmt::format("--{}", domain),
+        [labels, domain](const std::string& value) {
+          labels->push_back(fmt::format("{}={}", domain, value));
+        },
+        fmt::format("short for --selector {}=NAME", domain));
+  }
   drain->add_option("--reason", options->reason, "why; shown to everybody");
   auto* plan =
       drain->add_flag("--plan", options->plan_only, "only show what would happen; exit 3 if it does not fit");
   drain->add_flag("--partial", options->policy.partial, "move what can be placed although some VMs cannot");
   drain->add_flag("--dead", options->policy.source_dead,
-                  "you declare the worker dead: its disks are taken over, nothing of it is waited for");
-  drain->add_option("--parallel", options->policy.parallel_max, "moves at a time")
+                  "you declare them dead: their disks are taken over, nothing of them is waited for");
+  drain->add_option("--parallel", options->policy.parallel_max, "moves at a time from one worker")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   drain->add_flag("--detach", options->detach, "do not wait for its end")->excludes(plan);
@@ -66,8 +86,11 @@ void add_drain_commands(Builder& b, CLI::App& app) {
                  "end with exit 3 when nothing can move; the drain stays")
       ->excludes(plan);
   b.on(drain, [=] {
-    options->worker = WorkerId(*worker);
-    return [o = *options](Context& c) { return drain_worker(c, o); };
+    if (workers->empty() && labels->empty())
+      refuse("WORKER", "name a worker, or --rack, --zone or --selector");
+    for (const auto& worker : *workers) options->workers.emplace_back(worker);
+    if (!labels->empty()) options->selector = parse_labels("--selector", *labels);
+    return [o = *options](Context& c) { return drain_workers(c, o); };
   });
 
   auto* drains = b.command("drains", "list drains");
@@ -83,6 +106,8 @@ void add_drain_commands(Builder& b, CLI::App& app) {
   });
   b.on_one(&app, "cancel", "cancel a drain or a migration: VMs past the point of no return go on",
            "DRAIN|MIGRATION", cancel_operation);
+  b.on_one(&app, "pause", "let no more moves of a drain begin; its workers stay held", "DRAIN", pause_drain);
+  b.on_one(&app, "resume", "let a paused drain go on", "DRAIN", resume_drain);
 
   auto events = std::make_shared<EventsOptions>();
   auto* listen = b.command("events", "what happened, in the order of commits");
@@ -118,6 +143,7 @@ ParsedCommandLine parse_command_line(std::vector<std::string> args) {
   Builder builder(app, parsed, std::move(words));
   add_drain_commands(builder, app);
   add_worker_commands(builder, app);
+  add_budget_commands(builder);
   add_vm_commands(builder);
   add_console_commands(builder, app);
   add_network_commands(builder);

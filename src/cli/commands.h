@@ -8,7 +8,7 @@ namespace ebb {
 Task<Result<Exit>> list_workers(Context& c);
 Task<Result<Exit>> show_worker(Context& c, WorkerId id);
 Task<Result<Exit>> remove_worker(Context& c, WorkerId id);
-Task<Result<Exit>> cordon_worker(Context& c, WorkerId id, std::string reason);
+Task<Result<Exit>> cordon_worker(Context& c, WorkerId id, CordonWorker wish);
 Task<Result<Exit>> uncordon_worker(Context& c, WorkerId id);
 Task<Result<Exit>> return_worker(Context& c, WorkerId id);
 Task<Result<Exit>> list_disks(Context& c);
@@ -168,14 +168,15 @@ Task<Result<Exit>> check_pool(Context& c, std::string url);
 
 // ---- drain_commands.cpp ----
 struct DrainCommandOptions {
-  WorkerId worker;
+  std::vector<WorkerId> workers;
+  std::optional<Labels> selector;
   std::string reason;
   DrainOptions policy;
   bool plan_only = false;
   bool detach = false;
   bool fail_blocked = false;  // end with `blocked` when nothing moves and something is in the way
 };
-Task<Result<Exit>> drain_worker(Context& c, DrainCommandOptions options);
+Task<Result<Exit>> drain_workers(Context& c, DrainCommandOptions options);
 Task<Result<Exit>> list_drains(Context& c);
 struct ShowDrainOptions {
   DrainId drain;
@@ -184,6 +185,8 @@ struct ShowDrainOptions {
 Task<Result<Exit>> show_drain(Context& c, ShowDrainOptions options);
 // A drain or a migration, whichever has that id.
 Task<Result<Exit>> cancel_operation(Context& c, std::string id);
+Task<Result<Exit>> pause_drain(Context& c, DrainId id);
+Task<Result<Exit>> resume_drain(Context& c, DrainId id);
 struct MigrateOptions {
   VmId vm;
   std::optional<WorkerId> target;

@@ -76,7 +76,8 @@ Task<Result<Exit>> watch_drain(Context& c, DrainView view, DrainPlan plan, WhenB
 
 CreateDrain request_of(Context& c, const DrainCommandOptions& options) {
   CreateDrain request;
-  request.worker = options.worker;
+  request.workers = options.workers;
+  request.selector = options.selector;
   request.reason = options.reason;
   request.options = options.policy;
   request.request_id = c.env.loop.random().token(20);
@@ -107,19 +108,20 @@ Task<Result<StartedDrain>> start_as_planned(Context& c, CreateDrain request, Dra
 
 }  // namespace
 
-Task<Result<Exit>> drain_worker(Context& c, DrainCommandOptions options) {
+Task<Result<Exit>> drain_workers(Context& c, DrainCommandOptions options) {
   auto request = request_of(c, options);
   EBB_CO_TRY(plan, co_await c.client.plan_drain(request));
   if (options.plan_only) {
     c.show(plan, plan_text(plan));
     co_return plan.blockers.empty() ? Exit::ok : Exit::blocked;
   }
-  c.farewell =
-      fmt::format("ebb: interrupted; 'ebb drains' tells whether the drain of {} has begun", options.worker);
+  c.farewell = fmt::format("ebb: interrupted; 'ebb drains' tells whether the drain of {} has begun",
+                           text_of(plan.workers, plan.selector));
   EBB_CO_TRY(started, co_await start_as_planned(c, request, &plan));
   const auto& id = started.view.drain.id;
   if (started.existed)
-    c.screen().say(fmt::format("{} is being drained already: this is drain {}", options.worker, id));
+    c.screen().say(fmt::format("{} is being drained already: this is drain {}",
+                               text_of(plan.workers, plan.selector), id));
   if (options.detach) {
     c.screen().say(fmt::format("drain {} goes on; 'ebb drains show {} --watch' follows it", id, id));
     c.show(started.view, id.value + "\n");
@@ -164,6 +166,18 @@ Task<Result<Exit>> cancel_operation(Context& c, std::string id) {
   }
   if (migration.error().code != Code::not_found) co_return fail(std::move(migration).error());
   co_return fail(Code::not_found, "there is no drain or migration '{}'", id);
+}
+
+Task<Result<Exit>> pause_drain(Context& c, DrainId id) {
+  EBB_CO_TRY(view, co_await c.client.pause_drain(id));
+  c.show(view, drains_table({view}, c.now()));
+  co_return Exit::ok;
+}
+
+Task<Result<Exit>> resume_drain(Context& c, DrainId id) {
+  EBB_CO_TRY(view, co_await c.client.resume_drain(id));
+  c.show(view, drains_table({view}, c.now()));
+  co_return Exit::ok;
 }
 
 // ---- one VM ----

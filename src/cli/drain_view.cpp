@@ -101,8 +101,13 @@ std::uint32_t vms_total(const DrainView& view) {
 }
 
 std::string headline(const DrainView& view) {
-  auto text = fmt::format("drain {}  {}  {}  {} of {} moved", view.drain.id, view.drain.worker, view.status,
-                          view.moved, vms_total(view));
+  auto text =
+      fmt::format("drain {}  {}  {}  {} of {} moved", view.drain.id,
+                  text_of(view.drain.workers, view.drain.selector), view.status, view.moved, vms_total(view));
+  if (view.workers.size() > 1)
+    text +=
+        fmt::format("  {} of {} workers empty",
+                    std::ranges::count(view.workers, true, &WorkerProgress::is_empty), view.workers.size());
   if (view.eta_ms && *view.eta_ms > 0 && !is_ended(view.drain.state))
     text += "  ETA " + ms_text(*view.eta_ms);
   return text;
@@ -284,18 +289,28 @@ std::string losses_text(const std::vector<DiskLoss>& losses, std::string_view ti
 }  // namespace
 
 std::string plan_text(const DrainPlan& plan) {
+  const auto from = text_of(plan.workers, plan.selector);
+  const bool is_of_many = plan.workers.size() > 1;
   std::string text = plan.moves.empty() && plan.blockers.empty()
-                         ? fmt::format("plan: {} has no VMs to move\n", plan.worker)
+                         ? fmt::format("plan: no VMs to move from {}\n", from)
                          : fmt::format("plan: {} from {}, about {}\n", count_of(plan.moves.size(), "VM"),
-                                       plan.worker, ms_text(plan.eta_ms));
+                                       from, ms_text(plan.eta_ms));
   if (!plan.moves.empty()) {
     auto moves = plan.moves;
     std::sort(moves.begin(), moves.end(),
               [](const auto& a, const auto& b) { return std::tie(a.order, a.vm) < std::tie(b.order, b.vm); });
-    Table table({"VM", "MECHANISM", "TARGET", ">INTERRUPTION", ">TAKES"});
+    std::vector<std::string> columns{"VM", "MECHANISM", "TARGET", ">STARTS", ">INTERRUPTION", ">TAKES"};
+    if (is_of_many) columns.insert(columns.begin() + 2, "FROM");
+    Table table(columns);
     for (const auto& move : moves) {
-      table.add({move.vm.value, std::string(json::name_of(move.mechanism)), move.target.value,
-                 "~" + ms_text(move.predicted_interruption_ms), "~" + ms_text(move.predicted_total_ms)});
+      std::vector<std::string> row{move.vm.value,
+                                   std::string(json::name_of(move.mechanism)),
+                                   move.target.value,
+                                   "+" + ms_text(move.starts_ms),
+                                   "~" + ms_text(move.predicted_interruption_ms),
+                                   "~" + ms_text(move.predicted_total_ms)};
+      if (is_of_many) row.insert(row.begin() + 2, move.source.value);
+      table.add(std::move(row));
     }
     text += table.text("  ");
     if (!plan.critical_path.empty()) text += "what takes the time: " + plan.critical_path + "\n";
@@ -331,9 +346,10 @@ std::string drain_summary(const DrainView& view) {
     text += table.text("  ");
   }
   auto until = view.drain.ended_at.value_or(view.drain.created_at);
-  text += fmt::format("drain {} of {} {}: {} moved in {}", view.drain.id, view.drain.worker, view.status,
-                      count_of(view.moved, "VM"),
-                      format_duration(std::chrono::milliseconds(until - view.drain.created_at)));
+  text +=
+      fmt::format("drain {} of {} {}: {} moved in {}", view.drain.id,
+                  text_of(view.drain.workers, view.drain.selector), view.status, count_of(view.moved, "VM"),
+                  format_duration(std::chrono::milliseconds(until - view.drain.created_at)));
   if (view.remaining > 0) text += fmt::format(", {} left", view.remaining);
   if (!interruptions.empty()) {
     std::sort(interruptions.begin(), interruptions.end());

@@ -31,8 +31,8 @@ Task<Result<Exit>> remove_worker(Context& c, WorkerId id) {
   co_return Exit::ok;
 }
 
-Task<Result<Exit>> cordon_worker(Context& c, WorkerId id, std::string reason) {
-  EBB_CO_TRY(view, co_await c.client.cordon(id, std::move(reason)));
+Task<Result<Exit>> cordon_worker(Context& c, WorkerId id, CordonWorker wish) {
+  EBB_CO_TRY(view, co_await c.client.cordon(id, std::move(wish)));
   co_return show_one(c, view);
 }
 

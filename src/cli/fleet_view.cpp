@@ -262,11 +262,11 @@ std::string networks_table(const std::vector<VmNetwork>& networks, WallMs now) {
 }
 
 std::string drains_table(const std::vector<DrainView>& drains, WallMs now) {
-  Table table({"DRAIN", "WORKER", "STATUS", ">MOVED", ">LEFT", ">ETA", "BEGAN", "REASON"});
+  Table table({"DRAIN", "WORKERS", "STATUS", ">MOVED", ">LEFT", ">ETA", "BEGAN", "REASON"});
   for (const auto& view : drains) {
     bool ended = is_ended(view.drain.state);
-    table.add({view.drain.id.value, view.drain.worker.value, view.status, fmt::format("{}", view.moved),
-               fmt::format("{}", view.remaining),
+    table.add({view.drain.id.value, text_of(view.drain.workers, view.drain.selector), view.status,
+               fmt::format("{}", view.moved), fmt::format("{}", view.remaining),
                view.eta_ms && !ended ? format_duration(std::chrono::milliseconds(*view.eta_ms)) : "",
                ago(view.drain.created_at, now),
                view.drain.end_reason.empty() ? view.drain.reason : view.drain.end_reason});
@@ -316,6 +316,31 @@ std::string why_text(const WhyAnswer& answer, WallMs now) {
   return fmt::format("{}: {}\n{}", answer.subject, answer.headline, reasons_text(answer.reasons, now));
 }
 
+std::string budgets_table(const std::vector<BudgetView>& budgets) {
+  Table table({"BUDGET", "LABELS", ">VMS", ">AWAY", ">MAY LEAVE", "RULE", "NOTE"});
+  for (const auto& view : budgets) {
+    const auto& budget = view.budget;
+    std::string rule;
+    if (budget.away_max) rule = fmt::format("at most {} away", *budget.away_max);
+    if (budget.present_min)
+      rule += fmt::format("{}at least {} present", rule.empty() ? "" : ", ", *budget.present_min);
+    if (budget.healthy_ms > 0)
+      rule += fmt::format(", healthy for {}", format_duration(std::chrono::milliseconds(budget.healthy_ms)));
+    table.add({budget.id.value, budget.selector.empty() ? "(all VMs)" : text_of(budget.selector),
+               fmt::format("{}", view.vms), fmt::format("{}", view.away), fmt::format("{}", view.allowed),
+               rule, view.impossible});
+  }
+  return table.text();
+}
+
+std::string holds_table(const std::vector<Hold>& holds, WallMs now) {
+  Table table({"WORKER", "HELD BY", "SINCE", "EXPIRES", "REASON"});
+  for (const auto& hold : holds)
+    table.add({hold.worker.value, hold.owner, ago(hold.since, now),
+               hold.expires_at ? format_time(*hold.expires_at) : "never", hold.reason});
+  return table.text();
+}
+
 std::string event_line(const JournalEntry& entry) {
   return fmt::format("{}  {:>6}  {}  {}  {}\n", format_time(entry.at), entry.revision,
                      pad_right(entry.kind, 20), pad_right(entry.subject, 20), entry.text);
@@ -325,8 +350,9 @@ WhyAnswer why_drain(const DrainView& view) {
   const auto& drain = view.drain;
   WhyAnswer answer;
   answer.subject = "drains/" + drain.id.value;
-  answer.headline = fmt::format("drain of {} is {}: {} moved, {} left", drain.worker, view.status, view.moved,
-                                view.remaining);
+  answer.headline =
+      fmt::format("drain of {} is {}: {} moved, {} left", text_of(drain.workers, drain.selector), view.status,
+                  view.moved, view.remaining);
   if (!drain.end_reason.empty()) answer.headline += "; " + drain.end_reason;
   answer.reasons = reasons_of_drain_alone(view);
   for (const auto& blocker : view.blockers) {

@@ -15,16 +15,6 @@ std::pair<std::string, std::string> key_and_value(const std::string& text, const
   return {text.substr(0, at), text.substr(at + 1)};
 }
 
-Labels parse_labels(const std::vector<std::string>& words) {
-  Labels labels;
-  for (const auto& word : words) {
-    auto label = key_and_value(word, "--label");
-    if (labels.contains(label.first)) refuse("--label", fmt::format("'{}' is there twice", label.first));
-    labels.insert(std::move(label));
-  }
-  return labels;
-}
-
 Port parse_port(const std::string& text) {
   auto [name, number] = key_and_value(text, "--port");
   unsigned int port = 0;
@@ -86,7 +76,7 @@ RunOptions finish(RunTexts texts) {
     o.spec.networks->push_back(value_or_refuse(parse_join(network), "--network"));
   }
   for (const auto& port : texts.ports) o.spec.ports.push_back(parse_port(port));
-  o.spec.labels = parse_labels(texts.labels);
+  o.spec.labels = parse_labels("--label", texts.labels);
   return o;
 }
 
@@ -224,7 +214,7 @@ void add_edit_command(Builder& b, CLI::App* vms) {
       if (!o.wish.ports) o.wish.ports.emplace();
       o.wish.ports->push_back(parse_port(port));
     }
-    if (!t->labels.empty()) o.wish.labels = parse_labels(t->labels);
+    if (!t->labels.empty()) o.wish.labels = parse_labels("--label", t->labels);
     if (!t->no_labels.empty()) o.wish.no_labels = t->no_labels;
     return [o](Context& c) { return edit_vm(c, o); };
   });
@@ -274,6 +264,16 @@ void add_console_commands(Builder& b, CLI::App& app) {
   b.on_one(&app, "console", "type on a VM's console and read it; Ctrl-] leaves it", "VM", attach_console);
 }
 
+Labels parse_labels(const std::string& option, const std::vector<std::string>& words) {
+  Labels labels;
+  for (const auto& word : words) {
+    auto label = key_and_value(word, option);
+    if (labels.contains(label.first)) refuse(option, fmt::format("'{}' is there twice", label.first));
+    labels.insert(std::move(label));
+  }
+  return labels;
+}
+
 void add_vm_commands(Builder& b) {
   auto* vms = b.command("vms", "list VMs");
   vms->alias("vm");
@@ -286,7 +286,7 @@ void add_vm_commands(Builder& b) {
     VmFilter filter;
     if (on_worker->count() > 0) filter.worker = WorkerId(*worker);
     if (of_tenant->count() > 0) filter.tenant = *tenant;
-    filter.labels = parse_labels(*labels);
+    filter.labels = parse_labels("--label", *labels);
     return [filter](Context& c) { return list_vms(c, filter); };
   });
   b.on_one(vms, "show", "everything about one VM", "VM", show_vm);

@@ -98,9 +98,8 @@ Task<Result<std::vector<WorkerView>>> ApiClient::workers() { return all_pages<Wo
 Task<Result<WorkerView>> ApiClient::worker(WorkerId id) {
   return call<WorkerView>("GET", path_of("workers", id));
 }
-Task<Result<WorkerView>> ApiClient::cordon(WorkerId id, std::string reason) {
-  return call<WorkerView>("POST", path_of("workers", id, ":cordon"),
-                          json::write_text(CordonWorker{std::move(reason)}));
+Task<Result<WorkerView>> ApiClient::cordon(WorkerId id, CordonWorker wish) {
+  return call<WorkerView>("POST", path_of("workers", id, ":cordon"), json::write_text(wish));
 }
 Task<Result<WorkerView>> ApiClient::uncordon(WorkerId id) {
   return call<WorkerView>("POST", path_of("workers", id, ":uncordon"), "{}");
@@ -255,6 +254,23 @@ Task<Result<DrainView>> ApiClient::drain(DrainId id) { return call<DrainView>("G
 Task<Result<DrainView>> ApiClient::cancel_drain(DrainId id) {
   return call<DrainView>("POST", path_of("drains", id, ":cancel"), "{}");
 }
+
+Task<Result<DrainView>> ApiClient::pause_drain(DrainId id) {
+  return call<DrainView>("POST", path_of("drains", id, ":pause"), "{}");
+}
+Task<Result<DrainView>> ApiClient::resume_drain(DrainId id) {
+  return call<DrainView>("POST", path_of("drains", id, ":resume"), "{}");
+}
+
+Task<Result<std::vector<Hold>>> ApiClient::holds() { return all_pages<Hold>("/v1/holds"); }
+Task<Result<std::vector<BudgetView>>> ApiClient::budgets() { return all_pages<BudgetView>("/v1/budgets"); }
+Task<Result<BudgetView>> ApiClient::budget(BudgetId id) {
+  return call<BudgetView>("GET", path_of("budgets", id));
+}
+Task<Result<BudgetView>> ApiClient::put_budget(PutBudget wish) {
+  return call<BudgetView>("POST", "/v1/budgets", json::write_text(wish));
+}
+Task<Status> ApiClient::remove_budget(BudgetId id) { return call<void>("DELETE", path_of("budgets", id)); }
 
 Task<Result<std::vector<MigrationView>>> ApiClient::migrations(MigrationFilter filter) {
   std::string target = "/v1/migrations";

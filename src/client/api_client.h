@@ -68,7 +68,7 @@ class ApiClient final {
 
   Task<Result<std::vector<WorkerView>>> workers();
   Task<Result<WorkerView>> worker(WorkerId id);
-  Task<Result<WorkerView>> cordon(WorkerId id, std::string reason);
+  Task<Result<WorkerView>> cordon(WorkerId id, CordonWorker wish);
   Task<Result<WorkerView>> uncordon(WorkerId id);
   Task<Result<WorkerView>> return_worker(WorkerId id);
   Task<Result<WhyAnswer>> why_worker(WorkerId id);
@@ -124,6 +124,14 @@ class ApiClient final {
   Task<Result<std::vector<DrainView>>> drains();
   Task<Result<DrainView>> drain(DrainId id);
   Task<Result<DrainView>> cancel_drain(DrainId id);
+  Task<Result<DrainView>> pause_drain(DrainId id);
+  Task<Result<DrainView>> resume_drain(DrainId id);
+
+  Task<Result<std::vector<Hold>>> holds();
+  Task<Result<std::vector<BudgetView>>> budgets();
+  Task<Result<BudgetView>> budget(BudgetId id);
+  Task<Result<BudgetView>> put_budget(PutBudget wish);
+  Task<Status> remove_budget(BudgetId id);
 
   Task<Result<std::vector<MigrationView>>> migrations(MigrationFilter filter);
   Task<Result<MigrationView>> migration(MigrationId id);

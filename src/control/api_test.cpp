@@ -188,7 +188,7 @@ TEST(Api, AWorkerIsGivenBackOnlyWhenItIsVerified) {
     EXPECT_EQ(w.records().revision, before);
   };
   worker.exports = 1;  // keeps the drain from being done
-  auto reply = w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}"}})", source));
+  auto reply = w.ask("POST", "/v1/drains", fmt::format(R"({{"workers":["{}"]}})", source));
   auto id = json::read_text<DrainView>(reply.body)->drain.id.value;
   w.tick(60);
   expect_refused(409, source + " is still being drained by " + id);

@@ -14,7 +14,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
       wanted_(loop, owner_),
       sessions_(loop),
       effects_(loop, owner_, pools_, log.named("effects")),
-      reconciler_(loop, owner_, pools_, config_.liveness, config_.disk_retention, log.named("loops")),
+      reconciler_(loop, owner_, pools_, config_.limits, log.named("loops")),
       reclaimer_(loop, owner_, pools_, config_.reclaim_every, log.named("reclaim")),
       router_(config_.operator_token, config_.join_token),
       workers_(Context{loop, owner_, reconciler_, effects_, pools_}),
@@ -22,6 +22,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
       disks_(Context{loop, owner_, reconciler_, effects_, pools_}),
       networks_(Context{loop, owner_, reconciler_, effects_, pools_}),
       drains_(Context{loop, owner_, reconciler_, effects_, pools_}),
+      budgets_(Context{loop, owner_, reconciler_, effects_, pools_}),
       agents_(Context{loop, owner_, reconciler_, effects_, pools_}, wanted_),
       events_(Context{loop, owner_, reconciler_, effects_, pools_}),
       session_routes_(Context{loop, owner_, reconciler_, effects_, pools_}, sessions_),
@@ -32,6 +33,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
   disks_.add_routes(router_);
   networks_.add_routes(router_);
   drains_.add_routes(router_);
+  budgets_.add_routes(router_);
   agents_.add_routes(router_);
   events_.add_routes(router_);
   session_routes_.add_routes(router_);

@@ -10,9 +10,8 @@ namespace ebb::control {
 struct ControlConfig {
   std::string operator_token, join_token;
   std::string openapi;  // the document served at /v1/openapi.json
-  LivenessLimits liveness;
+  Reconciler::Limits limits;
   Duration reclaim_every = 30s;
-  Duration disk_retention{};  // how long the data of removed disks is kept
 };
 
 class ControlPlane {
@@ -50,6 +49,7 @@ class ControlPlane {
   DisksService disks_;
   NetworksService networks_;
   DrainsService drains_;
+  BudgetsService budgets_;
   AgentService agents_;
   EventsService events_;
   SessionsService session_routes_;

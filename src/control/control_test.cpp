@@ -35,7 +35,7 @@ TEST(Control, ASecondDrainOfTheSameWorkerIsTheFirstOne) {
   w.create_vm("a");
   ASSERT_TRUE(w.all_run({"a"}));
   auto source = w.worker_of("a");
-  auto body = [&](const char* more) { return fmt::format(R"({{"worker":"{}"{}}})", source, more); };
+  auto body = [&](const char* more) { return fmt::format(R"({{"workers":["{}"]{}}})", source, more); };
   auto first = w.ask("POST", "/v1/drains", body(R"(,"request_id":"r-1")"));
   EXPECT_EQ(first.status, 201);
   auto id = json::read_text<DrainView>(first.body)->drain.id;
@@ -60,11 +60,12 @@ TEST(Control, AStalePlanIsRefusedWithTheDifference) {
   auto source = w.worker_of("a"), other = std::string(source == "w2" ? "w3" : "w2");
   auto plan = [&] {
     auto reply =
-        w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","validate_only":true}})", source));
+        w.ask("POST", "/v1/drains", fmt::format(R"({{"workers":["{}"],"validate_only":true}})", source));
     return json::read_text<DrainPlan>(reply.body)->state_hash;
   };
   auto apply = [&](const std::string& hash) {
-    return w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","state_hash":"{}"}})", source, hash));
+    return w.ask("POST", "/v1/drains",
+                 fmt::format(R"({{"workers":["{}"],"state_hash":"{}"}})", source, hash));
   };
   auto old = plan();
   EXPECT_EQ(plan(), old) << "nothing has changed";
@@ -98,7 +99,7 @@ TEST(Control, ADrainWithoutRoomElsewhereIsBlockedBeforeAnythingStops) {
       ASSERT_EQ(w.ask("POST", "/v1/workers/" + name + ":cordon", R"({"reason":"firmware"})").status, 200);
   }
   auto plan = json::read_text<DrainPlan>(
-      w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","validate_only":true}})", source)).body);
+      w.ask("POST", "/v1/drains", fmt::format(R"({{"workers":["{}"],"validate_only":true}})", source)).body);
   ASSERT_TRUE(plan);
   EXPECT_EQ(plan->blockers.size(), 2u);
   EXPECT_TRUE(w.get<Page<DrainView>>("/v1/drains").items.empty()) << "a plan changes nothing";
@@ -132,7 +133,7 @@ TEST(Control, ABlockedDrainNamesEveryReasonOfEveryWorker) {
     ASSERT_EQ(w.ask("POST", fmt::format("/v1/workers/{}:cordon", name), R"({"reason":"disks"})").status, 200);
   };
   auto drain = [&](const char* name) {
-    auto reply = w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","reason":"fans"}})", name));
+    auto reply = w.ask("POST", "/v1/drains", fmt::format(R"({{"workers":["{}"],"reason":"fans"}})", name));
     return json::read_text<DrainView>(reply.body)->drain.id.value;
   };
   auto own = drain("w2");  // held twice
@@ -245,7 +246,7 @@ TEST(Control, ATargetThatCannotBootTheVmIsReplacedAndSaidSo) {
   ASSERT_TRUE(w.all_run({"a"}));
   auto source = w.worker_of("a");
   auto plan = json::read_text<DrainPlan>(
-      w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}","validate_only":true}})", source)).body);
+      w.ask("POST", "/v1/drains", fmt::format(R"({{"workers":["{}"],"validate_only":true}})", source)).body);
   auto bad = plan->moves.at(0).target;
   w.workers()[bad.value].cannot_start.insert(VmId("a"));
   auto id = w.drain(source);
@@ -340,7 +341,7 @@ TEST(Control, ADeadWorkerIsDrainedOnlyWhenItIsDeclaredDeadAndSilent) {
   ASSERT_TRUE(w.all_run({"a"}));
   auto source = w.worker_of("a");
   auto refused = w.ask("POST", "/v1/drains",
-                       fmt::format(R"({{"worker":"{}","options":{{"source_dead":true}}}})", source));
+                       fmt::format(R"({{"workers":["{}"],"options":{{"source_dead":true}}}})", source));
   EXPECT_EQ(refused.status, 400) << "it answers: " << refused.body;
   w.workers()[source].answers = false;
   w.workers()[source].vms.clear();
@@ -372,7 +373,7 @@ TEST(Control, ADeadWorkersLossIsABoundBeforeAnyoneAgreesAndExactWhenItIsBack) {
                     last = ", that 3 MiB were not in the store, the oldest for 1.2 s";
   auto reply = w.ask(
       "POST", "/v1/drains",
-      fmt::format(R"({{"worker":"{}","options":{{"source_dead":true}},"validate_only":true}})", source));
+      fmt::format(R"({{"workers":["{}"],"options":{{"source_dead":true}},"validate_only":true}})", source));
   auto plan = json::read_text<DrainPlan>(reply.body);
   ASSERT_TRUE(plan) << reply.body;
   ASSERT_EQ(plan->losses.size(), 1u) << reply.body;

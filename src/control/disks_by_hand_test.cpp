@@ -9,7 +9,7 @@ struct ByHand : ControlWorld {
     import_image("guest");
   }
   std::string drain(const std::string& worker, const std::string& more = "") {
-    auto reply = ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}"{}}})", worker, more));
+    auto reply = ask("POST", "/v1/drains", fmt::format(R"({{"workers":["{}"]{}}})", worker, more));
     EXPECT_EQ(reply.status, 201) << reply.body;
     return json::read_text<DrainView>(reply.body)->drain.id.value;
   }

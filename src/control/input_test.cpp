@@ -13,10 +13,10 @@ TEST(Control, BadInputIsNamedAndChangesNothing) {
     int status;
     const char* says;
   } cases[] = {
-      {"POST", "/v1/drains", R"({"worker":"nobody"})", 404, "nobody"},
-      {"POST", "/v1/drains", R"({"worker":"w1","speed":"high"})", 400, "unknown field 'speed'"},
-      {"POST", "/v1/drains", R"({"worker":7})", 400, "'worker' must be a string"},
-      {"POST", "/v1/drains", R"({"worker":"w1","options":{"parallel_max":0}})", 400, "parallel_max"},
+      {"POST", "/v1/drains", R"({"workers":["nobody"]})", 404, "nobody"},
+      {"POST", "/v1/drains", R"({"workers":["w1"],"speed":"high"})", 400, "unknown field 'speed'"},
+      {"POST", "/v1/drains", R"({"workers":[7]})", 400, "must be a string"},
+      {"POST", "/v1/drains", R"({"workers":["w1"],"options":{"parallel_max":0}})", 400, "parallel_max"},
       {"POST", "/v1/drains", "{", 400, "malformed JSON"},
       {"POST", "/v1/vms", R"({"id":"Bad Name","spec":{"image":"guest"}})", 400, "no name for a VM"},
       {"POST", "/v1/vms", R"({"id":"a","spec":{"image":"nothing"}})", 400, "no image 'nothing'"},
@@ -55,6 +55,10 @@ TEST(Control, BadInputIsNamedAndChangesNothing) {
       {"GET", "/v1/disks/none:why", "", 404, "no disk 'none'"},
       {"POST", "/v1/disks/none/snapshots", R"({"name":"x"})", 404, "no disk 'none'"},
       {"POST", "/v1/drains/none:cancel", "", 404, "none"},
+      {"POST", "/v1/drains/none:pause", "", 404, "no drain 'none'"},
+      {"POST", "/v1/drains/none:resume", "", 404, "no drain 'none'"},
+      {"GET", "/v1/budgets/none", "", 404, "no budget 'none'"},
+      {"DELETE", "/v1/budgets/none", "", 404, "no budget 'none'"},
       {"GET", "/v1/workers?page_size=x", "", 400, "page_size"},
       {"PATCH", "/v1/workers", "", 405, "not possible"},
       {"GET", "/v2/workers", "", 404, "nothing at"},
@@ -106,9 +110,9 @@ TEST(Control, WhatIsTooLongForARecordIsRefusedByTheNameOfItsField) {
   many.id = ImageId("i");
   for (std::size_t i = 0; i <= channels_max; ++i) many.channels.push_back(fmt::format("c{}", i));
   CreateDrain drain;
-  drain.worker = WorkerId("w1"), drain.reason = std::string(reason_bytes_max + 1, 'x');
+  drain.workers = {WorkerId("w1")}, drain.reason = std::string(reason_bytes_max + 1, 'x');
   CreateDrain named;
-  named.worker = WorkerId("w1"), named.request_id = std::string(word_bytes_max + 1, 'x');
+  named.workers = {WorkerId("w1")}, named.request_id = std::string(word_bytes_max + 1, 'x');
   Registration r;
   r.worker = WorkerId("w1"), r.boot_id = "b", r.capacity = {1, 1}, r.labels = vm.spec.labels;
   auto before = w.records().revision;
@@ -118,7 +122,7 @@ TEST(Control, WhatIsTooLongForARecordIsRefusedByTheNameOfItsField) {
       {"/v1/images", json::write_text(many), "channels"},
       {"/v1/drains", json::write_text(drain), "reason"},
       {"/v1/drains", json::write_text(named), "request_id"},
-      {"/v1/workers/w1:cordon", json::write_text(CordonWorker{drain.reason}), "reason"},
+      {"/v1/workers/w1:cordon", json::write_text(CordonWorker{drain.reason, {}}), "reason"},
       {"/v1/agent/register", json::write_text(r), "labels"},
   };
   for (const auto& [target, body, field] : cases) {

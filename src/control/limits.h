@@ -13,6 +13,10 @@ inline constexpr std::size_t word_bytes_max = 200;  // a version, an id that the
 inline constexpr std::size_t pools_max = 100;
 inline constexpr std::size_t snapshots_max = 256;  // of a disk; as many as its root set takes
 inline constexpr std::size_t error_bytes_max = 1000;
+inline constexpr std::uint64_t hold_ms_max = 366ull * 24 * 3600 * 1000;
+inline constexpr std::size_t budgets_max = 500;  // each VM is held against all of them
+inline constexpr std::uint32_t healthy_ms_max = 24 * 3600 * 1000;
+inline constexpr std::size_t drain_workers_max = 5000;  // so that the record fits into a commit
 
 Status check_length(const std::string& field, std::string_view text, std::size_t bytes_max);
 Status check_labels(const std::string& field, const Labels& labels);

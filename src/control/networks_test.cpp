@@ -64,7 +64,7 @@ TEST(Networks, AVmKeepsItsInterfaceWhereverItRuns) {
   EXPECT_TRUE(w.wanted_at_home("a")->cmdline.ends_with(
       fmt::format("ebb.network={},10.20.0.2/29,10.20.0.1", before.mac)));
 
-  EXPECT_EQ(w.ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}"}})", home)).status, 201);
+  EXPECT_EQ(w.ask("POST", "/v1/drains", fmt::format(R"({{"workers":["{}"]}})", home)).status, 201);
   ASSERT_TRUE(w.tick_until([&] { return w.is_running("a") && w.worker_of("a") != home; }));
   EXPECT_NE(w.worker_of("a"), "w3");
   EXPECT_EQ(w.interface_of("a"), before);

@@ -11,6 +11,18 @@ Result<Record> read_as(const StoredRecord& stored) {
   return Record(std::move(*value));
 }
 
+// A drain was once of one worker.
+Result<Record> read_drain(StoredRecord stored) {
+  EBB_TRY(value, json::parse(stored.json));
+  auto* fields = value.if_object();
+  if (const auto* worker = fields ? fields->if_contains("worker") : nullptr) {
+    (*fields)["workers"] = boost::json::array{*worker};
+    fields->erase("worker");
+    stored.json = json::to_text(value);
+  }
+  return read_as<Drain>(stored);
+}
+
 Result<Record> read_record(const StoredRecord& stored) {
   if (stored.kind == "cell") return read_as<Cell>(stored);
   if (stored.kind == "worker") return read_as<Worker>(stored);
@@ -19,7 +31,8 @@ Result<Record> read_record(const StoredRecord& stored) {
   if (stored.kind == "image") return read_as<Image>(stored);
   if (stored.kind == "network") return read_as<VmNetwork>(stored);
   if (stored.kind == "hold") return read_as<Hold>(stored);
-  if (stored.kind == "drain") return read_as<Drain>(stored);
+  if (stored.kind == "drain") return read_drain(stored);
+  if (stored.kind == "budget") return read_as<Budget>(stored);
   if (stored.kind == "migration") return read_as<Migration>(stored);
   return fail(Code::corrupt, "record {} {} is of a kind this version does not know", stored.kind, stored.id);
 }

@@ -6,10 +6,20 @@
 namespace ebb::drain {
 namespace {
 
-// In flight as far as the limits go: it loads source and target now.
-bool is_moving(Phase p) {
-  return p == Phase::preparing || p == Phase::freezing || p == Phase::moving_lease || p == Phase::starting ||
-         p == Phase::aborting;
+// VMs that the drain moved, that their target gave up on, and that run nowhere yet: they are not off its hands.
+std::uint32_t not_running(const Fleet& fleet, const Seen& seen, const Drain& drain) {
+  std::uint32_t count = 0;
+  for (const auto& [id, m] : fleet.migrations()) {
+    if (m.drain != drain.id || m.phase != Phase::done || m.rejected.empty() ||
+        fleet.open_migration_of(m.vm) || m.was_failing.value_or(false))
+      continue;
+    const auto* vm = fleet.find(m.vm);
+    if (!vm || vm->desired != VmDesired::running || vm->worker != m.target || vm->epoch != m.target_epoch)
+      continue;
+    const auto* said = seen.find(m.target, m.vm);
+    if (!said || said->state != VmSeen::running) ++count;
+  }
+  return count;
 }
 
 }  // namespace
@@ -40,32 +50,10 @@ std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const Drain
   return rejected;
 }
 
-Timeline timeline(const std::vector<PlanMove>& moves, const DrainOptions& options) {
-  // Each slot is free from a moment on; a move takes the first slot, and waits for its target to have room.
-  std::vector<std::uint32_t> slots(std::max(1u, options.parallel_max), 0);
-  std::map<WorkerId, std::vector<std::uint32_t>> busy_until;
-  Timeline result;
-  for (const auto& move : moves) {
-    auto slot = std::min_element(slots.begin(), slots.end());
-    auto& target = busy_until[move.target];
-    target.resize(std::max(1u, options.per_target_max), 0);
-    auto room = std::min_element(target.begin(), target.end());
-    auto end = std::max(*slot, *room) + move.predicted_total_ms;
-    *slot = *room = end;
-    if (end >= result.total_ms) {
-      result.total_ms = end;
-      result.critical_path =
-          fmt::format("{} moves, {} at a time and {} into one worker; {} to {} ends last", moves.size(),
-                      options.parallel_max, options.per_target_max, move.vm, move.target);
-    }
-  }
-  return result;
-}
-
-DrainPlan make_plan(const Fleet& fleet, const WorkerId& worker, const DrainOptions& options,
-                    const std::vector<Placed>& placed, const Eta& eta) {
+DrainPlan make_plan(const Fleet& fleet, std::vector<WorkerId> workers, const std::vector<Placed>& placed,
+                    const Eta& eta) {
   DrainPlan plan;
-  plan.worker = worker;
+  plan.workers = std::move(workers);
   for (const auto& p : placed) {
     const auto* vm = fleet.find(p.vm);
     if (!vm) continue;
@@ -77,17 +65,17 @@ DrainPlan make_plan(const Fleet& fleet, const WorkerId& worker, const DrainOptio
     }
     auto mechanism = mechanism_for(*vm);
     const auto& times = eta.of(mechanism);
-    plan.moves.push_back({p.vm, mechanism, *p.target, static_cast<std::uint32_t>(plan.moves.size() + 1),
-                          times.interruption_ms(), times.total_ms()});
+    PlanMove move{p.vm, mechanism, *vm->worker, *p.target};
+    move.order = static_cast<std::uint32_t>(plan.moves.size() + 1);
+    move.predicted_interruption_ms = times.interruption_ms(), move.predicted_total_ms = times.total_ms();
+    plan.moves.push_back(std::move(move));
   }
-  auto line = timeline(plan.moves, options);
-  plan.eta_ms = line.total_ms;
-  plan.critical_path = line.critical_path;
   return plan;
 }
 
-StateFacts state_facts(const Fleet& fleet, const Seen& seen, const WorkerId& worker) {
+StateFacts state_facts(const Fleet& fleet, const Seen& seen, const std::vector<WorkerId>& workers) {
   StateFacts facts;
+  for (const auto& worker : workers) facts[fmt::format("{} of the plan", worker)] = "to be emptied";
   auto of_each_worker = [&](const WorkerId& id, const Worker& w) {
     const auto used = fleet.used_on(id);
     std::string pools, networks;
@@ -104,13 +92,17 @@ StateFacts state_facts(const Fleet& fleet, const Seen& seen, const WorkerId& wor
     facts[fmt::format("networks of {}", id)] = networks;
   };
   for (const auto& [id, w] : fleet.workers()) of_each_worker(id, w);
-  for (const auto& id : fleet.vms_owned_by(worker)) {
-    const auto& vm = fleet.vms().at(id);
-    const auto* m = fleet.open_migration_of(id);
-    facts[fmt::format("{} on {}", id, worker)] =
-        fmt::format("shall be {}, epoch {}{}", json::name_of(vm.desired), vm.epoch,
-                    m ? fmt::format(", moving to {}", m->target) : "");
+  for (const auto& worker : workers) {
+    for (const auto& id : fleet.vms_owned_by(worker)) {
+      const auto& vm = fleet.vms().at(id);
+      const auto* m = fleet.open_migration_of(id);
+      facts[fmt::format("{} on {}", id, worker)] =
+          fmt::format("shall be {}, epoch {}{}", json::name_of(vm.desired), vm.epoch,
+                      m ? fmt::format(", moving to {}", m->target) : "");
+    }
   }
+  for (const auto& [id, budget] : fleet.budgets())
+    facts[fmt::format("budget {}", id)] = json::write_text(budget);
   return facts;
 }
 
@@ -135,52 +127,12 @@ std::vector<std::string> differences(const StateFacts& then, const StateFacts& n
   return found;
 }
 
-std::vector<MigrationId> may_begin(const Fleet& fleet) {
-  std::map<WorkerId, std::uint32_t> leaving, entering;
-  std::vector<const Migration*> waiting;
-  for (const auto& id : fleet.open_migrations()) {
-    const auto& m = fleet.migrations().at(id);
-    if (is_moving(m.phase)) ++leaving[m.source], ++entering[m.target];
-    if (m.phase != Phase::reserving) continue;
-    const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
-    if (!m.drain || (drain && drain->state == DrainState::running)) waiting.push_back(&m);
-  }
-  std::sort(waiting.begin(), waiting.end(),
-            [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
-  std::vector<MigrationId> may;
-  for (const auto* m : waiting) {
-    const auto* drain = m->drain ? fleet.find(*m->drain) : nullptr;
-    const DrainOptions options = drain ? drain->options : DrainOptions{};
-    if (leaving[m->source] >= options.parallel_max || entering[m->target] >= options.per_target_max) continue;
-    ++leaving[m->source], ++entering[m->target];
-    may.push_back(m->id);
-  }
-  return may;
-}
-
-DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
+DoneCheck check_done(const Fleet& fleet, const Seen& seen, const WorkerId& id) {
   DoneCheck check;
-  check.vms_owned = static_cast<std::uint32_t>(fleet.vms_owned_by(drain.worker).size());
-  check.migrations_open = static_cast<std::uint32_t>(fleet.open_migrations_at(drain.worker).size());
-  for (const auto& id : fleet.open_migrations()) {
-    const auto& m = fleet.migrations().at(id);
-    // A VM that its first target could not boot is on its way to a second one, and still this drain's
-    // business.
-    if (m.drain == drain.id && m.source != drain.worker && m.target != drain.worker) ++check.migrations_open;
-  }
-  // Nor is a VM off the drain's hands that its target gave up on and that runs nowhere yet.
-  for (const auto& [id, m] : fleet.migrations()) {
-    if (m.drain != drain.id || m.phase != Phase::done || m.rejected.empty() ||
-        fleet.open_migration_of(m.vm) || m.was_failing.value_or(false))
-      continue;
-    const auto* vm = fleet.find(m.vm);
-    if (!vm || vm->desired != VmDesired::running || vm->worker != m.target || vm->epoch != m.target_epoch)
-      continue;
-    const auto* said = seen.find(m.target, m.vm);
-    if (!said || said->state != VmSeen::running) ++check.not_running;
-  }
-  check.is_silent = seen.is_silent(drain.worker);
-  if (const auto* worker = seen.find(drain.worker)) {
+  check.vms_owned = static_cast<std::uint32_t>(fleet.vms_owned_by(id).size());
+  check.migrations_open = static_cast<std::uint32_t>(fleet.open_migrations_at(id).size());
+  check.is_silent = seen.is_silent(id);
+  if (const auto* worker = seen.find(id)) {
     const auto& report = worker->report;
     check.machines = report.machines, check.exports = report.exports, check.leases = report.leases;
     check.unsent_logs = report.unsent_logs;
@@ -189,12 +141,38 @@ DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
   return check;
 }
 
-bool is_done(const Drain& drain, const DoneCheck& check) {
-  if (!check.heads_checked) return false;
+DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
+  DoneCheck sum;
+  sum.report_fresh = true;
+  for (const auto& worker : drain.workers) {
+    const auto one = check_done(fleet, seen, worker);
+    sum.vms_owned += one.vms_owned, sum.migrations_open += one.migrations_open;
+    sum.machines += one.machines, sum.exports += one.exports, sum.leases += one.leases;
+    sum.unsent_logs += one.unsent_logs;
+    sum.report_fresh &= one.report_fresh, sum.is_silent |= one.is_silent;
+  }
+  for (const auto& open : fleet.open_migrations()) {
+    const auto& m = fleet.migrations().at(open);
+    // A VM that its first target could not boot is on its way to a second one, and still this drain's
+    // business.
+    if (m.drain == drain.id && !drain.is_of(m.source) && !drain.is_of(m.target)) ++sum.migrations_open;
+  }
+  sum.not_running = not_running(fleet, seen, drain);
+  return sum;
+}
+
+bool is_empty(const Drain& drain, const DoneCheck& check) {
   // One that was declared dead and is back runs what it is told, like any other.
-  if (drain.options.source_dead && check.is_silent)
-    return check.vms_owned + check.migrations_open + check.not_running + check.heads_attached == 0;
+  if (drain.options.source_dead && check.is_silent) return check.vms_owned + check.migrations_open == 0;
   return check.report_fresh && check.all_zero();
+}
+
+bool is_done(const Fleet& fleet, const Seen& seen, const Drain& drain, const DoneCheck& check) {
+  return check.heads_checked &&
+         check.vms_owned + check.migrations_open + check.heads_attached + check.not_running == 0 &&
+         std::ranges::all_of(drain.workers, [&](const WorkerId& worker) {
+           return is_empty(drain, check_done(fleet, seen, worker));
+         });
 }
 
 }  // namespace ebb::drain

@@ -42,31 +42,27 @@ struct Placed {
   std::optional<WorkerId> target;
   std::string why_not;
 };
-DrainPlan make_plan(const Fleet& fleet, const WorkerId& worker, const DrainOptions& options,
-                    const std::vector<Placed>& placed, const Eta& eta);
-// How long moves take that start in order, `parallel_max` at a time and `per_target_max` into one worker.
-struct Timeline {
-  std::uint32_t total_ms = 0;
-  std::string critical_path;
-};
-Timeline timeline(const std::vector<PlanMove>& moves, const DrainOptions& options);
-// What a plan of `worker` is made from, by name: "holds of worker-2" -> "1".
+// Moves and blockers; when each move starts is for whoever knows what else is under way.
+DrainPlan make_plan(const Fleet& fleet, std::vector<WorkerId> workers, const std::vector<Placed>& placed,
+                    const Eta& eta);
+// What a plan of `workers` is made from, by name: "holds of worker-2" -> "1".
 using StateFacts = std::map<std::string, std::string>;
-StateFacts state_facts(const Fleet& fleet, const Seen& seen, const WorkerId& worker);
+StateFacts state_facts(const Fleet& fleet, const Seen& seen, const std::vector<WorkerId>& workers);
 std::string hash_of(const StateFacts& facts);
 // "holds of worker-2: 0, now 1"
 std::vector<std::string> differences(const StateFacts& then, const StateFacts& now);
 
-// Moves that may begin now: arithmetic on the snapshot over all drains and migrations together, no counters.
-std::vector<MigrationId> may_begin(const Fleet& fleet);
-
-// What the records and the agent's report say of "done"; heads_* are filled in by who reads the store.
+// What the records and the agent's report say of "done" for one worker; heads_* are filled in by who reads the store.
+DoneCheck check_done(const Fleet& fleet, const Seen& seen, const WorkerId& worker);
+// Of all of them together: the sums; fresh if all are, silent if one is.
 DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain);
-// True only if every line of the check is zero and fresh. A worker declared dead cannot report: there the
-// store decides.
-bool is_done(const Drain& drain, const DoneCheck& check);
+// Nothing of this drain is left there, as far as worker and records say. One declared dead that is silent cannot report: its
+// records decide.
+bool is_empty(const Drain& drain, const DoneCheck& of_worker);
+// True only if that holds of every worker, and the store names none of them as the owner of a disk.
+bool is_done(const Fleet& fleet, const Seen& seen, const Drain& drain, const DoneCheck& check);
 
-// Everything the drain waits for that is not a move in progress (those explain themselves).
+// Everything the drain waits for that is not a move in progress (those explain themselves). `check`: of all.
 std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& drain, const DoneCheck& check,
                             const std::vector<PlanBlocker>& blockers);
 

@@ -2,75 +2,11 @@
 
 #include "drain/drain_planner.h"
 #include "drain/loss_explain.h"
+#include "drain/testing/world.h"
 
 namespace ebb::drain {
 namespace {
-
-struct World {
-  Fleet fleet;
-  Seen seen;
-  Drain drain;
-
-  World() {
-    for (auto name : {"a", "b", "c"}) {
-      Worker w;
-      w.id = WorkerId(name), w.capacity = {8000, 8ull << 30};
-      fleet.put(w);
-      auto& at = seen.workers[w.id];
-      at.heard = true, at.liveness = Liveness::ready;
-      at.wanted_revision = at.report.wanted_revision = 1;
-      at.report.disk_daemon_up = true;
-    }
-    drain.id = DrainId("drain-1"), drain.worker = WorkerId("a"), drain.state = DrainState::running;
-    fleet.put(drain);
-  }
-  void vm(const char* id, const char* worker, bool disk = true) {
-    Vm v;
-    v.id = VmId(id), v.worker = WorkerId(worker), v.epoch = 1;
-    if (disk) v.disk = DiskId(fmt::format("d-{}", id));
-    fleet.put(v);
-  }
-  Migration& migration(const char* id, const char* vm, const char* to, Phase phase, bool by_drain = true) {
-    static Migration m;
-    m = Migration{};
-    m.id = MigrationId(id), m.vm = VmId(vm), m.source = WorkerId("a"), m.target = WorkerId(to),
-    m.phase = phase;
-    if (by_drain) m.drain = drain.id;
-    fleet.put(m);
-    return m;
-  }
-};
-
-TEST(MayBegin, CountsMovesOverAllDrainsTogether) {
-  World w;
-  for (auto id : {"v1", "v2", "v3", "v4"}) w.vm(id, "a");
-  w.migration("mig-1", "v1", "b", Phase::starting);
-  w.migration("mig-2", "v2", "c", Phase::reserving);
-  w.migration("mig-3", "v3", "c", Phase::reserving);
-  w.migration("mig-10", "v4", "c", Phase::reserving, false);
-  EXPECT_EQ(may_begin(w.fleet), std::vector{MigrationId("mig-2")})
-      << "two at a time from one worker, whoever asked";
-}
-
-TEST(MayBegin, KeepsTheLimitOfEachTarget) {
-  World w;
-  w.drain.options.parallel_max = 9, w.drain.options.per_target_max = 1;
-  w.fleet.put(w.drain);
-  for (auto id : {"v1", "v2", "v3"}) w.vm(id, "a");
-  w.migration("mig-1", "v1", "b", Phase::reserving);
-  w.migration("mig-2", "v2", "b", Phase::reserving);
-  w.migration("mig-3", "v3", "c", Phase::reserving);
-  EXPECT_EQ(may_begin(w.fleet), (std::vector{MigrationId("mig-1"), MigrationId("mig-3")}));
-}
-
-TEST(MayBegin, NothingBeforeEverythingIsReserved) {
-  World w;
-  w.drain.state = DrainState::reserving;
-  w.fleet.put(w.drain);
-  w.vm("v1", "a");
-  w.migration("mig-1", "v1", "b", Phase::reserving);
-  EXPECT_TRUE(may_begin(w.fleet).empty());
-}
+using testing::World;
 
 TEST(Done, EachSingleDebtKeepsADrainFromBeingDone) {
   World w;
@@ -79,27 +15,29 @@ TEST(Done, EachSingleDebtKeepsADrainFromBeingDone) {
     check.heads_checked = true;
     return check;
   };
-  EXPECT_TRUE(is_done(w.drain, fresh()));
-  EXPECT_FALSE(is_done(w.drain, check_done(w.fleet, w.seen, w.drain))) << "without a look into the store";
+  EXPECT_TRUE(is_done(w.fleet, w.seen, w.drain, fresh()));
+  EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, check_done(w.fleet, w.seen, w.drain)))
+      << "without a look into the store";
   auto& at = w.seen.workers[WorkerId("a")];
   for (auto member :
        {&AgentReport::machines, &AgentReport::exports, &AgentReport::leases, &AgentReport::unsent_logs}) {
     at.report.*member = 1;
-    EXPECT_FALSE(is_done(w.drain, fresh()));
+    EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, fresh()));
     EXPECT_FALSE(explain(w.fleet, w.seen, w.drain, fresh(), {}).empty()) << "and the debt is named";
     at.report.*member = 0;
   }
   at.wanted_revision = 2;
-  EXPECT_FALSE(is_done(w.drain, fresh())) << "a report from before the last change proves nothing";
+  EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, fresh()))
+      << "a report from before the last change proves nothing";
   at.wanted_revision = 1;
   at.liveness = Liveness::silent;
-  EXPECT_FALSE(is_done(w.drain, fresh())) << "nor does an old one";
+  EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, fresh())) << "nor does an old one";
   at.liveness = Liveness::ready;
   auto attached = fresh();
   attached.heads_attached = 1;
-  EXPECT_FALSE(is_done(w.drain, attached));
+  EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, attached));
   w.vm("v1", "a");
-  EXPECT_FALSE(is_done(w.drain, fresh()));
+  EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, fresh()));
 }
 
 // It may run what it is told while the drain waits for something else: the log that it came back with, written into a new disk.
@@ -110,8 +48,9 @@ TEST(Done, OfAWorkerThatWasDeclaredDeadAsksItOnceItIsBack) {
   auto is_done_now = [&] {
     auto check = check_done(w.fleet, w.seen, w.drain);
     check.heads_checked = true;
-    if (!is_done(w.drain, check)) EXPECT_FALSE(explain(w.fleet, w.seen, w.drain, check, {}).empty());
-    return is_done(w.drain, check);
+    if (!is_done(w.fleet, w.seen, w.drain, check))
+      EXPECT_FALSE(explain(w.fleet, w.seen, w.drain, check, {}).empty());
+    return is_done(w.fleet, w.seen, w.drain, check);
   };
   at.report.leases = 1;
   EXPECT_FALSE(is_done_now());
@@ -155,7 +94,7 @@ TEST(Rejected, ATargetIsAskedAgainAfterAWhile) {
 TEST(Plan, NamesBlockersWithOwnerAndRemedy) {
   World w;
   w.vm("v1", "a"), w.vm("v2", "a", false);
-  auto plan = make_plan(w.fleet, WorkerId("a"), {},
+  auto plan = make_plan(w.fleet, {WorkerId("a")},
                         {{VmId("v1"), WorkerId("b"), ""}, {VmId("v2"), std::nullopt, "b: no memory"}}, {});
   ASSERT_EQ(plan.moves.size(), 1u);
   EXPECT_EQ(plan.moves[0].mechanism, Mechanism::pointer);
@@ -163,6 +102,32 @@ TEST(Plan, NamesBlockersWithOwnerAndRemedy) {
   ASSERT_EQ(plan.blockers.size(), 1u);
   EXPECT_EQ(plan.blockers[0].subject, "vms/v2");
   EXPECT_FALSE(plan.blockers[0].remedy.empty());
+}
+
+TEST(Done, OfManyWorkersOnlyWhenEachIsEmpty) {
+  World w;
+  w.drain.workers = {WorkerId("a"), WorkerId("b")};
+  w.fleet.put(w.drain);
+  auto check = [&] {
+    auto all = check_done(w.fleet, w.seen, w.drain);
+    all.heads_checked = true;
+    return all;
+  };
+  EXPECT_TRUE(is_done(w.fleet, w.seen, w.drain, check()));
+  w.seen.workers[WorkerId("b")].report.machines = 2;
+  EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, check()));
+  EXPECT_EQ(check().machines, 2u);
+  EXPECT_EQ(explain(w.fleet, w.seen, w.drain, check(), {}).at(0).text, "b still has 2 VM processes");
+  EXPECT_TRUE(is_empty(w.drain, check_done(w.fleet, w.seen, WorkerId("a"))));
+  // Of those that were declared dead one is silent, and the other one is back: that one is asked.
+  w.drain.options.source_dead = true;
+  w.seen.workers[WorkerId("a")].liveness = Liveness::silent;
+  EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, check()));
+  w.seen.workers[WorkerId("b")].report.machines = 0;
+  EXPECT_TRUE(is_done(w.fleet, w.seen, w.drain, check()));
+  auto attached = check();
+  attached.heads_attached = 1;
+  EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, attached));
 }
 
 TEST(Eta, IsMeasuredFromThePhasesOfPastMoves) {
@@ -181,17 +146,6 @@ TEST(Eta, IsMeasuredFromThePhasesOfPastMoves) {
   auto times = measure(w.fleet).of(Mechanism::pointer);
   EXPECT_EQ(times.preparing, 200u);
   EXPECT_EQ(times.interruption_ms(), 1050u);
-}
-
-TEST(Timeline, IsTheScheduleThatTheLimitsAllow) {
-  DrainOptions options;
-  options.parallel_max = 2, options.per_target_max = 2;
-  std::vector<PlanMove> moves;
-  for (int i = 0; i < 4; ++i)
-    moves.push_back({VmId(fmt::format("v{}", i)), Mechanism::pointer, WorkerId("b"), 0, 100, 1000});
-  EXPECT_EQ(timeline(moves, options).total_ms, 2000u);
-  options.per_target_max = 1;
-  EXPECT_EQ(timeline(moves, options).total_ms, 4000u);
 }
 
 // A VM "v" with a disk of class local; its worker "a" is silent.

@@ -65,14 +65,25 @@ BOOST_DESCRIBE_STRUCT(MigrationView, (),
 struct PlanMove {
   VmId vm;
   Mechanism mechanism = Mechanism::restart;
-  WorkerId target;
-  std::uint32_t order = 0;  // moves start in this order, `parallel_max` at a time
+  WorkerId source, target;
+  std::uint32_t order = 0;      // moves start in this order
+  std::uint32_t wave = 0;       // from 1; one more than that of the move which it waits for
+  std::uint32_t starts_ms = 0;  // after the first one, as predicted
   std::uint32_t predicted_interruption_ms = 0;
   std::uint32_t predicted_total_ms = 0;
   bool operator==(const PlanMove&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(PlanMove, (),
-                      (vm, mechanism, target, order, predicted_interruption_ms, predicted_total_ms))
+                      (vm, mechanism, source, target, order, wave, starts_ms, predicted_interruption_ms,
+                       predicted_total_ms))
+
+// No order and no choice of targets can be faster than this.
+struct PlanBound {
+  std::string name;  // "source", "tenant", "budget", ...: what binds
+  std::uint32_t ms = 0;
+  bool operator==(const PlanBound&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(PlanBound, (), (name, ms))
 
 struct PlanBlocker {
   std::string subject;  // "vms/web-1"
@@ -103,16 +114,19 @@ BOOST_DESCRIBE_STRUCT(DiskLoss, (),
                        bytes_lost, kept_in, is_kept))
 
 struct DrainPlan {
-  WorkerId worker;
+  std::vector<WorkerId> workers;
+  std::optional<Labels> selector{};
   std::vector<PlanMove> moves;
   std::vector<PlanBlocker> blockers;
   std::uint32_t eta_ms = 0;
-  std::string critical_path;       // what makes it take that long
-  std::string state_hash;          // of the snapshot it was made from
-  std::vector<DiskLoss> losses{};  // of a worker that is declared dead
+  std::string critical_path;        // what makes it take that long
+  std::string state_hash;           // of the snapshot it was made from
+  std::vector<DiskLoss> losses{};   // of workers that are declared dead
+  std::vector<PlanBound> bounds{};  // of the time that it takes, the largest first
   bool operator==(const DrainPlan&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(DrainPlan, (), (worker, moves, blockers, eta_ms, critical_path, state_hash, losses))
+BOOST_DESCRIBE_STRUCT(DrainPlan, (),
+                      (workers, selector, moves, blockers, eta_ms, critical_path, state_hash, losses, bounds))
 
 // Done is these zeros, reported by the agent after the last move and confirmed from the store.
 struct DoneCheck {
@@ -134,9 +148,18 @@ BOOST_DESCRIBE_STRUCT(DoneCheck, (),
                       (vms_owned, migrations_open, not_running, machines, exports, leases, unsent_logs,
                        heads_attached, report_fresh, is_silent, heads_checked))
 
+// One worker of a drain.
+struct WorkerProgress {
+  WorkerId worker;
+  std::uint32_t remaining = 0;  // VMs that it owns
+  bool is_empty = false;        // by its own report; the store is asked once all of them are
+};
+BOOST_DESCRIBE_STRUCT(WorkerProgress, (), (worker, remaining, is_empty))
+
 struct DrainView {
   Drain drain;
-  std::string status;  // "planned", "running", "blocked", "done", "cancelled", "failed"
+  std::string status;  // "planned", "running", "paused", "blocked", "done", "cancelled", "failed"
+  std::vector<WorkerProgress> workers;
   std::vector<MigrationView> migrations;
   std::vector<PlanBlocker> blockers;
   std::vector<Reason> waiting_for;
@@ -146,8 +169,17 @@ struct DrainView {
   std::vector<DiskLoss> losses{};
 };
 BOOST_DESCRIBE_STRUCT(DrainView, (),
-                      (drain, status, migrations, blockers, losses, waiting_for, moved, remaining, eta_ms,
-                       done_check))
+                      (drain, status, workers, migrations, blockers, losses, waiting_for, moved, remaining,
+                       eta_ms, done_check))
+
+struct BudgetView {
+  Budget budget;
+  std::uint32_t vms = 0;      // that it is about
+  std::uint32_t away = 0;     // of these, now
+  std::uint32_t allowed = 0;  // so many more may leave now
+  std::string impossible;     // why no VM that is well may ever move; empty: one may
+};
+BOOST_DESCRIBE_STRUCT(BudgetView, (), (budget, vms, away, allowed, impossible))
 
 struct WhyAnswer {
   std::string subject;   // "workers/worker-1"
@@ -259,15 +291,27 @@ struct DiskLogView {
 };
 BOOST_DESCRIBE_STRUCT(DiskLogView, (), (disk, entries))
 
+// Of the workers that are named, and of those that have all labels of the selector now.
 struct CreateDrain {
-  WorkerId worker;
+  std::vector<WorkerId> workers;
+  std::optional<Labels> selector{};
   std::string reason;
   DrainOptions options;
   bool validate_only = false;             // answers a DrainPlan, changes nothing
   std::optional<std::string> state_hash;  // of a plan: refused with `conflict` if the fleet has changed since
   std::optional<std::string> request_id;  // a repeated request with the same id gets the same drain
 };
-BOOST_DESCRIBE_STRUCT(CreateDrain, (), (worker, reason, options, validate_only, state_hash, request_id))
+BOOST_DESCRIBE_STRUCT(CreateDrain, (),
+                      (workers, selector, reason, options, validate_only, state_hash, request_id))
+
+// The same wish again finds the budget that it has made; with the same name and another wish it is changed.
+struct PutBudget {
+  BudgetId id;
+  Labels selector;
+  std::optional<std::uint32_t> away_max{}, present_min{};
+  std::uint32_t healthy_ms = 0;
+};
+BOOST_DESCRIBE_STRUCT(PutBudget, (), (id, selector, away_max, present_min, healthy_ms))
 
 struct MigrateVm {
   std::optional<WorkerId> target;  // chosen, if absent
@@ -297,8 +341,9 @@ BOOST_DESCRIBE_STRUCT(EditVm, (),
 
 struct CordonWorker {
   std::string reason;
+  std::optional<std::uint64_t> expires_in_ms{};  // absent: never
 };
-BOOST_DESCRIBE_STRUCT(CordonWorker, (), (reason))
+BOOST_DESCRIBE_STRUCT(CordonWorker, (), (reason, expires_in_ms))
 
 // ---- lists: pages of at most page_size (default 500) items ----
 template <class T>
@@ -313,6 +358,8 @@ BOOST_DESCRIBE_STRUCT(Page<Image>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<VmNetwork>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<DrainView>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<MigrationView>, (), (items, next_page_token))
+BOOST_DESCRIBE_STRUCT(Page<BudgetView>, (), (items, next_page_token))
+BOOST_DESCRIBE_STRUCT(Page<Hold>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<JournalEntry>, (), (items, next_page_token))
 
 // ---- JSON: see model.cpp ----
@@ -322,11 +369,14 @@ EBB_JSON_EXTERN(WorkerView)
 EBB_JSON_EXTERN(VmView)
 EBB_JSON_EXTERN(MigrationView)
 EBB_JSON_EXTERN(PlanMove)
+EBB_JSON_EXTERN(PlanBound)
 EBB_JSON_EXTERN(PlanBlocker)
 EBB_JSON_EXTERN(DiskLoss)
 EBB_JSON_EXTERN(DrainPlan)
 EBB_JSON_EXTERN(DoneCheck)
+EBB_JSON_EXTERN(WorkerProgress)
 EBB_JSON_EXTERN(DrainView)
+EBB_JSON_EXTERN(BudgetView)
 EBB_JSON_EXTERN(WhyAnswer)
 EBB_JSON_EXTERN(CreateVm)
 EBB_JSON_EXTERN(CreateImage)
@@ -341,6 +391,7 @@ EBB_JSON_EXTERN(RestorePlanView)
 EBB_JSON_EXTERN(DiskLogEntry)
 EBB_JSON_EXTERN(DiskLogView)
 EBB_JSON_EXTERN(CreateDrain)
+EBB_JSON_EXTERN(PutBudget)
 EBB_JSON_EXTERN(MigrateVm)
 EBB_JSON_EXTERN(EditVm)
 EBB_JSON_EXTERN(CordonWorker)
@@ -351,6 +402,8 @@ EBB_JSON_EXTERN(Page<Image>)
 EBB_JSON_EXTERN(Page<VmNetwork>)
 EBB_JSON_EXTERN(Page<DrainView>)
 EBB_JSON_EXTERN(Page<MigrationView>)
+EBB_JSON_EXTERN(Page<BudgetView>)
+EBB_JSON_EXTERN(Page<Hold>)
 EBB_JSON_EXTERN(Page<JournalEntry>)
 
 }  // namespace ebb

@@ -19,7 +19,7 @@ std::string_view kind_of(const Record& record) {
                  [](const Vm&) { return "vm"; }, [](const Disk&) { return "disk"; },
                  [](const Image&) { return "image"; }, [](const VmNetwork&) { return "network"; },
                  [](const Hold&) { return "hold"; }, [](const Drain&) { return "drain"; },
-                 [](const Migration&) { return "migration"; }},
+                 [](const Migration&) { return "migration"; }, [](const Budget&) { return "budget"; }},
       record);
 }
 
@@ -47,6 +47,20 @@ std::vector<const Disk*> Fleet::disks_of(const Vm& vm) const {
 }
 
 void Fleet::index(const Vm& vm, bool add) {
+  if (vm.desired == VmDesired::running) {
+    for (const auto& [id, budget] : budgets_) {
+      if (!has_labels(vm.spec.labels, budget.selector)) continue;
+      if (add)
+        counted_[id].insert(vm.id);
+      else
+        counted_[id].erase(vm.id);
+    }
+    if (vm.spec.tenant) {
+      auto& count = of_tenant_[*vm.spec.tenant];
+      count = add ? count + 1 : count - 1;
+      if (count == 0) of_tenant_.erase(*vm.spec.tenant);
+    }
+  }
   if (!vm.worker) return;
   if (add) {
     owned_[*vm.worker].insert(vm.id);
@@ -77,51 +91,71 @@ void Fleet::index(const Disk& disk, bool add) {
     at.erase(disk.id);
 }
 
+void Fleet::index(const Hold& hold, bool add) {
+  if (add)
+    held_[hold.worker].insert(hold.id);
+  else
+    held_[hold.worker].erase(hold.id);
+}
+
+void Fleet::index(const Drain& drain, bool add) {
+  if (is_ended(drain.state)) return;
+  for (const auto& worker : drain.workers) {
+    if (add)
+      draining_[worker] = drain.id;
+    else if (auto found = draining_.find(worker); found != draining_.end() && found->second == drain.id)
+      draining_.erase(found);
+  }
+}
+
+void Fleet::index(const Budget& budget, bool add) {
+  counted_.erase(budget.id);
+  if (!add) return;
+  auto& vms = counted_[budget.id];
+  for (const auto& [id, vm] : vms_)
+    if (vm.desired == VmDesired::running && has_labels(vm.spec.labels, budget.selector)) vms.insert(id);
+}
+
+template <class M>
+void Fleet::put_in(M& map, typename M::mapped_type record) {
+  auto old = map.find(record.id);
+  if (old != map.end()) index(old->second, false);
+  auto& slot = map[record.id];
+  slot = std::move(record);
+  index(slot, true);
+}
+
+template <class M>
+void Fleet::erase_from(M& map, const std::string& id) {
+  auto old = map.find(typename M::key_type(id));
+  if (old == map.end()) return;
+  index(old->second, false);
+  map.erase(old);
+}
+
 void Fleet::put(Record record) {
   std::visit(
       Overloaded{[&](Cell& r) { cell_ = std::move(r); }, [&](Worker& r) { workers_[r.id] = std::move(r); },
-                 [&](Vm& r) {
-                   auto& slot = vms_[r.id];
-                   index(slot, false);
-                   slot = std::move(r);
-                   index(slot, true);
-                 },
-                 [&](Disk& r) {
-                   auto& slot = disks_[r.id];
-                   index(slot, false);
-                   slot = std::move(r);
-                   index(slot, true);
-                 },
                  [&](Image& r) { images_[r.id] = std::move(r); },
                  [&](VmNetwork& r) { networks_[r.id] = std::move(r); },
-                 [&](Hold& r) { holds_[r.id] = std::move(r); },
-                 [&](Drain& r) { drains_[r.id] = std::move(r); },
-                 [&](Migration& r) {
-                   if (auto old = migrations_.find(r.id); old != migrations_.end()) index(old->second, false);
-                   auto& slot = migrations_[r.id];
-                   slot = std::move(r);
-                   index(slot, true);
-                 }},
+                 [&](Vm& r) { put_in(vms_, std::move(r)); }, [&](Disk& r) { put_in(disks_, std::move(r)); },
+                 [&](Hold& r) { put_in(holds_, std::move(r)); },
+                 [&](Drain& r) { put_in(drains_, std::move(r)); },
+                 [&](Migration& r) { put_in(migrations_, std::move(r)); },
+                 [&](Budget& r) { put_in(budgets_, std::move(r)); }},
       record);
 }
 
 void Fleet::erase(const RecordKey& key) {
   if (key.kind == "worker") workers_.erase(WorkerId(key.id));
-  if (key.kind == "vm") {
-    if (auto old = vms_.find(VmId(key.id)); old != vms_.end()) index(old->second, false), vms_.erase(old);
-  }
-  if (key.kind == "disk") {
-    auto old = disks_.find(DiskId(key.id));
-    if (old != disks_.end()) index(old->second, false), disks_.erase(old);
-  }
+  if (key.kind == "vm") erase_from(vms_, key.id);
+  if (key.kind == "disk") erase_from(disks_, key.id);
   if (key.kind == "image") images_.erase(ImageId(key.id));
   if (key.kind == "network") networks_.erase(NetworkId(key.id));
-  if (key.kind == "hold") holds_.erase(HoldId(key.id));
-  if (key.kind == "drain") drains_.erase(DrainId(key.id));
-  if (key.kind == "migration") {
-    auto old = migrations_.find(MigrationId(key.id));
-    if (old != migrations_.end()) index(old->second, false), migrations_.erase(old);
-  }
+  if (key.kind == "hold") erase_from(holds_, key.id);
+  if (key.kind == "drain") erase_from(drains_, key.id);
+  if (key.kind == "migration") erase_from(migrations_, key.id);
+  if (key.kind == "budget") erase_from(budgets_, key.id);
 }
 
 const std::set<VmId>& Fleet::vms_owned_by(const WorkerId& worker) const {
@@ -149,17 +183,38 @@ const Migration* Fleet::open_migration_of(const VmId& vm) const {
 
 std::vector<const Hold*> Fleet::holds_on(const WorkerId& worker) const {
   std::vector<const Hold*> found;
-  for (const auto& [id, hold] : holds_) {
-    if (hold.worker == worker) found.push_back(&hold);
+  if (auto held = held_.find(worker); held != held_.end()) {
+    for (const auto& id : held->second) found.push_back(&holds_.at(id));
   }
   return found;
 }
 
+bool Fleet::is_held(const WorkerId& worker) const {
+  auto held = held_.find(worker);
+  return held != held_.end() && !held->second.empty();
+}
+
 const Drain* Fleet::active_drain_of(const WorkerId& worker) const {
-  for (const auto& [id, drain] : drains_) {
-    if (drain.worker == worker && !is_ended(drain.state)) return &drain;
-  }
-  return nullptr;
+  auto found = draining_.find(worker);
+  return found == draining_.end() ? nullptr : find(found->second);
+}
+
+const std::set<VmId>& Fleet::vms_of(const BudgetId& budget) const {
+  static const std::set<VmId> none;
+  auto found = counted_.find(budget);
+  return found == counted_.end() ? none : found->second;
+}
+
+std::vector<const Budget*> Fleet::budgets_of(const Vm& vm) const {
+  std::vector<const Budget*> found;
+  for (const auto& [id, budget] : budgets_)
+    if (has_labels(vm.spec.labels, budget.selector)) found.push_back(&budget);
+  return found;
+}
+
+std::uint32_t Fleet::vms_of_tenant(const std::string& tenant) const {
+  auto found = of_tenant_.find(tenant);
+  return found == of_tenant_.end() ? 0 : found->second;
 }
 
 Resources Fleet::used_on(const WorkerId& worker) const {

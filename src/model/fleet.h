@@ -8,7 +8,7 @@
 
 namespace ebb {
 
-using Record = std::variant<Cell, Worker, Vm, Disk, Image, VmNetwork, Hold, Drain, Migration>;
+using Record = std::variant<Cell, Worker, Vm, Disk, Image, VmNetwork, Hold, Drain, Migration, Budget>;
 
 // The name under which a type is stored, and its id there.
 std::string_view kind_of(const Record& record);
@@ -33,6 +33,7 @@ class Fleet {
   const std::map<HoldId, Hold>& holds() const { return holds_; }
   const std::map<DrainId, Drain>& drains() const { return drains_; }
   const std::map<MigrationId, Migration>& migrations() const { return migrations_; }
+  const std::map<BudgetId, Budget>& budgets() const { return budgets_; }
 
   const Worker* find(const WorkerId& id) const { return find_in(workers_, id); }
   const Vm* find(const VmId& id) const { return find_in(vms_, id); }
@@ -41,6 +42,7 @@ class Fleet {
   const VmNetwork* find(const NetworkId& id) const { return find_in(networks_, id); }
   const Drain* find(const DrainId& id) const { return find_in(drains_, id); }
   const Migration* find(const MigrationId& id) const { return find_in(migrations_, id); }
+  const Budget* find(const BudgetId& id) const { return find_in(budgets_, id); }
 
   // VMs that `worker` owns by the records.
   const std::set<VmId>& vms_owned_by(const WorkerId& worker) const;
@@ -56,8 +58,16 @@ class Fleet {
   // Its own first, then those that are attached to it. Their records may be missing while they are removed.
   std::vector<const Disk*> disks_of(const Vm& vm) const;
   std::vector<const Hold*> holds_on(const WorkerId& worker) const;
+  bool is_held(const WorkerId& worker) const;
   // The drain of `worker` that has not ended, or null.
   const Drain* active_drain_of(const WorkerId& worker) const;
+
+  // VMs that a budget is about: those with its labels that shall run.
+  const std::set<VmId>& vms_of(const BudgetId& budget) const;
+  // Budgets that a VM counts for.
+  std::vector<const Budget*> budgets_of(const Vm& vm) const;
+  // How many VMs of that tenant shall run.
+  std::uint32_t vms_of_tenant(const std::string& tenant) const;
 
   // What VMs take on `worker`: those it owns, those moving towards it, and those that have left it by the
   // records but are not yet confirmed gone. Capacity counts on both ends of a move.
@@ -72,6 +82,13 @@ class Fleet {
   void index(const Vm& vm, bool add);
   void index(const Migration& migration, bool add);
   void index(const Disk& disk, bool add);
+  void index(const Hold& hold, bool add);
+  void index(const Drain& drain, bool add);
+  void index(const Budget& budget, bool add);
+  template <class M>
+  void put_in(M& map, typename M::mapped_type record);
+  template <class M>
+  void erase_from(M& map, const std::string& id);
 
   Cell cell_;
   std::map<WorkerId, Worker> workers_;
@@ -82,11 +99,16 @@ class Fleet {
   std::map<HoldId, Hold> holds_;
   std::map<DrainId, Drain> drains_;
   std::map<MigrationId, Migration> migrations_;
+  std::map<BudgetId, Budget> budgets_;
   std::map<WorkerId, std::set<VmId>> owned_;
   std::map<WorkerId, std::set<MigrationId>> moving_at_;
   std::map<VmId, MigrationId> moving_;
   std::set<MigrationId> open_;
   std::map<WorkerId, std::set<DiskId>> rescues_;
+  std::map<WorkerId, std::set<HoldId>> held_;
+  std::map<WorkerId, DrainId> draining_;
+  std::map<BudgetId, std::set<VmId>> counted_;
+  std::map<std::string, std::uint32_t> of_tenant_;
 };
 
 // What a worker's agent last said, in memory only.

@@ -1,5 +1,6 @@
 // The records of a cell, as they are stored and as the API shows them: plain values with == and JSON.
 #pragma once
+#include <algorithm>
 #include <boost/describe.hpp>
 #include <map>
 #include <optional>
@@ -425,16 +426,16 @@ enum class Mechanism {
 };
 BOOST_DESCRIBE_ENUM(Mechanism, restart, pointer)
 
-// planned -> reserving -> running -> done; `cancelled` and `failed` end it; blocked is derived, never stored.
-enum class DrainState { reserving, running, done, cancelled, failed };
-BOOST_DESCRIBE_ENUM(DrainState, reserving, running, done, cancelled, failed)
+// reserving -> running <-> paused; `done`, `cancelled` and `failed` end it; blocked is derived, never stored.
+enum class DrainState { reserving, running, paused, done, cancelled, failed };
+BOOST_DESCRIBE_ENUM(DrainState, reserving, running, paused, done, cancelled, failed)
 
 struct DrainOptions {
   bool partial = false;              // go on although some VMs cannot be placed
-  std::uint32_t parallel_max = 2;    // moves at a time from this worker
+  std::uint32_t parallel_max = 2;    // moves at a time from one worker
   std::uint32_t per_target_max = 2;  // moves at a time into one worker
   bool source_dead =
-      false;  // an operator declares the worker dead: its disks are taken over, nothing is awaited
+      false;  // an operator declares the workers dead: their disks are taken over, nothing is awaited
   bool operator==(const DrainOptions&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(DrainOptions, (), (partial, parallel_max, per_target_max, source_dead))
@@ -442,7 +443,7 @@ BOOST_DESCRIBE_STRUCT(DrainOptions, (), (partial, parallel_max, per_target_max, 
 // The wish, not a list of VMs: who still lives there is decided from a snapshot at each turn.
 struct Drain {
   DrainId id;
-  WorkerId worker;
+  std::vector<WorkerId> workers;  // at least one; each once, sorted
   std::string requested_by, reason;
   DrainOptions options;
   DrainState state = DrainState::reserving;
@@ -450,11 +451,33 @@ struct Drain {
   std::optional<WallMs> ended_at;
   std::string end_reason;  // why it was cancelled or failed
   std::optional<std::string> request_id;
+  std::optional<Labels> selector{};  // by which the workers were chosen when it was asked for
   bool operator==(const Drain&) const = default;
+  bool is_of(const WorkerId& worker) const { return std::ranges::binary_search(workers, worker); }
 };
 BOOST_DESCRIBE_STRUCT(Drain, (),
-                      (id, worker, requested_by, reason, options, state, created_at, ended_at, end_reason,
-                       request_id))
+                      (id, workers, requested_by, reason, options, state, created_at, ended_at, end_reason,
+                       request_id, selector))
+
+// How many of a set of VMs may be away at once, over all drains and moves together. A VM that is away anyway - its worker does not
+// answer, or it does not run - may always move.
+struct Budget {
+  BudgetId id;
+  Labels selector;  // VMs with all of these labels; empty: all VMs
+  // At least one of the two; both hold.
+  std::optional<std::uint32_t> away_max{}, present_min{};
+  std::uint32_t healthy_ms = 0;  // a VM that has moved counts as away until it has run for so long
+  WallMs created_at = 0;
+  bool operator==(const Budget&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Budget, (), (id, selector, away_max, present_min, healthy_ms, created_at))
+
+// Whether `labels` has all of `selector`.
+bool has_labels(const Labels& labels, const Labels& selector);
+// "rack=r7, zone=b"
+std::string text_of(const Labels& labels);
+// Which workers those are, for people: "worker-1", "worker-1 and worker-2", "20 workers (rack=r7)".
+std::string text_of(const std::vector<WorkerId>& workers, const std::optional<Labels>& selector);
 
 //                                     the point of no return
 //                                               ||
@@ -562,6 +585,7 @@ EBB_JSON_EXTERN(Vm)
 EBB_JSON_EXTERN(Hold)
 EBB_JSON_EXTERN(DrainOptions)
 EBB_JSON_EXTERN(Drain)
+EBB_JSON_EXTERN(Budget)
 EBB_JSON_EXTERN(PhaseTime)
 EBB_JSON_EXTERN(Migration)
 EBB_JSON_EXTERN(JournalEntry)

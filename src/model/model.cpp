@@ -41,6 +41,32 @@ bool is_restarted(Restart policy, const GuestEnd& end) {
   return policy == Restart::always || (policy == Restart::on_failure && end.status != 0u);
 }
 
+bool has_labels(const Labels& labels, const Labels& selector) {
+  return std::ranges::all_of(selector, [&](const auto& wanted) {
+    auto found = labels.find(wanted.first);
+    return found != labels.end() && found->second == wanted.second;
+  });
+}
+
+std::string text_of(const Labels& labels) {
+  std::string text;
+  for (const auto& [key, value] : labels)
+    text += fmt::format("{}{}={}", text.empty() ? "" : ", ", key, value);
+  return text;
+}
+
+std::string text_of(const std::vector<WorkerId>& workers, const std::optional<Labels>& selector) {
+  if (workers.empty()) return "no worker";
+  std::string text;
+  if (workers.size() > 3)
+    text = fmt::format("{} workers", workers.size());
+  else if (workers.size() == 3)
+    text = fmt::format("{}, {} and {}", workers[0], workers[1], workers[2]);
+  else
+    text = workers.size() == 2 ? fmt::format("{} and {}", workers[0], workers[1]) : workers[0].value;
+  return selector ? fmt::format("{} ({})", text, text_of(*selector)) : text;
+}
+
 template <>
 Status json::read_into<DiskClass>(DiskClass& out, const json::Value& v, const std::string& path) {
   if (!v.is_string()) return json::detail::wrong_type(path, "a string");
@@ -77,6 +103,7 @@ EBB_JSON_INSTANTIATE(Vm)
 EBB_JSON_INSTANTIATE(Hold)
 EBB_JSON_INSTANTIATE(DrainOptions)
 EBB_JSON_INSTANTIATE(Drain)
+EBB_JSON_INSTANTIATE(Budget)
 EBB_JSON_INSTANTIATE(PhaseTime)
 EBB_JSON_INSTANTIATE(Migration)
 EBB_JSON_INSTANTIATE(JournalEntry)
@@ -109,11 +136,14 @@ EBB_JSON_INSTANTIATE(WorkerView)
 EBB_JSON_INSTANTIATE(VmView)
 EBB_JSON_INSTANTIATE(MigrationView)
 EBB_JSON_INSTANTIATE(PlanMove)
+EBB_JSON_INSTANTIATE(PlanBound)
 EBB_JSON_INSTANTIATE(PlanBlocker)
 EBB_JSON_INSTANTIATE(DiskLoss)
 EBB_JSON_INSTANTIATE(DrainPlan)
 EBB_JSON_INSTANTIATE(DoneCheck)
+EBB_JSON_INSTANTIATE(WorkerProgress)
 EBB_JSON_INSTANTIATE(DrainView)
+EBB_JSON_INSTANTIATE(BudgetView)
 EBB_JSON_INSTANTIATE(WhyAnswer)
 EBB_JSON_INSTANTIATE(CreateVm)
 EBB_JSON_INSTANTIATE(CreateImage)
@@ -128,6 +158,7 @@ EBB_JSON_INSTANTIATE(RestorePlanView)
 EBB_JSON_INSTANTIATE(DiskLogEntry)
 EBB_JSON_INSTANTIATE(DiskLogView)
 EBB_JSON_INSTANTIATE(CreateDrain)
+EBB_JSON_INSTANTIATE(PutBudget)
 EBB_JSON_INSTANTIATE(MigrateVm)
 EBB_JSON_INSTANTIATE(EditVm)
 EBB_JSON_INSTANTIATE(CordonWorker)
@@ -145,6 +176,8 @@ EBB_JSON_INSTANTIATE(Page<Image>)
 EBB_JSON_INSTANTIATE(Page<VmNetwork>)
 EBB_JSON_INSTANTIATE(Page<DrainView>)
 EBB_JSON_INSTANTIATE(Page<MigrationView>)
+EBB_JSON_INSTANTIATE(Page<BudgetView>)
+EBB_JSON_INSTANTIATE(Page<Hold>)
 EBB_JSON_INSTANTIATE(Page<JournalEntry>)
 
 }  // namespace ebb

@@ -30,7 +30,7 @@ class Cell:
     def plan(self):
         move = {"vm": "db-1", "mechanism": "pointer", "target": "worker-2", "order": 0, "predicted_interruption_ms": 900,
                 "predicted_total_ms": 2300}
-        return {"worker": "worker-1", "moves": [move], "blockers": [], "eta_ms": 2300, "critical_path": "", "state_hash": "h"}
+        return {"workers": ["worker-1"], "moves": [move], "blockers": [], "eta_ms": 2300, "critical_path": "", "state_hash": "h"}
 
     def drain(self):
         now = int(time.time() * 1000)
@@ -41,7 +41,7 @@ class Cell:
         migration = {"id": "M-1", "vm": "db-1", "source": "worker-1", "target": "worker-2", "mechanism": "pointer",
                      "source_epoch": 1, "target_epoch": 2, "drain": "D-1", "phase": PHASES[reached - 1], "history": history}
         view = {"migration": migration, "waiting_for": [], "progress": reached / len(PHASES)}
-        drain = {"id": "D-1", "worker": "worker-1", "state": "done" if done else "running", "created_at": began}
+        drain = {"id": "D-1", "workers": ["worker-1"], "state": "done" if done else "running", "created_at": began}
         return {"drain": drain, "status": drain["state"], "migrations": [view], "blockers": [], "waiting_for": [],
                 "moved": int(done), "remaining": int(reached < 4), "eta_ms": 1000}
 

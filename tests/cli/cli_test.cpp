@@ -49,7 +49,7 @@ TEST_F(CliTest, AWrongCommandLineIsExit2AndSendsNothing) {
       {},
       {"workerz"},
       {"drain"},
-      {"drain", "a", "b"},
+      {"drain", "a", "--rack", "x", "--rack", "y"},
       {"drain", "a", "--plan", "--detach"},
       {"drain", "a", "--parallel", "0"},
       {"cordon", "a"},

@@ -18,6 +18,7 @@ struct DrainTest : testing::Test {
   std::optional<Instant> started_at;
   int created_status = 201;
   std::size_t starts = 0;
+  CreateDrain last_wish;
   std::set<std::string> request_ids;
   int changes_of_the_fleet = 0;  // so many plans are stale when they are to be applied
 
@@ -32,8 +33,9 @@ struct DrainTest : testing::Test {
     if (request.method == "GET" && request.target == "/v1/drains/D-1") return reply(current());
     if (request.method != "POST" || request.target != "/v1/drains") return refuse(404, "not_found", "what?");
     auto create = json::read_text<CreateDrain>(request.body).value();
-    if (create.worker != WorkerId("worker-1"))
-      return refuse(404, "not_found", "there is no worker '" + create.worker.value + "'");
+    last_wish = create;
+    if (create.workers != std::vector{WorkerId("worker-1")} && !create.selector)
+      return refuse(404, "not_found", "there is no worker '" + create.workers.at(0).value + "'");
     if (create.validate_only) return reply(plan);
     EXPECT_EQ(create.state_hash, plan.state_hash) << "what was shown is what is started";
     if (changes_of_the_fleet > 0) {
@@ -68,6 +70,26 @@ TEST_F(DrainTest, ABlockedPlanIsExit3WithBlockersAndRemedies) {
 TEST_F(DrainTest, OfAnUnknownWorkerIsExit4) {
   EXPECT_EQ(world.ebb({"drain", "worker-9"}), 4);
   EXPECT_EQ(talk(), "ebb: there is no worker 'worker-9'\n");
+}
+
+TEST_F(DrainTest, TakesManyWorkersByNameOrByLabels) {
+  EXPECT_EQ(world.ebb({"drain", "--rack", "r1", "--selector", "gen=old", "--plan"}), 0);
+  EXPECT_EQ(last_wish.selector, (Labels{{"rack", "r1"}, {"gen", "old"}}));
+  EXPECT_TRUE(last_wish.workers.empty());
+  EXPECT_EQ(world.ebb({"drain", "worker-1", "worker-2", "--zone", "b", "--plan"}), 0);
+  EXPECT_EQ(last_wish.workers, (std::vector{WorkerId("worker-1"), WorkerId("worker-2")}));
+  EXPECT_EQ(last_wish.selector, (Labels{{"zone", "b"}}));
+  EXPECT_EQ(world.ebb({"drain"}), 2);
+  EXPECT_TRUE(talk().contains("name a worker, or --rack, --zone or --selector")) << talk();
+  EXPECT_EQ(world.ebb({"drain", "--rack", "r1", "--rack", "r2"}), 2) << "a worker is in one rack";
+  EXPECT_EQ(world.ebb({"drain", "--selector", "r1"}), 2);
+}
+
+TEST_F(DrainTest, APlanOfManyTellsWhereEachMoveComesFrom) {
+  plan.workers = {WorkerId("worker-1"), WorkerId("worker-4")}, plan.selector = Labels{{"rack", "r1"}};
+  plan.moves[1].source = WorkerId("worker-4");
+  EXPECT_EQ(world.ebb({"drain", "--rack", "r1", "--plan"}), 0);
+  expect_golden("plan_of_many.txt", data());
 }
 
 TEST_F(DrainTest, InAPipeItPrintsPlanLinesAndSummary) {

@@ -45,6 +45,8 @@ struct JsonTest : testing::Test {
     if (kind == "images") return about_images(request, is_one);
     if (kind == "networks") return about_networks(request, is_one);
     if (kind == "drains") return about_drains(request, is_one);
+    if (kind == "holds") return reply(Page<Hold>{{sample_hold()}, {}});
+    if (kind == "budgets") return about_budgets(request, is_one);
     if (kind == "migrations") {
       auto done = sample::migration("M-1", "db-1", sample::all_phases);
       return is_one ? reply(done) : reply(Page<MigrationView>{{done}, {}});
@@ -103,6 +105,14 @@ struct JsonTest : testing::Test {
     if (request.method == "DELETE") return {204, {}, "", {}};
     return is_one || request.method == "POST" ? reply(network) : reply(Page<VmNetwork>{{network}, {}});
   }
+  static Hold sample_hold() {
+    return {HoldId("hold-1"), WorkerId("worker-1"), "operator", "fans", sample::now, std::nullopt};
+  }
+  static HttpResponse about_budgets(const HttpRequest& request, bool is_one) {
+    BudgetView view{Budget{BudgetId("web"), {{"app", "web"}}, 1}, 3, 0, 1, ""};
+    if (request.method == "DELETE") return {204, {}, "", {}};
+    return is_one || request.method == "POST" ? reply(view) : reply(Page<BudgetView>{{view}, {}});
+  }
   static HttpResponse about_drains(const HttpRequest& request, bool is_one) {
     if (is_one) return reply(sample::ended_drain());
     if (request.method == "GET") return reply(Page<DrainView>{{sample::ended_drain()}, {}});
@@ -137,7 +147,16 @@ struct JsonTest : testing::Test {
 
 using Arguments = std::vector<std::string>;
 const std::map<std::string, std::vector<Arguments>> calls{
-    {"drain", {{"worker-1"}, {"worker-1", "--plan"}, {"worker-1", "--detach"}}},
+    {"drain", {{"worker-1"}, {"worker-1", "--plan"}, {"worker-1", "--detach"}, {"--rack", "r1", "--plan"}}},
+    {"pause", {{"D-1"}}},
+    {"resume", {{"D-1"}}},
+    {"holds", {{}}},
+    {"holds ls", {{}}},
+    {"budgets", {{}}},
+    {"budgets ls", {{}}},
+    {"budgets show", {{"web"}}},
+    {"budgets set", {{"web", "--label", "app=web", "--away-max", "1", "--healthy", "30s"}}},
+    {"budgets rm", {{"web"}}},
     {"drains", {{}}},
     {"drains ls", {{}}},
     {"drains show", {{"D-1"}, {"D-1", "--watch"}}},
@@ -149,7 +168,7 @@ const std::map<std::string, std::vector<Arguments>> calls{
     {"workers ls", {{}}},
     {"workers show", {{"worker-1"}}},
     {"workers rm", {{"worker-1"}}},
-    {"cordon", {{"worker-1", "--reason", "fan"}}},
+    {"cordon", {{"worker-1", "--reason", "fan"}, {"worker-1", "--reason", "fan", "--for", "2h"}}},
     {"uncordon", {{"worker-1"}}},
     {"return", {{"worker-1"}}},
     {"why", {{"worker-1"}, {"drains/D-1"}}},

@@ -44,10 +44,15 @@ namespace {
   X(VmView)                \
   X(MigrationView)         \
   X(PlanMove)              \
+  X(PlanBound)             \
   X(PlanBlocker)           \
   X(DrainPlan)             \
   X(DoneCheck)             \
+  X(WorkerProgress)        \
   X(DrainView)             \
+  X(Budget)                \
+  X(BudgetView)            \
+  X(PutBudget)             \
   X(WhyAnswer)             \
   X(CreateVm)              \
   X(CreateImage)           \
@@ -86,7 +91,8 @@ namespace {
   X(SessionInput)          \
   X(UnsentDisk) X(OrphanLog) X(DiskLoss) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(EditVm) X(CordonWorker)
 #define EBB_API_PAGES(X) \
-  X(WorkerView) X(VmView) X(Disk) X(Image) X(VmNetwork) X(DrainView) X(MigrationView) X(JournalEntry)
+  X(WorkerView)          \
+  X(VmView) X(Disk) X(Image) X(VmNetwork) X(DrainView) X(MigrationView) X(JournalEntry) X(BudgetView) X(Hold)
 #define EBB_API_ENUMS(X) \
   X(DiskClass)           \
   X(DiskState)           \

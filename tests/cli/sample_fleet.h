@@ -93,10 +93,11 @@ inline const std::vector<Phase> all_phases{Phase::reserving,    Phase::preparing
 
 inline DrainPlan plan() {
   DrainPlan plan;
-  plan.worker = WorkerId("worker-1");
-  plan.moves = {{VmId("db-1"), Mechanism::pointer, WorkerId("worker-2"), 1, 900, 2300},
-                {VmId("web-1"), Mechanism::restart, WorkerId("worker-3"), 0, 2100, 2400},
-                {VmId("db-2"), Mechanism::pointer, WorkerId("worker-2"), 2, 900, 2300}};
+  plan.workers = {WorkerId("worker-1")};
+  const WorkerId from("worker-1");
+  plan.moves = {{VmId("db-1"), Mechanism::pointer, from, WorkerId("worker-2"), 1, 1, 0, 900, 2300},
+                {VmId("web-1"), Mechanism::restart, from, WorkerId("worker-3"), 0, 1, 0, 2100, 2400},
+                {VmId("db-2"), Mechanism::pointer, from, WorkerId("worker-2"), 2, 2, 2300, 900, 2300}};
   plan.eta_ms = 7000;
   plan.critical_path = "2 moves at a time from worker-1";
   plan.state_hash = "h";
@@ -111,7 +112,7 @@ inline PlanBlocker blocker() {
 inline DrainView drain() {
   DrainView view;
   view.drain.id = DrainId("D-1");
-  view.drain.worker = WorkerId("worker-1");
+  view.drain.workers = {WorkerId("worker-1")};
   view.drain.reason = "new kernel";
   view.drain.state = DrainState::running;
   view.drain.created_at = now - 5000;

@@ -48,7 +48,7 @@ TEST(Tables, OfADisksLogSayWhoWroteUnderWhichEpochAndWhereItWasCut) {
 }
 
 TEST(Tables, OfNothingAreTheirHeader) {
-  EXPECT_EQ(drains_table({}, now), "DRAIN  WORKER  STATUS  MOVED  LEFT  ETA  BEGAN  REASON\n");
+  EXPECT_EQ(drains_table({}, now), "DRAIN  WORKERS  STATUS  MOVED  LEFT  ETA  BEGAN  REASON\n");
 }
 
 TEST(Pages, SayEverythingAboutOneThing) {
@@ -69,7 +69,9 @@ TEST(Plan, ShowsMovesInOrderThenWhatBlocksAndItsRemedy) {
   expect_golden("plan.txt", plan_text(plan));
   plan.blockers = {sample::blocker()};
   expect_golden("plan_blocked.txt", plan_text(plan));
-  EXPECT_EQ(plan_text({WorkerId("empty"), {}, {}, 0, "", ""}), "plan: empty has no VMs to move\n");
+  DrainPlan empty;
+  empty.workers = {WorkerId("empty")};
+  EXPECT_EQ(plan_text(empty), "plan: no VMs to move from empty\n");
 }
 
 TEST(Plan, OfADeadWorkerShowsWhatIsLostBeforeAnyoneAgrees) {
@@ -101,8 +103,8 @@ TEST(Frame, NeverLeavesTheScreen) {
   auto view = sample::drain();
   auto plan = sample::plan();
   for (std::uint32_t i = 0; i < 200; ++i) {
-    plan.moves.push_back(
-        {VmId(fmt::format("crowd-{}", i)), Mechanism::pointer, WorkerId("worker-2"), i, 900, 2300});
+    plan.moves.push_back({VmId(fmt::format("crowd-{}", i)), Mechanism::pointer, WorkerId("worker-1"),
+                          WorkerId("worker-2"), i, 1, 0, 900, 2300});
     view.blockers.push_back(sample::blocker());
   }
   view.migrations[1].waiting_for[0].text = "ééééééééééééééééééééééééééééééééééééééééééééééééééééééé";

@@ -205,6 +205,64 @@ class CutOffGuestsStandStill final : public Checker {
   std::map<WorkerId, std::pair<Instant, std::uint64_t>> since_;  // and how often its links had been mended
 };
 
+// A VM that is well begins to move only if its budgets let it, over all drains and moves together.
+class BudgetsHold final : public Checker {
+ public:
+  void on_commit(FleetSim& sim, const Fleet& before, const Fleet& after) override {
+    for (const auto& id : after.open_migrations()) {
+      const auto& m = after.migrations().at(id);
+      const auto* old = before.find(id);
+      if (m.phase != Phase::preparing || !old || old->phase != Phase::reserving) continue;
+      if (was_well(sim, m)) check(sim, after, m);
+    }
+  }
+
+ private:
+  // By what the control plane has heard, which is all that it can go by.
+  static bool was_well(FleetSim& sim, const Migration& m) {
+    const auto* said = sim.seen().find(m.source, m.vm);
+    return sim.seen().is_ready(m.source) && said && said->state == VmSeen::running &&
+           (!said->health || said->health->is_healthy);
+  }
+  static bool is_about(const Budget& budget, const Vm& vm) {
+    return vm.desired == VmDesired::running && std::ranges::all_of(budget.selector, [&](const auto& label) {
+             auto found = vm.spec.labels.find(label.first);
+             return found != vm.spec.labels.end() && found->second == label.second;
+           });
+  }
+  static bool moved_lately(FleetSim& sim, const Fleet& after, const VmId& vm, std::uint32_t healthy_ms) {
+    constexpr WallMs clocks = 1'000;  // between a decision and its commit
+    for (const auto& [id, m] : after.migrations())
+      for (const auto& entered : m.history)
+        if (m.vm == vm && entered.phase == Phase::releasing &&
+            entered.entered_at + healthy_ms > sim.world().loop().wall_now() + clocks)
+          return true;
+    return false;
+  }
+  void check(FleetSim& sim, const Fleet& after, const Migration& moving) {
+    for (const auto& [id, budget] : after.budgets()) {
+      if (!is_about(budget, after.vms().at(moving.vm))) continue;
+      std::uint32_t vms = 0, away = 0;
+      std::string who;
+      for (const auto& [name, vm] : after.vms()) {
+        if (!is_about(budget, vm)) continue;
+        ++vms;
+        const auto* m = after.open_migration_of(name);
+        const bool is_moving = m && m->phase != Phase::reserving && m->phase != Phase::releasing;
+        const bool has_moved =
+            !is_moving && budget.healthy_ms > 0 && moved_lately(sim, after, name, budget.healthy_ms);
+        if (!is_moving && !has_moved) continue;
+        ++away, who += fmt::format(" {} {}", name, is_moving ? json::name_of(m->phase) : "has just moved");
+      }
+      const bool too_many = budget.away_max && away > *budget.away_max;
+      const bool too_few = budget.present_min && vms - away < *budget.present_min;
+      if (too_many || too_few)
+        sim.violation("{} begins to move, and with it {} of the {} VMs of budget {} are away:{}", moving.vm,
+                      away, vms, id, who);
+    }
+  }
+};
+
 // No VM is touched before everything has a destination; and when the drain says so, everything has.
 class NothingMovesBeforeEverythingFits final : public Checker {
  public:
@@ -214,9 +272,10 @@ class NothingMovesBeforeEverythingFits final : public Checker {
       const auto* old = before.find(id);
       if (drain.state == DrainState::reserving) check_untouched(sim, id, after);
       if (drain.state != DrainState::running || !old || old->state != DrainState::reserving) continue;
-      for (const auto& vm : after.vms_owned_by(drain.worker))
-        if (after.find(vm)->desired == VmDesired::running && !after.open_migration_of(vm))
-          sim.violation("{} is running, and {} has no destination", id, vm);
+      for (const auto& worker : drain.workers)
+        for (const auto& vm : after.vms_owned_by(worker))
+          if (after.find(vm)->desired == VmDesired::running && !after.open_migration_of(vm))
+            sim.violation("{} is running, and {} has no destination", id, vm);
     }
   }
 
@@ -237,19 +296,23 @@ class DoneMeansEmpty final : public Checker {
     for (const auto& [id, drain] : after.drains()) {
       const auto* old = before.find(id);
       if (drain.state != DrainState::done || (old && old->state == DrainState::done)) continue;
-      if (!after.vms_owned_by(drain.worker).empty())
-        sim.violation("{} is done, but {} owns VMs", id, drain.worker);
-      if (after.holds_on(drain.worker).empty())
-        sim.violation("{} is done, and {} has no hold", id, drain.worker);
-      if (!drain.options.source_dead && sim.worker(drain.worker).machines().running() != 0)
-        sim.violation("{} is done, but {} machines run on {}", id,
-                      sim.worker(drain.worker).machines().running(), drain.worker);
-      for (const auto& [key, head] : sim.heads()) {
-        const bool is_attached =
-            head.state == disk::HeadState::attached || head.state == disk::HeadState::attaching;
-        if (is_attached && head.owner == drain.worker.value)
-          sim.violation("{} is done, but {} names {} as its owner", id, key, drain.worker);
-      }
+      for (const auto& worker : drain.workers) check(sim, after, drain, worker);
+    }
+  }
+
+ private:
+  static void check(FleetSim& sim, const Fleet& after, const Drain& drain, const WorkerId& worker) {
+    const auto& id = drain.id;
+    if (!after.vms_owned_by(worker).empty()) sim.violation("{} is done, but {} owns VMs", id, worker);
+    if (after.holds_on(worker).empty()) sim.violation("{} is done, and {} has no hold", id, worker);
+    if (!drain.options.source_dead && sim.worker(worker).machines().running() != 0)
+      sim.violation("{} is done, but {} machines run on {}", id, sim.worker(worker).machines().running(),
+                    worker);
+    for (const auto& [key, head] : sim.heads()) {
+      const bool is_attached =
+          head.state == disk::HeadState::attached || head.state == disk::HeadState::attaching;
+      if (is_attached && head.owner == worker.value)
+        sim.violation("{} is done, but {} names {} as its owner", id, key, worker);
     }
   }
 };
@@ -409,9 +472,11 @@ class AnnouncedLoss final : public Checker {
       if (before.drains().contains(id) || !drain.options.source_dead) continue;
       for (const auto& [vm_id, vm] : after.vms()) {
         const auto* move = after.open_migration_of(vm_id);
-        const bool is_there = vm.worker == drain.worker || (move && move->source == drain.worker);
-        if (is_there && vm.spec.disk_class == DiskClass::local)
-          sim.ledger().allow_loss(vm_id, drain.worker.value, unsent_records_max);
+        for (const auto& worker : drain.workers) {
+          const bool is_there = vm.worker == worker || (move && move->source == worker);
+          if (is_there && vm.spec.disk_class == DiskClass::local)
+            sim.ledger().allow_loss(vm_id, worker.value, unsent_records_max);
+        }
       }
     }
   }
@@ -428,6 +493,7 @@ std::vector<std::unique_ptr<Checker>> all_checkers() {
   all.push_back(std::make_unique<HoldsReceiveNothing>());
   all.push_back(std::make_unique<CapacityHolds>());
   all.push_back(std::make_unique<LimitsHold>());
+  all.push_back(std::make_unique<BudgetsHold>());
   all.push_back(std::make_unique<OneRunningCopy>());
   all.push_back(std::make_unique<AnnouncedLoss>());
   all.push_back(std::make_unique<CutOffGuestsStandStill>());

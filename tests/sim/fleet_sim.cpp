@@ -27,6 +27,8 @@ Fleet read_fleet(const MemoryRecords& records) {
     if (kind == "hold") put(json, static_cast<Hold*>(nullptr));
     if (kind == "drain") put(json, static_cast<Drain*>(nullptr));
     if (kind == "migration") put(json, static_cast<Migration*>(nullptr));
+    if (kind == "network") put(json, static_cast<VmNetwork*>(nullptr));
+    if (kind == "budget") put(json, static_cast<Budget*>(nullptr));
   }
   return fleet;
 }
@@ -99,10 +101,11 @@ void FleetSim::start_control() {
   auto& pool = process.make<sim::SimStoreClient>(process, store_, "pool-1/");
   std::map<PoolId, control::Pool> pools{{PoolId("pool-1"), {&pool, &pool, DiskClass::remote}}};
   control::ControlConfig config;
-  config.disk_retention = 3s;
+  config.limits.disk_retention = 3s;
   config.operator_token = operator_token, config.join_token = join_token;
   auto& plane = process.make<control::ControlPlane>(process.loop(), records, std::move(pools),
                                                     std::move(config), world_.logger("control"));
+  plane_ = &plane;
   auto& http = process.make<sim::SimHttp>(process, http_);
   auto server = http.serve(
       std::string(control_address), [&plane](HttpRequest r) { return plane.handle(std::move(r)); }, 16 * MiB);
@@ -249,8 +252,12 @@ Result<json::Value> FleetSim::ask(std::string method, std::string target, std::s
 }
 
 Result<DrainId> FleetSim::start_drain(const WorkerId& worker, DrainOptions options) {
+  return start_drain(std::vector{worker}, options);
+}
+
+Result<DrainId> FleetSim::start_drain(std::vector<WorkerId> workers, DrainOptions options) {
   CreateDrain wish;
-  wish.worker = worker, wish.reason = "simulated", wish.options = options;
+  wish.workers = std::move(workers), wish.reason = "simulated", wish.options = options;
   EBB_TRY(answer, ask("POST", "/v1/drains", json::write_text(wish)));
   EBB_TRY(view, json::read<DrainView>(answer));
   if (!fleet_.find(view.drain.id)) violation("{} was answered, and no commit has it", view.drain.id);

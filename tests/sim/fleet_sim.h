@@ -52,12 +52,15 @@ class FleetSim final {
   }
   Status create_vm(VmId id, Storage storage, DiskClass disk_class, Restart restart = Restart::always);
   Result<DrainId> start_drain(const WorkerId& worker, DrainOptions options = {});
+  Result<DrainId> start_drain(std::vector<WorkerId> workers, DrainOptions options = {});
   // What an operation waits for, in the control plane's own words.
   std::string explain(const std::string& path);
 
   // ---- troubles ----
   void kill_control();
   sim::SimProcess& control() { return *control_; }
+  // What the control plane that runs now has heard of its workers.
+  const Seen& seen() const { return plane_->owner().seen(); }
   bool is_control_up() const { return control_ && control_->is_alive(); }
   // No faults from here on; everything that was stopped goes on.
   void heal();
@@ -124,6 +127,7 @@ class FleetSim final {
   std::vector<std::unique_ptr<Checker>> checkers_;
   std::vector<std::unique_ptr<FleetWorker>> workers_;
   sim::SimProcess* control_ = nullptr;
+  const control::ControlPlane* plane_ = nullptr;
   sim::SimProcess* operator_ = nullptr;
   bool is_ending_ = false;
   std::size_t journal_shown_ = 0;

@@ -15,10 +15,38 @@ std::string any_vm(FleetSim& sim, Random& random) {
   return std::next(vms.begin(), static_cast<std::ptrdiff_t>(random.below(vms.size())))->first.value;
 }
 
-void drain(FleetSim& sim, const WorkerId& worker) {
-  std::size_t drains = 0;
-  for (const auto& [id, drain] : sim.fleet().drains()) drains += !is_ended(drain.state);
-  if (drains < 2) (void)sim.start_drain(worker);
+// As many workers as the others have room for.
+void drain(FleetSim& sim, Random& random, const WorkerId& worker) {
+  std::size_t drained = 0;
+  for (const auto& [id, drain] : sim.fleet().drains())
+    if (!is_ended(drain.state)) drained += drain.workers.size();
+  const auto& other = sim.workers()[random.below(sim.workers().size())]->id();
+  if (drained == 0 && other != worker && random.chance(0.3))
+    (void)sim.start_drain(std::vector{worker, other});
+  else if (drained < 2)
+    (void)sim.start_drain(worker);
+}
+
+void pause_or_resume_a_drain(FleetSim& sim) {
+  for (const auto& [id, drain] : sim.fleet().drains()) {
+    if (is_ended(drain.state)) continue;
+    const auto* verb = drain.state == DrainState::paused ? "resume" : "pause";
+    (void)sim.ask("POST", fmt::format("/v1/drains/{}:{}", id, verb));
+    return;
+  }
+}
+
+// Of all VMs, and never so that none may leave.
+void change_budgets(FleetSim& sim, Random& random) {
+  if (!sim.fleet().budgets().empty() && random.chance(0.3)) {
+    (void)sim.ask("DELETE", "/v1/budgets/" + sim.fleet().budgets().begin()->first.value);
+    return;
+  }
+  PutBudget wish{BudgetId(random.chance(0.5) ? "all" : "most"), {}};
+  wish.away_max = 1 + static_cast<std::uint32_t>(random.below(3));
+  if (random.chance(0.3)) wish.present_min = 1;
+  if (random.chance(0.5)) wish.healthy_ms = 5'000;
+  (void)sim.ask("POST", "/v1/budgets", json::write_text(wish));
 }
 
 void cancel_a_drain(FleetSim& sim) {
@@ -70,9 +98,13 @@ void Operator::act_on_workers(FleetSim& sim, Random& random) {
   const auto ask = [&](std::string_view verb) {
     (void)sim.ask("POST", fmt::format("/v1/workers/{}:{}", worker, verb), verb == "cordon" ? "{}" : "");
   };
-  const auto act = random.below(12);
-  if (act < 6)
-    drain(sim, worker);
+  const auto act = random.below(16);
+  if (act >= 14)
+    pause_or_resume_a_drain(sim);
+  else if (act >= 12)
+    change_budgets(sim, random);
+  else if (act < 6)
+    drain(sim, random, worker);
   else if (act < 7)
     cancel_a_drain(sim);
   else if (act < 10)

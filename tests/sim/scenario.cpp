@@ -24,6 +24,9 @@ void play_act_two(FleetSim& sim) {
       sim.violation("{}", status.error().message);
       break;
     }
+    const auto drains = sim.fleet().drains();
+    for (const auto& [id, drain] : drains)
+      if (drain.state == DrainState::paused) (void)sim.ask("POST", "/v1/drains/" + id.value + ":resume");
     for (auto& worker : sim.workers()) {
       const auto& id = worker->id();
       if (sim.fleet().holds_on(id).empty()) continue;

@@ -273,7 +273,7 @@ Result<bool> DisksService::remove_disk_in(Batch& batch, const DiskId& id, bool a
                 "'{}' has a snapshot '{}' that would be lost: remove it first: ebb snapshots rm {} {}", id,
                 snapshot.name, id, snapshot.name);
   }
-  remove_disk(*disk, at_once ? 0s : c_.reconciler.disk_retention(), batch);
+  remove_disk(*disk, at_once ? 0s : c_.reconciler.limits().disk_retention, batch);
   return true;
 }
 

@@ -14,13 +14,12 @@ const Drain* with_request_id(const Fleet& fleet, const std::optional<std::string
   return nullptr;
 }
 
-void put_hold(const Fleet& fleet, Batch& batch, const Drain& drain) {
-  // The holds of earlier drains of this worker have served: this one's takes their place.
-  for (const auto* hold : fleet.holds_on(drain.worker)) {
-    if (hold->owner.starts_with("drain:")) batch.erase(*hold);
-  }
-  batch.put(Hold{HoldId(batch.mint_id("hold")), drain.worker, "drain:" + drain.id.value, drain.reason,
-                 batch.now(), std::nullopt});
+Status check_options(const DrainOptions& options) {
+  if (options.parallel_max < 1 || options.parallel_max > 1000)
+    return fail_field("options.parallel_max", "'options.parallel_max' must be between 1 and 1000");
+  if (options.per_target_max < 1 || options.per_target_max > 1000)
+    return fail_field("options.per_target_max", "'options.per_target_max' must be between 1 and 1000");
+  return {};
 }
 
 }  // namespace
@@ -31,6 +30,8 @@ void DrainsService::add_routes(Router& r) {
   r.add("POST", "/v1/drains", op, [this](Call c) { return create(std::move(c)); });
   r.add("GET", "/v1/drains/{id}", op, [this](Call c) { return show(std::move(c)); });
   r.add("POST", "/v1/drains/{id}:cancel", op, [this](Call c) { return cancel(std::move(c)); });
+  r.add("POST", "/v1/drains/{id}:pause", op, [this](Call c) { return pause(std::move(c), true); });
+  r.add("POST", "/v1/drains/{id}:resume", op, [this](Call c) { return pause(std::move(c), false); });
   r.add("GET", "/v1/migrations", op, [this](Call c) { return list_migrations(std::move(c)); });
   r.add("GET", "/v1/migrations/{id}", op, [this](Call c) { return show_migration(std::move(c)); });
   r.add("POST", "/v1/migrations/{id}:cancel", op, [this](Call c) { return cancel_migration(std::move(c)); });
@@ -47,25 +48,38 @@ Task<HttpResponse> DrainsService::show(Call call) {
   co_return drain ? reply_with(view_of(c_, *drain)) : error_reply(no_such("drain", call.param("id")));
 }
 
-Status DrainsService::check_wish(const CreateDrain& wish) const {
-  if (!c_.fleet().find(wish.worker)) return fail(no_such("worker", wish.worker.value));
+// The workers of a wish, each once; invalid, not_found: there is none, or it may not be drained so.
+Result<DrainScope> DrainsService::scope_of_wish(const CreateDrain& wish) const {
   EBB_CHECKED(check_length("reason", wish.reason, reason_bytes_max));
   EBB_CHECKED(check_length("request_id", wish.request_id.value_or(""), word_bytes_max));
-  const auto& options = wish.options;
-  if (options.parallel_max < 1 || options.parallel_max > 1000)
-    return fail_field("options.parallel_max", "'options.parallel_max' must be between 1 and 1000");
-  if (options.per_target_max < 1 || options.per_target_max > 1000)
-    return fail_field("options.per_target_max", "'options.per_target_max' must be between 1 and 1000");
-  if (options.source_dead && c_.seen().is_ready(wish.worker)) {
-    return fail_field("options.source_dead", "{} answers: it cannot be declared dead; drain it without that",
-                      wish.worker);
+  EBB_CHECKED(check_options(wish.options));
+  std::set<WorkerId> chosen;
+  for (const auto& id : wish.workers) {
+    if (!c_.fleet().find(id)) return fail(no_such("worker", id.value));
+    chosen.insert(id);
   }
-  return {};
+  if (wish.selector) {
+    EBB_CHECKED(check_labels("selector", *wish.selector));
+    // All of the fleet is not what a slip of the hand should drain.
+    if (wish.selector->empty()) return fail_field("selector", "'selector' must name at least one label");
+    for (const auto& [id, worker] : c_.fleet().workers())
+      if (has_labels(worker.labels, *wish.selector)) chosen.insert(id);
+    if (chosen.empty()) return fail(Code::not_found, "no worker has the labels {}", text_of(*wish.selector));
+  }
+  if (chosen.empty()) return fail_field("workers", "name a worker, or a selector of labels");
+  if (chosen.size() > drain_workers_max)
+    return fail_field("workers", "{} workers: one drain takes at most {}", chosen.size(), drain_workers_max);
+  for (const auto& id : chosen) {
+    if (wish.options.source_dead && c_.seen().is_ready(id))
+      return fail_field("options.source_dead",
+                        "{} answers: it cannot be declared dead; drain it without that", id);
+  }
+  return DrainScope{{chosen.begin(), chosen.end()}, wish.selector, wish.options};
 }
 
-DrainPlan DrainsService::make_plan(const CreateDrain& wish) {
-  auto plan = plan_drain(c_.fleet(), c_.seen(), wish.worker, wish.options, std::nullopt, c_.loop.wall_now());
-  auto facts = drain::state_facts(c_.fleet(), c_.seen(), wish.worker);
+DrainPlan DrainsService::make_plan(const DrainScope& scope) {
+  auto plan = plan_drain(c_.fleet(), c_.seen(), scope, c_.reconciler.limits().pace, c_.loop.wall_now());
+  auto facts = drain::state_facts(c_.fleet(), c_.seen(), scope.workers);
   plan.state_hash = drain::hash_of(facts);
   planned_from_.emplace_back(plan.state_hash, std::move(facts));
   if (planned_from_.size() > plans_kept_max) planned_from_.pop_front();
@@ -73,9 +87,9 @@ DrainPlan DrainsService::make_plan(const CreateDrain& wish) {
 }
 
 // That a plan which is to be carried out was made from what is now; if not, says what is different.
-Status DrainsService::check_is_fresh(const CreateDrain& wish) const {
+Status DrainsService::check_is_fresh(const CreateDrain& wish, const DrainScope& scope) const {
   if (!wish.state_hash) return {};
-  const auto now = drain::state_facts(c_.fleet(), c_.seen(), wish.worker);
+  const auto now = drain::state_facts(c_.fleet(), c_.seen(), scope.workers);
   if (*wish.state_hash == drain::hash_of(now)) return {};
   constexpr std::size_t shown_max = 5;
   std::vector<std::string> changed;
@@ -93,31 +107,46 @@ Status DrainsService::check_is_fresh(const CreateDrain& wish) const {
                     "state_hash"});
 }
 
+// The drain that does what is wished already; null: there is none. conflict: others have some of the workers.
+Result<const Drain*> DrainsService::find_running(const CreateDrain& wish, const DrainScope& scope) const {
+  if (const auto* same = with_request_id(c_.fleet(), wish.request_id)) return same;
+  for (const auto& worker : scope.workers) {
+    const auto* active = c_.fleet().active_drain_of(worker);
+    if (!active) continue;
+    if (active->workers != scope.workers)
+      return fail(Code::conflict, "{} is being drained by {} ({}): cancel that first, or leave {} out",
+                  worker, active->id, text_of(active->workers, active->selector), worker);
+    if (!wish.options.source_dead || active->options.source_dead) return active;
+    return fail(Code::conflict,
+                "{} is being drained by {} as a living worker: cancel that first, then declare it dead",
+                worker, active->id);
+  }
+  return nullptr;
+}
+
 Task<HttpResponse> DrainsService::create(Call call) {
   auto wish = body_of<CreateDrain>(call);
   if (!wish) co_return error_reply(wish.error());
-  if (auto status = check_wish(*wish); !status) co_return error_reply(status.error());
-  if (wish->validate_only) co_return reply_with(make_plan(*wish));
+  auto scope = scope_of_wish(*wish);
+  if (!scope) co_return error_reply(scope.error());
+  if (wish->validate_only) co_return reply_with(make_plan(*scope));
   bool created = false;
   auto id = co_await c_.owner.change<DrainId>([&](Batch& batch) -> Result<DrainId> {
-    EBB_CHECKED(check_wish(*wish));
-    if (const auto* same = with_request_id(c_.fleet(), wish->request_id)) return same->id;
-    if (const auto* active = c_.fleet().active_drain_of(wish->worker)) {
-      if (!wish->options.source_dead || active->options.source_dead) return active->id;
-      return fail(Code::conflict,
-                  "{} is being drained by {} as a living worker: cancel that first, then declare it dead",
-                  wish->worker, active->id);
-    }
-    EBB_CHECKED(check_is_fresh(*wish));
+    EBB_TRY(now, scope_of_wish(*wish));
+    EBB_TRY(running, find_running(*wish, now));
+    if (running) return running->id;
+    EBB_CHECKED(check_is_fresh(*wish, now));
     Drain drain;
     drain.id = DrainId(batch.mint_id("drain"));
-    drain.worker = wish->worker, drain.reason = wish->reason, drain.options = wish->options;
+    drain.workers = now.workers, drain.selector = now.selector;
+    drain.reason = wish->reason, drain.options = wish->options;
     drain.requested_by = "operator", drain.created_at = batch.now(), drain.request_id = wish->request_id;
     batch.put(drain);
-    put_hold(c_.fleet(), batch, drain);
-    batch.journal("drain.created", "drains/" + drain.id.value,
-                  fmt::format("{} takes nothing new and is emptied{}", drain.worker,
-                              drain.reason.empty() ? "" : ": " + drain.reason));
+    hold_workers(c_.fleet(), drain, batch);
+    batch.journal(
+        "drain.created", "drains/" + drain.id.value,
+        fmt::format("{}: nothing new goes there, and everything leaves{}",
+                    text_of(drain.workers, drain.selector), drain.reason.empty() ? "" : ": " + drain.reason));
     created = true;
     return drain.id;
   });
@@ -137,11 +166,30 @@ Task<HttpResponse> DrainsService::cancel(Call call) {
     next.state = DrainState::cancelled, next.ended_at = batch.now(),
     next.end_reason = "cancelled by an operator";
     batch.put(next);
-    for (const auto* hold : c_.fleet().holds_on(drain->worker)) {
-      if (hold->owner == "drain:" + id.value) batch.erase(*hold);
-    }
     batch.journal("drain.cancelled", "drains/" + id.value,
                   "moves before their point of no return go back; the others go on");
+    release_holds(c_.fleet(), *drain, batch);
+    return true;
+  });
+  co_return changed ? co_await show(std::move(call)) : error_reply(changed.error());
+}
+
+Task<HttpResponse> DrainsService::pause(Call call, bool is_paused) {
+  const DrainId id(call.param("id"));
+  auto changed = co_await c_.owner.change<bool>([&](Batch& batch) -> Result<bool> {
+    const auto* drain = c_.fleet().find(id);
+    if (!drain) return fail(no_such("drain", id.value));
+    const auto from = is_paused ? DrainState::running : DrainState::paused;
+    const auto to = is_paused ? DrainState::paused : DrainState::running;
+    if (drain->state == to) return true;
+    if (drain->state != from)
+      return fail(Code::conflict, "{} is {}: only one that is {} can be {}", id, json::name_of(drain->state),
+                  json::name_of(from), is_paused ? "paused" : "resumed");
+    auto next = *drain;
+    next.state = to;
+    batch.put(next);
+    batch.journal(is_paused ? "drain.paused" : "drain.resumed", "drains/" + id.value,
+                  is_paused ? "moves that are under way end, and no other begins" : "goes on");
     return true;
   });
   co_return changed ? co_await show(std::move(call)) : error_reply(changed.error());

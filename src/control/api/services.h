@@ -18,6 +18,7 @@ class WorkersService {
   Task<HttpResponse> list(Call call);
   Task<HttpResponse> show(Call call);
   Task<HttpResponse> why(Call call);
+  Task<HttpResponse> list_holds(Call call);
   Task<HttpResponse> cordon(Call call);
   Task<HttpResponse> uncordon(Call call);
   Task<HttpResponse> give_back(Call call);
@@ -107,15 +108,31 @@ class DrainsService {
   Task<HttpResponse> show(Call call);
   Task<HttpResponse> create(Call call);
   Task<HttpResponse> cancel(Call call);
+  Task<HttpResponse> pause(Call call, bool is_paused);
   Task<HttpResponse> list_migrations(Call call);
   Task<HttpResponse> show_migration(Call call);
   Task<HttpResponse> cancel_migration(Call call);
-  Status check_wish(const CreateDrain& wish) const;
-  DrainPlan make_plan(const CreateDrain& wish);
-  Status check_is_fresh(const CreateDrain& wish) const;
+  Result<DrainScope> scope_of_wish(const CreateDrain& wish) const;
+  DrainPlan make_plan(const DrainScope& scope);
+  Status check_is_fresh(const CreateDrain& wish, const DrainScope& scope) const;
+  Result<const Drain*> find_running(const CreateDrain& wish, const DrainScope& scope) const;
   static constexpr std::size_t plans_kept_max = 8;
   Context c_;
   std::deque<std::pair<std::string, drain::StateFacts>> planned_from_;  // the last plans, by their hash
+};
+
+class BudgetsService {
+ public:
+  explicit BudgetsService(Context context) : c_(context) {}
+  void add_routes(Router& router);
+
+ private:
+  Task<HttpResponse> list(Call call);
+  Task<HttpResponse> show(Call call);
+  Task<HttpResponse> put(Call call);
+  Task<HttpResponse> remove(Call call);
+  Result<bool> put_in(Batch& batch, const PutBudget& wish) const;
+  Context c_;
 };
 
 class AgentService {

@@ -87,8 +87,14 @@ Reason cannot_take(const WorkerId& worker, const std::string& trouble) {
           "operator: mend what it names; the agent tries again"};
 }
 
+std::vector<Reason> waits_of(const Context& c, const Migration& m) {
+  const auto waits = c.reconciler.waits().find(m.id);
+  if (m.phase == Phase::reserving && waits != c.reconciler.waits().end()) return {waits->second};
+  return migration::explain(m, c.seen());
+}
+
 std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
-  if (const auto* m = open_migration(c, vm)) return migration::explain(*m, c.seen());
+  if (const auto* m = open_migration(c, vm)) return waits_of(c, *m);
   if (!vm.worker) {
     if (vm.desired != VmDesired::running) return {};
     for (const auto* disk : c.fleet().disks_of(vm))
@@ -142,27 +148,32 @@ std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
   return {};
 }
 
-std::string status_of(const Drain& drain, bool any_move_open, const std::vector<PlanBlocker>& blockers,
-                      bool answers) {
-  if (is_ended(drain.state)) return std::string(json::name_of(drain.state));
+std::string status_of(const Context& c, const Drain& drain, bool any_move_open,
+                      const std::vector<PlanBlocker>& blockers) {
+  if (is_ended(drain.state) || drain.state == DrainState::paused)
+    return std::string(json::name_of(drain.state));
   if (drain.state == DrainState::reserving) return blockers.empty() ? "planned" : "blocked";
-  if (!any_move_open && (!blockers.empty() || (!answers && !drain.options.source_dead))) return "blocked";
-  return "running";
+  if (any_move_open) return "running";
+  const bool all_answer =
+      drain.options.source_dead ||
+      std::ranges::all_of(drain.workers, [&](const WorkerId& id) { return c.seen().is_ready(id); });
+  return blockers.empty() && all_answer ? "running" : "blocked";
 }
 
 // Moves that have not begun, as a plan; moves that run count with what is left of them.
-std::uint32_t time_left_ms(const Context& c, const Drain& drain, const std::vector<const Migration*>& moves,
-                           const drain::Eta& eta) {
+std::uint32_t time_left(const Context& c, const Drain& drain, const std::vector<const Migration*>& moves,
+                        const drain::Eta& eta) {
   std::vector<PlanMove> left;
   for (const auto* m : moves) {
     if (is_ended(m->phase)) continue;
-    auto total = eta.of(m->mechanism).total_ms();
-    auto rest = static_cast<std::uint32_t>((1 - drain::progress(*m, eta, c.loop.wall_now())) * total);
-    left.push_back({m->vm, m->mechanism, m->target, 0, 0, rest});
+    PlanMove move{m->vm, m->mechanism, m->source, m->target};
+    const auto rest = (1 - drain::progress(*m, eta, c.loop.wall_now())) * eta.of(m->mechanism).total_ms();
+    move.predicted_total_ms = static_cast<std::uint32_t>(rest);
+    left.push_back(std::move(move));
   }
   std::sort(left.begin(), left.end(),
             [](const auto& a, const auto& b) { return a.predicted_total_ms < b.predicted_total_ms; });
-  return drain::timeline(left, drain.options).total_ms;
+  return time_left_ms(c.fleet(), c.seen(), left, drain.options, c.reconciler.limits().pace);
 }
 
 }  // namespace
@@ -199,15 +210,18 @@ VmView view_of(const Context& c, const Vm& vm) {
   return view;
 }
 
-MigrationView view_of(const Context& c, const Migration& m) {
+static MigrationView view_of(const Context& c, const Migration& m, const drain::Eta& eta) {
   MigrationView view;
   view.migration = m;
-  view.waiting_for = migration::explain(m, c.seen());
-  auto eta = drain::measure(c.fleet());
+  view.waiting_for = waits_of(c, m);
   view.progress = drain::progress(m, eta, c.loop.wall_now());
   view.predicted_interruption_ms = eta.of(m.mechanism).interruption_ms();
   view.interruption_ms = drain::interruption_ms(m);
   return view;
+}
+
+MigrationView view_of(const Context& c, const Migration& m) {
+  return view_of(c, m, drain::measure(c.fleet()));
 }
 
 DrainView view_of(const Context& c, const Drain& drain) {
@@ -222,9 +236,9 @@ DrainView view_of(const Context& c, const Drain& drain) {
             [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
   bool any_open = false;
   for (const auto* m : moves) {
-    view.migrations.push_back(view_of(c, *m));
+    view.migrations.push_back(view_of(c, *m, eta));
     any_open |= !is_ended(m->phase);
-    if (m->phase == Phase::done && m->source == drain.worker) ++view.moved;
+    if (m->phase == Phase::done && drain.is_of(m->source)) ++view.moved;
     if (!is_ended(m->phase)) {
       for (auto& reason : view.migrations.back().waiting_for) view.waiting_for.push_back(reason);
     }
@@ -232,17 +246,27 @@ DrainView view_of(const Context& c, const Drain& drain) {
   DrainProgress progress;
   if (auto found = c.reconciler.drains().find(drain.id); found != c.reconciler.drains().end())
     progress = found->second;
-  if (drain.options.source_dead) view.losses = drain::losses_at(c.fleet(), c.seen(), drain.worker);
+  for (const auto& id : drain.workers) {
+    const auto check = drain::check_done(c.fleet(), c.seen(), id);
+    view.workers.push_back(
+        {id, check.vms_owned, drain.state == DrainState::done || drain::is_empty(drain, check)});
+    if (drain.options.source_dead)
+      std::ranges::move(drain::losses_at(c.fleet(), c.seen(), id), std::back_inserter(view.losses));
+  }
   view.done_check = done_check(c.fleet(), c.seen(), drain, progress);
   if (!is_ended(drain.state)) {
     view.blockers = progress.blockers;
     view.remaining = view.done_check.vms_owned;
     for (auto& reason : drain::explain(c.fleet(), c.seen(), drain, view.done_check, progress.blockers))
       view.waiting_for.push_back(reason);
-    view.eta_ms = time_left_ms(c, drain, moves, eta);
+    view.eta_ms = time_left(c, drain, moves, eta);
   }
-  view.status = status_of(drain, any_open, progress.blockers, c.seen().is_ready(drain.worker));
+  view.status = status_of(c, drain, any_open, progress.blockers);
   return view;
+}
+
+BudgetView view_of(const Context& c, const Budget& budget) {
+  return drain::view_of(c.fleet(), c.seen(), budget, c.loop.wall_now());
 }
 
 WhyAnswer why_worker(const Context& c, const Worker& worker) {
@@ -259,9 +283,10 @@ WhyAnswer why_worker(const Context& c, const Worker& worker) {
     } else if (hold.owner != "operator") {
       who = "operator: ebb return " + worker.id.value;
     }
-    answer.reasons.push_back(
-        {fmt::format("held by {}{}", hold.owner, hold.reason.empty() ? "" : ": " + hold.reason), hold.since,
-         who});
+    answer.reasons.push_back({fmt::format("held by {}{}{}", hold.owner,
+                                          hold.expires_at ? " until " + format_time(*hold.expires_at) : "",
+                                          hold.reason.empty() ? "" : ": " + hold.reason),
+                              hold.since, who});
   }
   if (view.liveness != Liveness::ready) {
     answer.reasons.push_back({view.liveness == Liveness::never_seen
@@ -294,7 +319,7 @@ WhyAnswer why_disk(const Context& c, const Disk& disk) {
   if (vm)
     answer.headline += fmt::format("{}{}", vm->disk == disk.id ? ", the disk of " : ", attached to ", vm->id);
   if (disk.removal && disk.state == DiskState::ready) {
-    const auto until = disk.removal->at + to_ms(c.reconciler.disk_retention());
+    const auto until = disk.removal->at + to_ms(c.reconciler.limits().disk_retention);
     answer.headline = fmt::format("{} is removed; its data is kept until {}", disk.id, format_time(until));
     answer.reasons.push_back({disk.removal->vm ? fmt::format("it was the disk of {}", *disk.removal->vm)
                                                : "an operator has removed it",

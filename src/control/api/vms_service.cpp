@@ -349,7 +349,8 @@ Task<HttpResponse> VmsService::set_desired(Call call, VmDesired desired) {
     if (!vm) return fail(no_such("VM", id.value));
     if (vm->desired == desired) return true;
     if (vm->desired == VmDesired::absent) return fail(Code::conflict, "'{}' is being removed", id);
-    if (const auto* m = c_.fleet().open_migration_of(id)) {
+    // One that has not begun is dropped with the VM's wish to run.
+    if (const auto* m = c_.fleet().open_migration_of(id); m && m->phase != Phase::reserving) {
       return fail(Code::conflict, "'{}' is moving from {} to {} ({}): wait for it, or cancel it first", id,
                   m->source, m->target, m->id);
     }

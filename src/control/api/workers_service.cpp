@@ -1,3 +1,4 @@
+#include "base/text.h"
 #include "control/api/services.h"
 
 namespace ebb::control {
@@ -11,6 +12,7 @@ void WorkersService::add_routes(Router& r) {
   r.add("POST", "/v1/workers/{id}:uncordon", op, [this](Call c) { return uncordon(std::move(c)); });
   r.add("POST", "/v1/workers/{id}:return", op, [this](Call c) { return give_back(std::move(c)); });
   r.add("DELETE", "/v1/workers/{id}", op, [this](Call c) { return forget(std::move(c)); });
+  r.add("GET", "/v1/holds", op, [this](Call c) { return list_holds(std::move(c)); });
 }
 
 Task<HttpResponse> WorkersService::list(Call call) {
@@ -27,19 +29,35 @@ Task<HttpResponse> WorkersService::why(Call call) {
   co_return worker ? reply_with(why_worker(c_, *worker)) : error_reply(no_such("worker", call.param("id")));
 }
 
+Task<HttpResponse> WorkersService::list_holds(Call call) {
+  co_return reply_or_error(page_of<Hold>(c_, c_.fleet().holds(), call, keep_all));
+}
+
 Task<HttpResponse> WorkersService::cordon(Call call) {
   const WorkerId id(call.param("id"));
   auto wish = body_of<CordonWorker>(call);
   if (!wish) co_return error_reply(wish.error());
   if (auto status = check_length("reason", wish->reason, reason_bytes_max); !status)
     co_return error_reply(status.error());
+  if (wish->expires_in_ms && (*wish->expires_in_ms == 0 || *wish->expires_in_ms > hold_ms_max))
+    co_return error_reply({Code::invalid, "'expires_in_ms' must be between 1 and a year", "expires_in_ms"});
   auto changed = co_await c_.owner.change<bool>([&](Batch& batch) -> Result<bool> {
     if (!c_.fleet().find(id)) return fail(no_such("worker", id.value));
-    for (const auto* hold : c_.fleet().holds_on(id)) {
-      if (hold->owner == "operator") return true;  // it is cordoned already
+    Hold hold{HoldId(batch.mint_id("hold")), id, "operator", wish->reason, batch.now(), std::nullopt};
+    for (const auto* old : c_.fleet().holds_on(id)) {
+      if (old->owner != "operator") continue;
+      const bool says_the_same = wish->reason.empty() || wish->reason == old->reason;
+      if (says_the_same && !wish->expires_in_ms && !old->expires_at) return true;  // it is cordoned already
+      hold = *old;  // for longer, or for less long
+      if (!wish->reason.empty()) hold.reason = wish->reason;
     }
-    batch.put(Hold{HoldId(batch.mint_id("hold")), id, "operator", wish->reason, batch.now(), std::nullopt});
-    batch.journal("worker.cordoned", "workers/" + id.value, fmt::format("cordoned: {}", wish->reason));
+    hold.expires_at = wish->expires_in_ms
+                          ? std::optional(batch.now() + static_cast<WallMs>(*wish->expires_in_ms))
+                          : std::nullopt;
+    batch.put(hold);
+    batch.journal("worker.cordoned", "workers/" + id.value,
+                  fmt::format("cordoned{}: {}",
+                              hold.expires_at ? " until " + format_time(*hold.expires_at) : "", hold.reason));
     return true;
   });
   co_return changed ? co_await show(std::move(call)) : error_reply(changed.error());

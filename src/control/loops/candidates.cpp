@@ -15,10 +15,6 @@ std::string refusal(const Fleet& fleet, const Seen& seen, const WorkerId& id) {
   return fmt::format("{}", fmt::join(reasons, ", "));
 }
 
-bool lacks(const Worker& worker, Firmware firmware) {
-  return worker.firmware && std::ranges::find(*worker.firmware, firmware) == worker.firmware->end();
-}
-
 // Machines that still run here, of VMs that went on elsewhere: this worker was declared dead, is back, and has
 // not been rid of them yet. No record counts them.
 Resources left_over(const Fleet& fleet, const Seen& seen, const WorkerId& id) {
@@ -48,20 +44,34 @@ std::vector<placement::Candidate> candidates(const Fleet& fleet, const Seen& see
   return all;
 }
 
-placement::Request request_for(const Fleet& fleet, const Vm& vm, std::map<WorkerId, std::string> excluded) {
-  std::set<PoolId> pools;
+bool lacks(const Worker& worker, Firmware firmware) {
+  return worker.firmware && std::ranges::find(*worker.firmware, firmware) == worker.firmware->end();
+}
+
+std::optional<Firmware> firmware_of(const Fleet& fleet, const Vm& vm) {
   const auto* image = fleet.find(vm.spec.image);
-  if (image) pools.insert(image->pool);
-  if (image && image->firmware) {
-    for (const auto& [id, worker] : fleet.workers())
-      if (lacks(worker, *image->firmware))
-        excluded.emplace(id, fmt::format("has no firmware '{}'", json::name_of(*image->firmware)));
-  }
+  return image ? image->firmware : std::nullopt;
+}
+
+placement::Request needs_of(const Fleet& fleet, const Vm& vm) {
+  std::set<PoolId> pools;
+  if (const auto* image = fleet.find(vm.spec.image)) pools.insert(image->pool);
   for (const auto* disk : fleet.disks_of(vm)) pools.insert(disk->pool);
   std::vector<NetworkId> networks;
   for (const auto& interface : vm.interfaces.value_or(std::vector<NetworkInterface>()))
     networks.push_back(interface.network);
-  return {vm.id, footprint(vm.spec), {pools.begin(), pools.end()}, std::move(networks), std::move(excluded)};
+  return {vm.id, footprint(vm.spec), {pools.begin(), pools.end()}, std::move(networks), {}};
+}
+
+placement::Request request_for(const Fleet& fleet, const Vm& vm, std::map<WorkerId, std::string> excluded) {
+  auto request = needs_of(fleet, vm);
+  request.excluded = std::move(excluded);
+  if (const auto firmware = firmware_of(fleet, vm)) {
+    for (const auto& [id, worker] : fleet.workers())
+      if (lacks(worker, *firmware))
+        request.excluded.emplace(id, fmt::format("has no firmware '{}'", json::name_of(*firmware)));
+  }
+  return request;
 }
 
 }  // namespace ebb::control

@@ -25,8 +25,8 @@ std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migr
     return Event{EventKind::cancel, fmt::format("{} was cancelled", drain->id), 0};
   }
   const auto* vm = fleet.find(m.vm);
-  if (vm && vm->desired == VmDesired::stopped && !is_past_no_return(m.phase) && m.phase != Phase::aborting)
-    return Event{EventKind::cancel, fmt::format("{} has ended by itself", m.vm), 0};
+  if (vm && vm->desired != VmDesired::running && !is_past_no_return(m.phase) && m.phase != Phase::aborting)
+    return Event{EventKind::cancel, fmt::format("{} shall not run any more", m.vm), 0};
   // A target that is held since it was chosen takes nothing more: the VM is placed anew.
   const bool may_take = fleet.holds_on(m.target).empty();
   if (!may_take && (m.phase == Phase::reserving || m.phase == Phase::preparing)) {
@@ -85,9 +85,8 @@ Status apply_event(const Fleet& fleet, Batch& batch, const Migration& m, Event e
   return {};
 }
 
-void step_migrations(const Fleet& fleet, const Seen& seen, Batch& batch) {
-  auto allowed = drain::may_begin(fleet);
-  const std::set<MigrationId> may_begin(allowed.begin(), allowed.end());
+void step_migrations(const Fleet& fleet, const Seen& seen, const drain::Pacing& pacing, Batch& batch) {
+  const std::set<MigrationId> may_begin(pacing.may_begin.begin(), pacing.may_begin.end());
   for (const auto& id : fleet.open_migrations()) {
     if (batch.is_full()) return;
     const auto& m = fleet.migrations().at(id);
@@ -100,10 +99,13 @@ void step_migrations(const Fleet& fleet, const Seen& seen, Batch& batch) {
 
 void forget_old_migrations(const Fleet& fleet, Batch& batch) {
   if (fleet.migrations().size() <= ended_migrations_max) return;
+  std::uint32_t healthy_ms = 0;  // so long budgets ask when a VM has moved
+  for (const auto& [id, budget] : fleet.budgets()) healthy_ms = std::max(healthy_ms, budget.healthy_ms);
   std::vector<const Migration*> ended;
   for (const auto& [id, m] : fleet.migrations()) {
     const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
-    if (is_ended(m.phase) && (!drain || is_ended(drain->state))) ended.push_back(&m);
+    const bool is_asked_for = healthy_ms > 0 && m.history.back().entered_at + healthy_ms > batch.now();
+    if (is_ended(m.phase) && (!drain || is_ended(drain->state)) && !is_asked_for) ended.push_back(&m);
   }
   std::sort(ended.begin(), ended.end(),
             [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });

@@ -1,11 +1,13 @@
 // Drives every open migration: what the world shows becomes at most one event each turn.
 #pragma once
 #include "control/batch.h"
+#include "drain/pacing.h"
 #include "migration/migration_step.h"
 
 namespace ebb::control {
 
-void step_migrations(const Fleet& fleet, const Seen& seen, Batch& batch);
+// `pacing`: which may begin now.
+void step_migrations(const Fleet& fleet, const Seen& seen, const drain::Pacing& pacing, Batch& batch);
 
 // Applies one event in `batch`: the migration, the VM's ownership at `=>`, the journal. conflict if it is
 // refused.

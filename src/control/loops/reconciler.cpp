@@ -6,15 +6,8 @@
 
 namespace ebb::control {
 
-Reconciler::Reconciler(Loop& loop, Owner& owner, Pools& pools, LivenessLimits limits, Duration disk_retention,
-                       Logger log)
-    : loop_(loop),
-      owner_(owner),
-      pools_(pools),
-      limits_(limits),
-      disk_retention_(disk_retention),
-      log_(std::move(log)),
-      poke_(loop) {
+Reconciler::Reconciler(Loop& loop, Owner& owner, Pools& pools, Limits limits, Logger log)
+    : loop_(loop), owner_(owner), pools_(pools), limits_(limits), log_(std::move(log)), poke_(loop) {
   owner_.on_commit([this](const Touched&) { poke_.poke(); });
 }
 
@@ -46,13 +39,17 @@ Task<bool> Reconciler::turn() {
   const auto& seen = owner_.seen();
   // A move may end because its VM has.
   bool changed = co_await decide([&](Batch& b) { end_vms(fleet, seen, b); });
-  changed |= co_await decide([&](Batch& b) { step_migrations(fleet, seen, b); });
+  changed |= co_await decide([&](Batch& b) {
+    auto pacing = drain::pace(fleet, seen, limits_.pace, b.now());
+    step_migrations(fleet, seen, pacing, b);
+    waits_ = std::move(pacing.waits);
+  });
   changed |= co_await decide([&](Batch& b) { replace_failing_vms(fleet, seen, b); });
-  changed |= co_await decide([&](Batch& b) { retire_vms(fleet, seen, disk_retention_, b); });
+  changed |= co_await decide([&](Batch& b) { retire_vms(fleet, seen, limits_.disk_retention, b); });
   changed |= co_await decide([&](Batch& b) { place_vms(fleet, seen, b, unplaced_); });
   changed |= co_await decide([&](Batch& b) { step_snapshots(fleet, seen, owner_.effects(), b); });
   changed |=
-      co_await decide([&](Batch& b) { expire_removed_disks(fleet, loop_.wall_now(), disk_retention_, b); });
+      co_await decide([&](Batch& b) { expire_removed_disks(fleet, b.now(), limits_.disk_retention, b); });
   changed |= co_await decide([&](Batch& b) { step_rescues(fleet, seen, b); });
   changed |= co_await step_drains();
   changed |= co_await decide([&](Batch& b) { forget_old_migrations(fleet, b); });
@@ -70,10 +67,16 @@ Task<bool> Reconciler::step_drains() {
   bool changed = false;
   for (const auto& id : active) {
     co_await confirm_heads(id);
-    changed |= co_await decide([this, id](Batch& batch) {
+    // One that reserves goes on until it has all, or cannot: two that took turns might each keep from the other what it lacks.
+    for (bool goes_on = true; goes_on;) {
+      goes_on = co_await decide([this, id](Batch& batch) {
+        const auto* drain = owner_.fleet().find(id);
+        if (drain) step_drain(owner_.fleet(), owner_.seen(), limits_.pace, *drain, drains_[id], batch);
+      });
+      changed |= goes_on;
       const auto* drain = owner_.fleet().find(id);
-      if (drain) step_drain(owner_.fleet(), owner_.seen(), *drain, drains_[id], batch);
-    });
+      goes_on = goes_on && drain && drain->state == DrainState::reserving;
+    }
   }
   co_return changed;
 }
@@ -86,19 +89,24 @@ Task<void> Reconciler::confirm_heads(DrainId id) {
   if (!drain || drain->state != DrainState::running) co_return;
   auto check = done_check(owner_.fleet(), owner_.seen(), *drain, fresh);
   check.heads_checked = true, check.heads_attached = 0;
-  if (!drain::is_done(*drain, check)) co_return;
-  const auto worker = drain->worker;
+  if (!drain::is_done(owner_.fleet(), owner_.seen(), *drain, check)) co_return;
+  const auto workers = drain->workers;
   std::uint32_t attached = 0;
-  for (const auto& disk_id : disks_to_confirm(owner_.fleet(), *drain)) {
-    const auto* disk = owner_.fleet().find(disk_id);
-    if (!disk) continue;
-    auto owner = co_await pools_.owner_of(disk->pool, disk_id);
-    if (!owner && owner.error().code == Code::not_found) continue;
-    if (!owner) {
-      log_.warning("{}: who owns disk {} is not known: {}", id, disk_id, owner.error());
-      co_return;  // asked again next turn
+  const auto disks = disks_to_confirm(owner_.fleet(), *drain);
+  constexpr std::size_t at_a_time = 32;
+  for (std::size_t at = 0; at < disks.size(); at += at_a_time) {
+    std::vector<Task<Result<DiskOwner>>> asked;
+    for (std::size_t i = at; i < std::min(disks.size(), at + at_a_time); ++i)
+      if (const auto* disk = owner_.fleet().find(disks[i]))
+        asked.push_back(pools_.owner_of(disk->pool, disk->id));
+    for (auto& owner : co_await when_all(loop_, std::move(asked))) {
+      if (!owner && owner.error().code == Code::not_found) continue;
+      if (!owner) {
+        log_.warning("{}: who owns its disks is not known: {}", id, owner.error());
+        co_return;  // asked again next turn
+      }
+      if (owner->attached && std::ranges::binary_search(workers, WorkerId(owner->owner))) ++attached;
     }
-    if (owner->attached && owner->owner == worker.value) ++attached;
   }
   auto& progress = drains_[id];
   progress.heads_checked = true, progress.heads_attached = attached;
@@ -107,14 +115,14 @@ Task<void> Reconciler::confirm_heads(DrainId id) {
 Task<void> Reconciler::update_liveness() {
   // An agent that could not be answered asks again within this time.
   constexpr Duration agents_pause_max = 15s;
-  owner_.seen().has_listened = loop_.now() - began_ >= limits_.silent + agents_pause_max;
+  owner_.seen().has_listened = loop_.now() - began_ >= limits_.liveness.silent + agents_pause_max;
   std::vector<std::pair<WorkerId, Liveness>> transitions;
   for (auto& [id, at] : owner_.seen().workers) {
     if (!at.heard) continue;
     auto quiet = loop_.now() - at.heard_at;
-    auto liveness = quiet < limits_.silent    ? Liveness::ready
-                    : quiet < limits_.suspect ? Liveness::silent
-                                              : Liveness::suspect;
+    auto liveness = quiet < limits_.liveness.silent    ? Liveness::ready
+                    : quiet < limits_.liveness.suspect ? Liveness::silent
+                                                       : Liveness::suspect;
     at.liveness = liveness;
     if (std::exchange(told_[id], liveness) != liveness) transitions.emplace_back(id, liveness);
   }
@@ -128,11 +136,16 @@ Task<void> Reconciler::update_liveness() {
   });
 }
 
+// Also those of cancelled drains that its commit had no room for.
 Task<void> Reconciler::expire_holds() {
   const auto now = loop_.wall_now();
   co_await decide([&](Batch& batch) {
     for (const auto& [id, hold] : owner_.fleet().holds()) {
-      if (batch.is_full() || !hold.expires_at || *hold.expires_at > now) continue;
+      if (batch.is_full()) return;
+      const auto* drain =
+          hold.owner.starts_with("drain:") ? owner_.fleet().find(DrainId(hold.owner.substr(6))) : nullptr;
+      if (drain && drain->state == DrainState::cancelled) batch.erase(hold);
+      if (!hold.expires_at || *hold.expires_at > now) continue;
       batch.erase(hold);
       batch.journal("hold.expired", "workers/" + hold.worker.value,
                     fmt::format("the hold of {} expired", hold.owner));

@@ -14,16 +14,21 @@ struct LivenessLimits {
 
 class Reconciler {
  public:
-  // `disk_retention`: how long the data of a removed disk is kept.
-  Reconciler(Loop& loop, Owner& owner, Pools& pools, LivenessLimits limits, Duration disk_retention,
-             Logger log);
+  struct Limits {
+    LivenessLimits liveness;
+    drain::PaceLimits pace;
+    Duration disk_retention{};  // how long the data of a removed disk is kept
+  };
+  Reconciler(Loop& loop, Owner& owner, Pools& pools, Limits limits, Logger log);
   // Never ends.
   Task<void> run();
   void poke() { poke_.poke(); }
 
   const DrainProgresses& drains() const { return drains_; }
   const Unplaced& unplaced() const { return unplaced_; }
-  Duration disk_retention() const { return disk_retention_; }
+  // What moves that could begin wait for.
+  const std::map<MigrationId, Reason>& waits() const { return waits_; }
+  const Limits& limits() const { return limits_; }
 
  private:
   Task<bool> turn();  // true if anything was decided
@@ -36,14 +41,14 @@ class Reconciler {
   Loop& loop_;
   Owner& owner_;
   Pools& pools_;
-  LivenessLimits limits_;
-  const Duration disk_retention_;
+  const Limits limits_;
   Instant began_{};
   Logger log_;
   Poke poke_;
   std::map<WorkerId, Liveness> told_;  // in the journal
   DrainProgresses drains_;
   Unplaced unplaced_;
+  std::map<MigrationId, Reason> waits_;
 };
 
 }  // namespace ebb::control

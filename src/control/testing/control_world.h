@@ -50,7 +50,12 @@ class ControlWorld {
     auto& pool = process_->make<sim::SimStoreClient>(*process_, store_, "pool/");
     control_ = &process_->make<ControlPlane>(
         loop, records, std::map<PoolId, Pool>{{PoolId("main"), {&pool, &pool, DiskClass::remote}}},
-        ControlConfig{"operator-token-0", "join-token-0", "{}", {}, 30s, disk_retention_}, Logger());
+        ControlConfig{"operator-token-0",
+                      "join-token-0",
+                      "{}",
+                      {.liveness = {}, .pace = {}, .disk_retention = disk_retention_},
+                      30s},
+        Logger());
     scope_ = &process_->make<Scope>(loop);
     EXPECT_TRUE(wait(control_->start()));
   }
@@ -78,12 +83,17 @@ class ControlWorld {
     return value ? *value : T{};
   }
 
-  void add_worker(const std::string& name, std::uint64_t memory) {
+  void add_worker(const std::string& name, std::uint64_t memory, Labels labels = {}) {
+    register_worker(name, memory, std::move(labels));
+    workers_[name].id = WorkerId(name);
+  }
+  // Without an agent that answers.
+  void register_worker(const std::string& name, std::uint64_t memory, Labels labels) {
     Registration r;
+    r.labels = std::move(labels);
     r.worker = WorkerId(name), r.boot_id = "boot-1", r.version = "test";
     r.capacity = {16'000, memory}, r.pools = {PoolId("main")};
     EXPECT_EQ(ask("POST", "/v1/agent/register", json::write_text(r), "join-token-0").status, 200);
-    workers_[name].id = r.worker;
   }
 
   // One poll and one report of each worker that answers.
@@ -120,8 +130,9 @@ class ControlWorld {
     ASSERT_EQ(sealed.status, 200) << sealed.body;
   }
   void create_vm(const std::string& name, Storage storage = Storage::object, std::uint64_t memory = 128 * MiB,
-                 std::optional<DiskClass> disk_class = {}) {
+                 std::optional<DiskClass> disk_class = {}, Labels labels = {}) {
     CreateVm wish;
+    wish.spec.labels = std::move(labels);
     wish.spec.disk_class = disk_class;
     wish.id = VmId(name), wish.spec.image = ImageId("guest"), wish.spec.storage = storage,
     wish.spec.memory_bytes = memory;

@@ -7,7 +7,7 @@ namespace ebb::control {
 struct Fleet3 : ControlWorld {
   Fleet3() { import_image("guest"); }
   std::string drain(const std::string& worker, const std::string& more = "") {
-    auto reply = ask("POST", "/v1/drains", fmt::format(R"({{"worker":"{}"{}}})", worker, more));
+    auto reply = ask("POST", "/v1/drains", fmt::format(R"({{"workers":["{}"]{}}})", worker, more));
     EXPECT_TRUE(reply.status == 201 || reply.status == 200) << reply.body;
     auto view = json::read_text<DrainView>(reply.body);
     return view ? view->drain.id.value : "";

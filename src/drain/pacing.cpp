@@ -1,0 +1,249 @@
+#include "drain/pacing.h"
+
+#include <fmt/ranges.h>
+
+namespace ebb::drain {
+namespace {
+
+// In flight as far as the limits go: it loads source and target now.
+bool is_moving(Phase p) {
+  return p == Phase::preparing || p == Phase::freezing || p == Phase::moving_lease || p == Phase::starting ||
+         p == Phase::aborting;
+}
+
+// Who is away at this moment.
+class Presence {
+ public:
+  Presence(const Fleet& fleet, const Seen& seen, WallMs now) : fleet_(fleet), seen_(seen), now_(now) {}
+
+  // It has said that it does not run, or does not do its work. An agent that has just started says less than that.
+  bool is_down(const Vm& vm) const {
+    if (!vm.worker) return true;
+    const auto* said = seen_.is_ready(*vm.worker) ? seen_.find(*vm.worker, vm.id) : nullptr;
+    if (!said || said->epoch != vm.epoch) return false;
+    return said->state == VmSeen::failed || said->state == VmSeen::stopped || said->state == VmSeen::ended ||
+           (said->health && !said->health->is_healthy);
+  }
+  // Nobody can say whether it runs, and nobody will by itself.
+  bool is_lost(const Vm& vm) const { return vm.worker && seen_.is_silent(*vm.worker); }
+  bool answers(const WorkerId& worker) const { return seen_.is_ready(worker); }
+  bool is_moving(const Vm& vm) const {
+    const auto* m = fleet_.open_migration_of(vm.id);
+    return m && drain::is_moving(m->phase);
+  }
+  bool is_away(const Vm& vm, std::uint32_t healthy_ms) const {
+    if (is_moving(vm) || is_down(vm) || is_lost(vm)) return true;
+    const auto* at = seen_.find(*vm.worker);
+    if (at && at->heard) {  // else the control plane has just started
+      const auto* said = seen_.find(*vm.worker, vm.id);
+      if (!said || said->epoch != vm.epoch || said->state != VmSeen::running) return true;
+    }
+    return healthy_ms > 0 && moved_at(vm.id) + healthy_ms > now_;
+  }
+
+ private:
+  // When it was last seen running after a move; long ago: never.
+  WallMs moved_at(const VmId& vm) const {
+    if (!moved_at_) {
+      moved_at_.emplace();
+      for (const auto& [id, m] : fleet_.migrations())
+        for (const auto& entered : m.history)
+          if (entered.phase == Phase::releasing)
+            (*moved_at_)[m.vm] = std::max((*moved_at_)[m.vm], entered.entered_at);
+    }
+    auto found = moved_at_->find(vm);
+    return found == moved_at_->end() ? now_ - 10 * 24 * 3'600'000ll : found->second;
+  }
+
+  const Fleet& fleet_;
+  const Seen& seen_;
+  WallMs now_;
+  mutable std::optional<std::map<VmId, WallMs>> moved_at_;  // once it is asked for
+};
+
+struct BudgetState {
+  std::set<VmId> away;
+  std::uint32_t away_max = 0;
+};
+
+BudgetState state_of(const Fleet& fleet, const Presence& presence, const Budget& budget) {
+  BudgetState state;
+  state.away_max = away_max(fleet, budget);
+  for (const auto& id : fleet.vms_of(budget.id))
+    if (presence.is_away(fleet.vms().at(id), budget.healthy_ms)) state.away.insert(id);
+  return state;
+}
+
+// One turn: what is under way, and what is let go on top of it.
+class Turn {
+ public:
+  Turn(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now)
+      : fleet_(fleet), limits_(limits), presence_(fleet, seen, now) {
+    for (const auto& id : fleet.open_migrations()) {
+      const auto& m = fleet.migrations().at(id);
+      if (is_moving(m.phase)) count(m);
+    }
+  }
+
+  // Why it may not begin; no text: it may, and counts from now on.
+  Reason let(const Migration& m) {
+    auto reason = why_not(m);
+    if (reason.text.empty()) {
+      count(m);
+      const auto* vm = fleet_.find(m.vm);
+      for (const auto* budget : vm ? fleet_.budgets_of(*vm) : std::vector<const Budget*>())
+        state(*budget).away.insert(m.vm);
+    }
+    return reason;
+  }
+
+ private:
+  void count(const Migration& m) {
+    ++leaving_[m.source], ++entering_[m.target];
+    ++leaving_rack_[rack_of(m.source)], ++entering_rack_[rack_of(m.target)];
+    const auto* vm = fleet_.find(m.vm);
+    if (vm && vm->spec.tenant) tenant_moves_[*vm->spec.tenant].insert(m.vm);
+  }
+  std::string rack_of(const WorkerId& id) const {
+    const auto* worker = fleet_.find(id);
+    auto rack = worker ? worker->labels.find("rack") : Labels::const_iterator();
+    return worker && rack != worker->labels.end() ? rack->second : "";
+  }
+  BudgetState& state(const Budget& budget) {
+    auto [at, is_new] = budgets_.try_emplace(budget.id);
+    if (is_new) at->second = state_of(fleet_, presence_, budget);
+    return at->second;
+  }
+  Reason why_not(const Migration& m) {
+    const auto* drain = m.drain ? fleet_.find(*m.drain) : nullptr;
+    const DrainOptions options = drain ? drain->options : DrainOptions{};
+    if (auto n = leaving_[m.source]; n >= options.parallel_max)
+      return by_itself(m, fmt::format("{} from {} under way", count_of(n, "move is", "moves are"), m.source));
+    if (auto n = entering_[m.target]; n >= options.per_target_max)
+      return by_itself(m, fmt::format("{} to {} under way", count_of(n, "move is", "moves are"), m.target));
+    if (limits_.rack_moves_max > 0) {
+      if (auto rack = rack_of(m.source); !rack.empty() && leaving_rack_[rack] >= limits_.rack_moves_max)
+        return by_itself(m, fmt::format("as many moves leave rack {} as may at once", rack));
+      if (auto rack = rack_of(m.target); !rack.empty() && entering_rack_[rack] >= limits_.rack_moves_max)
+        return by_itself(m, fmt::format("as many moves enter rack {} as may at once", rack));
+    }
+    const auto* vm = fleet_.find(m.vm);
+    // One that was declared dead may be back, and run what it ran.
+    if (!vm || presence_.is_down(*vm) || (m.source_dead && !presence_.answers(m.source))) return {};
+    if (vm->spec.tenant) {
+      const auto& moves = tenant_moves_[*vm->spec.tenant];
+      if (moves.size() >= tenant_moves_max(limits_, fleet_.vms_of_tenant(*vm->spec.tenant)))
+        return by_itself(m, fmt::format("tenant {} may have no more moves at once: {} under way",
+                                        *vm->spec.tenant, names(moves)));
+    }
+    for (const auto* budget : fleet_.budgets_of(*vm)) {
+      const auto& now = state(*budget);
+      auto others = now.away;
+      others.erase(m.vm);
+      if (others.size() < now.away_max) continue;
+      if (auto why = why_impossible(fleet_, *budget); !why.empty())
+        return {fmt::format("{}: {}", m.vm, why), since(m),
+                fmt::format("operator: change it with ebb budgets set {}", budget->id)};
+      auto reason =
+          by_itself(m, fmt::format("budget {} lets {} of {} be away, and {}", budget->id, now.away_max,
+                                   count_of(fleet_.vms_of(budget->id).size(), "VM", "VMs"), names(others)));
+      for (const auto& id : others) {
+        const auto& other = fleet_.vms().at(id);
+        if (!presence_.is_moving(other) && (presence_.is_down(other) || presence_.is_lost(other)))
+          reason.who = fmt::format("operator: ebb why {}", id);
+      }
+      return reason;
+    }
+    return {};
+  }
+  static std::string count_of(std::size_t count, std::string_view one, std::string_view many) {
+    return fmt::format("{} {}", count, count == 1 ? one : many);
+  }
+  static std::string names(const std::set<VmId>& vms) {
+    constexpr std::size_t shown_max = 3;
+    std::vector<std::string> shown;
+    for (const auto& id : vms)
+      if (shown.size() < shown_max) shown.push_back(id.value);
+    const auto more = vms.size() - shown.size();
+    return fmt::format("{}{} {}", fmt::join(shown, ", "), more ? fmt::format(" and {} more", more) : "",
+                       vms.size() == 1 ? "is" : "are");
+  }
+  static std::optional<WallMs> since(const Migration& m) {
+    return m.history.empty() ? std::nullopt : std::optional(m.history.back().entered_at);
+  }
+  static Reason by_itself(const Migration& m, const std::string& text) {
+    return {fmt::format("{}: {}", m.vm, text), since(m), "nobody: it goes on by itself"};
+  }
+
+  const Fleet& fleet_;
+  const PaceLimits& limits_;
+  Presence presence_;
+  std::map<WorkerId, std::uint32_t> leaving_, entering_;
+  std::map<std::string, std::uint32_t> leaving_rack_, entering_rack_;
+  std::map<std::string, std::set<VmId>> tenant_moves_;
+  std::map<BudgetId, BudgetState> budgets_;
+};
+
+}  // namespace
+
+bool is_down(const Fleet& fleet, const Seen& seen, const Vm& vm) {
+  return Presence(fleet, seen, 0).is_down(vm);
+}
+
+std::uint32_t tenant_moves_max(const PaceLimits& limits, std::uint32_t vms_of_tenant) {
+  return std::max(limits.tenant_moves_min, vms_of_tenant * limits.tenant_moves_percent / 100);
+}
+
+Pacing pace(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now) {
+  Pacing pacing;
+  std::vector<const Migration*> waiting;
+  for (const auto& id : fleet.open_migrations()) {
+    const auto& m = fleet.migrations().at(id);
+    if (m.phase != Phase::reserving) continue;
+    const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
+    // One that has left the workers of its drain, and found no home yet, is not held back.
+    const bool is_paused = drain && drain->state == DrainState::paused && drain->is_of(m.source);
+    const bool may_go =
+        !m.drain || (drain && (drain->state == DrainState::running || drain->state == DrainState::paused));
+    if (may_go && !is_paused) waiting.push_back(&m);
+    if (is_paused)
+      pacing.waits[id] = {fmt::format("{}: {} is paused", m.vm, drain->id), std::nullopt,
+                          fmt::format("operator: ebb resume {}", drain->id)};
+  }
+  if (waiting.empty()) return pacing;
+  std::sort(waiting.begin(), waiting.end(),
+            [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
+  Turn turn(fleet, seen, limits, now);
+  for (const auto* m : waiting) {
+    auto reason = turn.let(*m);
+    if (reason.text.empty())
+      pacing.may_begin.push_back(m->id);
+    else
+      pacing.waits[m->id] = std::move(reason);
+  }
+  return pacing;
+}
+
+std::uint32_t away_max(const Fleet& fleet, const Budget& budget) {
+  const auto vms = static_cast<std::uint32_t>(fleet.vms_of(budget.id).size());
+  auto max = budget.away_max.value_or(vms);
+  if (budget.present_min) max = std::min(max, vms - std::min(vms, *budget.present_min));
+  return max;
+}
+
+std::string why_impossible(const Fleet& fleet, const Budget& budget) {
+  const auto vms = fleet.vms_of(budget.id).size();
+  if (vms == 0 || away_max(fleet, budget) > 0) return "";
+  if (budget.away_max == 0u) return fmt::format("budget {} lets no VM be away, ever", budget.id);
+  return fmt::format("budget {} wants {} present, and it is about {}: none may ever leave", budget.id,
+                     *budget.present_min, vms);
+}
+
+BudgetView view_of(const Fleet& fleet, const Seen& seen, const Budget& budget, WallMs now) {
+  const auto state = state_of(fleet, Presence(fleet, seen, now), budget);
+  const auto away = static_cast<std::uint32_t>(state.away.size());
+  return {budget, static_cast<std::uint32_t>(fleet.vms_of(budget.id).size()), away,
+          state.away_max - std::min(state.away_max, away), why_impossible(fleet, budget)};
+}
+
+}  // namespace ebb::drain

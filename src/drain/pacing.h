@@ -1,0 +1,33 @@
+// Who may move now: arithmetic on the snapshot over all drains and moves together, no counters.
+//
+// A VM that is down - its worker says so, or was declared dead - makes nothing worse by moving: budgets and the limits of tenants do
+// not hold it back. Whoever nobody can vouch for counts as away for the others, and is held back all the same: he may run.
+#pragma once
+#include "model/fleet.h"
+
+namespace ebb::drain {
+
+struct PaceLimits {
+  // Of the VMs that carry a tenant's name so many may move at once: the larger of the two.
+  std::uint32_t tenant_moves_min = 1;
+  std::uint32_t tenant_moves_percent = 1;
+  // Into the workers of one rack (the label), and apart from that out of them; 0: any number.
+  std::uint32_t rack_moves_max = 0;
+};
+std::uint32_t tenant_moves_max(const PaceLimits& limits, std::uint32_t vms_of_tenant);
+
+struct Pacing {
+  std::vector<MigrationId> may_begin;
+  std::map<MigrationId, Reason> waits;  // the others that could begin: what each waits for
+};
+// The VM's worker says that it does not run, or not as it should.
+bool is_down(const Fleet& fleet, const Seen& seen, const Vm& vm);
+Pacing pace(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now);
+
+// How many of its VMs may be away at a time, if all of them are well now.
+std::uint32_t away_max(const Fleet& fleet, const Budget& budget);
+// Why no VM that is well may ever move under it; empty: one may.
+std::string why_impossible(const Fleet& fleet, const Budget& budget);
+BudgetView view_of(const Fleet& fleet, const Seen& seen, const Budget& budget, WallMs now);
+
+}  // namespace ebb::drain
