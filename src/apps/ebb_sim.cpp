@@ -1,8 +1,11 @@
 // ebb-sim: the fleet in virtual time. A failing seed prints the command that plays it again.
 #include <cstdio>
 #include <fmt/format.h>
+#include <fstream>
+#include <sstream>
 
 #include "disk_scenario.h"
+#include "operator_script.h"
 #include "scenario.h"
 #include "sim_command.h"
 
@@ -20,6 +23,8 @@ constexpr std::string_view usage = R"(usage: ebb-sim --seeds N [--first S] [--ve
          kills each program that a move meets, in each of its phases
        ebb-sim --kill PHASE/VICTIM/VM [--first S] [--verbose]
          that one: control, source_agent, source_disk_daemon, target_agent or target_disk_daemon
+       ebb-sim scenario FILE [--verbose]
+         plays what an operator types (tests/scenarios/README.md) and prints it with what he sees
        ebb-sim disk --seeds N [--first S] [--verbose]
          plays the disk engine alone, under the prefix oracle
   --sketched: workers with sketched agents and disk daemons, many times faster
@@ -80,6 +85,21 @@ bool play_kills(const SimCommand& command) {
   return failed == 0;
 }
 
+int play_scenario(std::span<char*> words) {
+  const bool is_verbose = words.size() == 2 && std::string_view(words[1]) == "--verbose";
+  if (words.size() != (is_verbose ? 2u : 1u)) return fmt::print(stderr, "{}", usage), 2;
+  std::ifstream file(words[0]);
+  std::stringstream script;
+  if (!(script << file.rdbuf())) return fmt::print(stderr, "ebb-sim: {} cannot be read\n", words[0]), 2;
+  std::function<void(std::string_view)> on_note;
+  if (is_verbose) on_note = [](std::string_view text) { fmt::print("{}\n", text); };
+  const auto run = play_operator_script(script.str(), std::move(on_note));
+  if (!run) return fmt::print(stderr, "ebb-sim: {}\n", run.error().message), 1;
+  fmt::print("{}", run->transcript);
+  for (const auto& violation : run->violations) fmt::print("VIOLATION: {}\n", violation);
+  return run->violations.empty() ? 0 : 1;
+}
+
 bool play(const SimCommand& command) {
   if (command.seeds > 0) return play_seeds(command);
   return command.kills || command.kill ? play_kills(command) : play_crash_points(command);
@@ -93,6 +113,7 @@ int main(int argc, char** argv) {
   auto words = std::span(argv, static_cast<std::size_t>(argc)).subspan(1);
   if (!words.empty() && std::string_view(words[0]) == "disk")
     return ebb::disk_sim::run_command(words.subspan(1));
+  if (!words.empty() && std::string_view(words[0]) == "scenario") return play_scenario(words.subspan(1));
   auto command = read_command(std::vector<std::string_view>(words.begin(), words.end()));
   if (!command) {
     fmt::print(stderr, "ebb-sim: {}\n{}", command.error().message, usage);

@@ -172,6 +172,8 @@ std::vector<Reason> reasons_of_drain_alone(const DrainView& view) {
   for (const auto& move : view.migrations) {
     for (const auto& reason : move.waiting_for) told.insert(reason.text);
   }
+  for (const auto& blocker : view.blockers)
+    told.insert(fmt::format("{}: {}", blocker.subject, blocker.reason));
   std::vector<Reason> reasons;
   for (const auto& reason : view.waiting_for) {
     if (!told.contains(reason.text)) reasons.push_back(reason);

@@ -43,7 +43,7 @@ class DrainLines final {
 // Per VM: mechanism, source -> target, interruption, total; then one sentence about the whole.
 std::string drain_summary(const DrainView& view);
 
-// The drain's own reasons: those that a migration gives as well are shown beside their VM.
+// The drain's own reasons: those that a migration gives as well are shown beside their VM, and those of blockers with these.
 std::vector<Reason> reasons_of_drain_alone(const DrainView& view);
 
 // From 0 to 1, moves under way counted by their own progress.

@@ -362,8 +362,10 @@ WhyAnswer why_drain(const DrainView& view) {
   }
   for (const auto& loss : view.losses) answer.reasons.push_back({loss.text, loss.said_at, ""});
   for (const auto& move : view.migrations) {
+    const auto& vm = move.migration.vm.value;
     for (auto reason : move.waiting_for) {
-      reason.text = fmt::format("vms/{}: {}", move.migration.vm, reason.text);
+      reason.text = reason.text.starts_with(vm + ": ") ? "vms/" + reason.text
+                                                       : fmt::format("vms/{}: {}", vm, reason.text);
       answer.reasons.push_back(std::move(reason));
     }
   }

@@ -19,6 +19,7 @@ struct FleetSimOptions {
   std::uint32_t slots = 8;    // VMs that a worker has room for
   bool all_on_first = false;  // worker-1 has them all
   enum class Workers { production, sketched } kind = Workers::production;
+  std::map<WorkerId, Labels> labels{};
   std::uint32_t stateless_every = 4;  // each so many-th VM is stateless
   Restart restart = Restart::always;  // of all VMs of the beginning
   bool shuffled = true;               // order of same-instant events drawn from the seed
@@ -53,6 +54,8 @@ class FleetSim final {
   Status create_vm(VmId id, Storage storage, DiskClass disk_class, Restart restart = Restart::always);
   Result<DrainId> start_drain(const WorkerId& worker, DrainOptions options = {});
   Result<DrainId> start_drain(std::vector<WorkerId> workers, DrainOptions options = {});
+  // Where the operator sits.
+  sim::SimProcess& operator_process() { return *operator_; }
   // What an operation waits for, in the control plane's own words.
   std::string explain(const std::string& path);
 

@@ -136,6 +136,8 @@ class ProductionWorker final : public FleetWorker {
     config.worker = id(), config.boot_id = boot_id();
     config.control = FleetSim::control_address, config.join_token = FleetSim::join_token;
     config.capacity = sim_.capacity();
+    if (auto labels = sim_.options().labels.find(id()); labels != sim_.options().labels.end())
+      config.labels = labels->second;
     config.pools = {{PoolId("pool-1"), &pool}};
     config.networks = {{NetworkId("lan"), "br0"}};
     config.state_dir = "/var/lib/ebb-agent", config.disk_daemon = daemon_address;

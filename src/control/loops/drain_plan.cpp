@@ -114,9 +114,9 @@ std::string critical_path(const DrainPlan& plan, const DrainOptions& options) {
   if (plan.moves.empty()) return "";
   auto end = [](const PlanMove& m) { return std::uint64_t{m.starts_ms} + m.predicted_total_ms; };
   const auto& last = *std::ranges::max_element(plan.moves, {}, end);
-  auto text =
-      fmt::format("{} moves, {} at a time from one worker and {} into one; {} to {} ends last",
-                  plan.moves.size(), options.parallel_max, options.per_target_max, last.vm, last.target);
+  auto text = fmt::format("{} move{}, {} at a time from one worker and {} into one; {} to {} ends last",
+                          plan.moves.size(), plan.moves.size() == 1 ? "" : "s", options.parallel_max,
+                          options.per_target_max, last.vm, last.target);
   if (!plan.bounds.empty())
     text += fmt::format("; it cannot take less than {}: {}",
                         format_duration(std::chrono::milliseconds(plan.bounds.front().ms)),
