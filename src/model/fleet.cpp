@@ -61,6 +61,17 @@ void Fleet::index(const Vm& vm, bool add) {
       if (count == 0) of_tenant_.erase(*vm.spec.tenant);
     }
   }
+  auto mark = [&](std::set<VmId>& set, bool belongs) {
+    if (!belongs) return;
+    if (add)
+      set.insert(vm.id);
+    else
+      set.erase(vm.id);
+  };
+  const bool shall_run = vm.desired == VmDesired::running;
+  mark(unplaced_, shall_run && !vm.worker);
+  mark(retiring_,
+       shall_run ? vm.started_after_end == vm.epoch : vm.worker || vm.desired == VmDesired::absent);
   if (!vm.worker) return;
   if (add) {
     owned_[*vm.worker].insert(vm.id);
@@ -226,6 +237,25 @@ Resources Fleet::used_on(const WorkerId& worker) const {
     if (vm && second_end(migration) == worker) used += footprint(vm->spec);
   }
   return used;
+}
+
+void Seen::take(AgentReport report, Instant now, WallMs wall) {
+  auto& at = workers[report.worker];
+  for (const auto& [id, said] : at.vms) notable.erase({id, report.worker});
+  at.vms.clear();
+  for (auto& vm : report.vms) {
+    if (vm.end || vm.state == VmSeen::failed) notable.emplace(vm.vm, report.worker);
+    at.vms[vm.vm] = std::move(vm);
+  }
+  report.vms.clear();
+  at.report = std::move(report);
+  at.heard = true, at.liveness = Liveness::ready;
+  at.heard_at = now, at.heard_at_wall = wall;
+}
+
+void Seen::forget(const WorkerId& worker) {
+  std::erase_if(notable, [&](const auto& item) { return item.second == worker; });
+  workers.erase(worker);
 }
 
 }  // namespace ebb

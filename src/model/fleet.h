@@ -46,6 +46,10 @@ class Fleet {
 
   // VMs that `worker` owns by the records.
   const std::set<VmId>& vms_owned_by(const WorkerId& worker) const;
+  // VMs that shall run and have no worker.
+  const std::set<VmId>& unplaced_vms() const { return unplaced_; }
+  // VMs that are to leave their worker where it is, or to go altogether.
+  const std::set<VmId>& retiring_vms() const { return retiring_; }
   // Migrations not ended that leave or enter `worker`.
   const std::set<MigrationId>& open_migrations_at(const WorkerId& worker) const;
   // The migration of `vm` that has not ended, or null.
@@ -105,6 +109,7 @@ class Fleet {
   std::map<VmId, MigrationId> moving_;
   std::set<MigrationId> open_;
   std::map<WorkerId, std::set<DiskId>> rescues_;
+  std::set<VmId> unplaced_, retiring_;
   std::map<WorkerId, std::set<HoldId>> held_;
   std::map<WorkerId, DrainId> draining_;
   std::map<BudgetId, std::set<VmId>> counted_;
@@ -130,6 +135,12 @@ struct WorkerSeen {
 struct Seen {
   std::map<WorkerId, WorkerSeen> workers;
   bool has_listened = false;  // for so long that whoever can report has reported
+  // VMs that their worker says have ended by themselves, or failed to start.
+  std::set<std::pair<VmId, WorkerId>> notable;
+
+  // What a worker says now takes the place of what it said.
+  void take(AgentReport report, Instant now, WallMs wall);
+  void forget(const WorkerId& worker);
   const WorkerSeen* find(const WorkerId& id) const {
     auto found = workers.find(id);
     return found == workers.end() ? nullptr : &found->second;

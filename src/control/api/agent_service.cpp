@@ -97,18 +97,13 @@ Task<HttpResponse> AgentService::report(Call call) {
   if (!c_.fleet().find(said->worker)) co_return error_reply(no_such("worker", said->worker.value));
   shorten_errors(*said);
   const auto answer = wanted_.of(said->worker).revision;
-  auto& at = c_.owner.seen().workers[said->worker];
+  const auto& at = c_.owner.seen().workers[said->worker];
   // A repeated or overtaken report of the same run says nothing new. Another run replaces it: its count
   // starts anew.
   const bool stale =
       at.heard && at.report.agent_run == said->agent_run && said->sequence <= at.report.sequence;
   if (!stale) {
-    at.vms.clear();
-    for (const auto& vm : said->vms) at.vms[vm.vm] = vm;
-    at.report = std::move(*said);
-    at.report.vms.clear();
-    at.heard = true, at.liveness = Liveness::ready;
-    at.heard_at = c_.loop.now(), at.heard_at_wall = c_.loop.wall_now();
+    c_.owner.seen().take(std::move(*said), c_.loop.now(), c_.loop.wall_now());
     c_.reconciler.poke();
   }
   co_return reply_with(ReportAnswer{answer});

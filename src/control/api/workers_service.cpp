@@ -125,7 +125,7 @@ Task<HttpResponse> WorkersService::forget(Call call) {
     return true;
   });
   if (!changed) co_return error_reply(changed.error());
-  c_.owner.seen().workers.erase(id);
+  c_.owner.seen().forget(id);
   HttpResponse reply;
   reply.status = 204;
   co_return reply;

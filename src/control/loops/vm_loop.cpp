@@ -85,7 +85,8 @@ Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, Mi
 
 void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unplaced) {
   std::vector<placement::Request> requests;
-  for (const auto& [id, vm] : fleet.vms()) {
+  for (const auto& id : fleet.unplaced_vms()) {
+    const auto& vm = fleet.vms().at(id);
     if (is_ready_to_place(fleet, vm)) requests.push_back(request_for(fleet, vm, {}));
   }
   unplaced.clear();
@@ -106,8 +107,9 @@ void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unp
 }
 
 void retire_vms(const Fleet& fleet, const Seen& seen, Duration disk_retention, Batch& batch) {
-  for (const auto& [id, vm] : fleet.vms()) {
+  for (const auto& id : fleet.retiring_vms()) {
     if (batch.is_full()) return;
+    const auto& vm = fleet.vms().at(id);
     // One that was started again after an end that its worker knows of is let go there first.
     const bool begins_anew = vm.desired == VmDesired::running && vm.started_after_end == vm.epoch;
     if ((vm.desired == VmDesired::running && !begins_anew) || fleet.open_migration_of(id)) continue;
@@ -128,10 +130,12 @@ void retire_vms(const Fleet& fleet, const Seen& seen, Duration disk_retention, B
 }
 
 void end_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
-  for (const auto& [id, vm] : fleet.vms()) {
+  for (const auto& [id, worker] : seen.notable) {
     if (batch.is_full()) return;
-    if (vm.desired != VmDesired::running || !vm.worker) continue;
-    const auto* said = seen.find(*vm.worker, id);
+    const auto* found = fleet.find(id);
+    if (!found || found->desired != VmDesired::running || found->worker != worker) continue;
+    const auto& vm = *found;
+    const auto* said = seen.find(worker, id);
     if (!said || !said->end || said->epoch != vm.epoch || vm.started_after_end == vm.epoch) continue;
     auto next = vm;
     next.desired = VmDesired::stopped;
@@ -143,10 +147,14 @@ void end_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
 }
 
 void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
-  for (const auto& [id, vm] : fleet.vms()) {
+  for (const auto& [id, worker] : seen.notable) {
     if (batch.is_full()) return;
-    if (vm.desired != VmDesired::running || !vm.worker || fleet.open_migration_of(id)) continue;
-    const auto* said = seen.find(*vm.worker, id);
+    const auto* found = fleet.find(id);
+    if (!found || found->desired != VmDesired::running || found->worker != worker ||
+        fleet.open_migration_of(id))
+      continue;
+    const auto& vm = *found;
+    const auto* said = seen.find(worker, id);
     if (!said || said->state != VmSeen::failed || said->epoch != vm.epoch ||
         said->failures < migration::boot_attempts_max)
       continue;
@@ -154,7 +162,7 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     std::map<WorkerId, std::string> excluded{{*vm.worker, fmt::format("could not start it ({})", why)}};
     const auto lately = failed_lately(fleet, id, batch.now());
     if (lately.moves >= failing_moves_max) continue;
-    for (const auto& worker : lately.workers) excluded.emplace(worker, "could not start it a short time ago");
+    for (const auto& other : lately.workers) excluded.emplace(other, "could not start it a short time ago");
     // If a drain brought it here, the drain stays responsible until it runs somewhere; unless it did not before.
     const auto* last = last_migration_of(fleet, id);
     const auto* drain = last && last->drain ? fleet.find(*last->drain) : nullptr;
