@@ -67,7 +67,7 @@ void ControlPlane::add_common_routes() {
 Task<Status> ControlPlane::start() {
   EBB_CO_CHECKED(co_await pools_.prepare());
   EBB_CO_CHECKED(co_await owner_.load());
-  for (const auto& [id, worker] : owner_.fleet().workers()) (void)wanted_.of(id);
+  for (const auto& [id, worker] : owner_.fleet().workers()) (void)wanted_.revision_of(id);
   started_ = true;
   scope_.spawn(effects_.run());
   scope_.spawn(images_.remove_abandoned());

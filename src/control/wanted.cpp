@@ -85,24 +85,30 @@ WantedSets::WantedSets(Loop& loop, Owner& owner) : loop_(loop), owner_(owner) {
 }
 
 void WantedSets::refresh(const WorkerId& worker) {
-  auto fresh = wanted_set(owner_.fleet(), worker);
-  auto [at, is_new] = sets_.try_emplace(worker, fresh);
+  const auto set = wanted_set(owner_.fleet(), worker);
+  const auto fingerprint = std::hash<std::string>()(json::write_text(set));
+  auto [at, is_new] = known_.try_emplace(worker);
   // After a restart the revision is that of the records: never lower than what was handed out before.
-  if (!is_new && at->second.vms == fresh.vms && at->second.rescues == fresh.rescues) return;
-  fresh.revision = std::max(owner_.revision(), at->second.revision + 1);
-  at->second = std::move(fresh);
+  if (!is_new && at->second.fingerprint == fingerprint) return;
+  at->second = {std::max(owner_.revision(), at->second.revision + 1), fingerprint};
   owner_.seen().workers[worker].wanted_revision = at->second.revision;
   if (auto found = waiting_.find(worker); found != waiting_.end()) found->second->notify_all();
 }
 
-const WantedSet& WantedSets::of(const WorkerId& worker) {
-  if (!sets_.contains(worker)) refresh(worker);
-  return sets_.at(worker);
+std::uint64_t WantedSets::revision_of(const WorkerId& worker) {
+  if (!known_.contains(worker)) refresh(worker);
+  return known_.at(worker).revision;
+}
+
+WantedSet WantedSets::of(const WorkerId& worker) {
+  auto set = wanted_set(owner_.fleet(), worker);
+  set.revision = revision_of(worker);
+  return set;
 }
 
 Task<void> WantedSets::wait_for_change(WorkerId worker, std::uint64_t known, Duration limit) {
   const auto until = loop_.now() + limit;
-  while (of(worker).revision == known && loop_.now() < until) {
+  while (revision_of(worker) == known && loop_.now() < until) {
     auto& notify = waiting_[worker];
     if (!notify) notify = std::make_unique<Notify>(loop_);
     if (!co_await notify->wait_for(until - loop_.now())) co_return;

@@ -100,7 +100,7 @@ class Turn {
  private:
   void count(const Migration& m) {
     ++leaving_[m.source], ++entering_[m.target];
-    ++leaving_rack_[rack_of(m.source)], ++entering_rack_[rack_of(m.target)];
+    if (limits_.rack_moves_max > 0) ++leaving_rack_[rack_of(m.source)], ++entering_rack_[rack_of(m.target)];
     const auto* vm = fleet_.find(m.vm);
     if (vm && vm->spec.tenant) tenant_moves_[*vm->spec.tenant].insert(m.vm);
   }

@@ -82,7 +82,7 @@ Task<HttpResponse> AgentService::wanted(Call call) {
   if (!c_.fleet().find(id)) co_return error_reply(no_such("worker", id.value));
   if (call.query.contains("revision")) {
     co_await wanted_.wait_for_change(id, *known, std::chrono::seconds(std::min(*wait, wait_max_s)));
-    if (wanted_.of(id).revision == *known) {
+    if (wanted_.revision_of(id) == *known) {
       HttpResponse unchanged;
       unchanged.status = 304;
       co_return unchanged;
@@ -96,7 +96,7 @@ Task<HttpResponse> AgentService::report(Call call) {
   if (!said) co_return error_reply(said.error());
   if (!c_.fleet().find(said->worker)) co_return error_reply(no_such("worker", said->worker.value));
   shorten_errors(*said);
-  const auto answer = wanted_.of(said->worker).revision;
+  const auto answer = wanted_.revision_of(said->worker);
   const auto& at = c_.owner.seen().workers[said->worker];
   // A repeated or overtaken report of the same run says nothing new. Another run replaces it: its count
   // starts anew.

@@ -49,8 +49,7 @@ bool is_about_all(const Fleet& fleet, const Drain& drain, const DrainPlan& plan)
 // The plan is made once, and carried out over as many commits as it takes; anew when something has come between.
 void reserve_all(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& limits, const Drain& drain,
                  DrainProgress& progress, Batch& batch) {
-  if (!progress.plan || !is_about_all(fleet, drain, *progress.plan))
-    progress.plan = plan_drain(fleet, seen, scope_of(drain), limits, batch.now());
+  if (!progress.plan) progress.plan = plan_drain(fleet, seen, scope_of(drain), limits, batch.now());
   progress.blockers = progress.plan->blockers;
   // Nothing is touched before everything has a destination, unless the operator said otherwise.
   if (!progress.blockers.empty() && !drain.options.partial) return progress.plan.reset();
@@ -58,6 +57,7 @@ void reserve_all(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& 
     if (!batch.is_full()) progress.plan.reset();
     return;
   }
+  if (!is_about_all(fleet, drain, *progress.plan)) return progress.plan.reset();
   progress.plan.reset();
   auto next = drain;
   next.state = DrainState::running;
@@ -105,10 +105,16 @@ void step_drain(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& l
   hold_workers(fleet, drain, batch);
   if (!batch.empty() || drain.state == DrainState::paused) return;
   if (drain.state == DrainState::reserving) return reserve_all(fleet, seen, limits, drain, progress, batch);
-  const auto plan = plan_drain(fleet, seen, scope_of(drain), limits, batch.now());
-  progress.blockers = plan.blockers;
-  reserve(fleet, seen, drain, plan, batch);
-  if (!batch.empty()) return;
+  progress.blockers.clear();
+  const auto has_leaving = [&](const WorkerId& worker) { return !drain::to_place(fleet, worker).empty(); };
+  if (std::ranges::any_of(drain.workers, has_leaving)) {
+    const auto plan = plan_drain(fleet, seen, scope_of(drain), limits, batch.now());
+    progress.blockers = plan.blockers;
+    reserve(fleet, seen, drain, plan, batch);
+    if (!batch.empty()) return;
+  }
+  const auto owns = [&](const WorkerId& worker) { return !fleet.vms_owned_by(worker).empty(); };
+  if (std::ranges::any_of(drain.workers, owns)) return;  // the rest need not be asked
   const auto check = done_check(fleet, seen, drain, progress);
   if (drain::is_done(fleet, seen, drain, check)) {
     const auto who = text_of(drain.workers, drain.selector);

@@ -72,6 +72,7 @@ planning::ScheduleInput schedule_input(const Fleet& fleet, const Seen& seen,
     in.jobs.push_back(job);
   }
   in.workers = workers.size(), in.domains = 1, in.target_domains = 1;
+  if (moves.empty()) return in;
   for (const auto& [id, worker] : fleet.workers()) in.targets += seen.is_ready(id) && !fleet.is_held(id);
   in.limits.per_source = options.parallel_max, in.limits.per_target = options.per_target_max;
   return in;

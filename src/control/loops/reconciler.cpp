@@ -12,10 +12,15 @@ Reconciler::Reconciler(Loop& loop, Owner& owner, Pools& pools, Limits limits, Lo
 }
 
 Task<void> Reconciler::run() {
-  began_ = loop_.now();  // from here on agents are answered
+  constexpr Duration look_every = 250ms;
+  began_ = loop_.now(), looked_at_ = began_ - look_every;  // from here on agents are answered
   while (true) {
-    co_await update_liveness();
-    co_await expire_holds();
+    // By the clock, however often something changes: each is a look at the whole fleet.
+    if (loop_.now() - looked_at_ >= look_every) {
+      looked_at_ = loop_.now();
+      co_await update_liveness();
+      co_await expire_holds();
+    }
     while (co_await turn()) {
     }
     co_await poke_.wait_for(1s);
@@ -87,6 +92,8 @@ Task<void> Reconciler::confirm_heads(DrainId id) {
   fresh.heads_checked = false;
   const auto* drain = owner_.fleet().find(id);
   if (!drain || drain->state != DrainState::running) co_return;
+  const auto owns = [this](const WorkerId& worker) { return !owner_.fleet().vms_owned_by(worker).empty(); };
+  if (std::ranges::any_of(drain->workers, owns)) co_return;
   auto check = done_check(owner_.fleet(), owner_.seen(), *drain, fresh);
   check.heads_checked = true, check.heads_attached = 0;
   if (!drain::is_done(owner_.fleet(), owner_.seen(), *drain, check)) co_return;
