@@ -276,7 +276,7 @@ std::vector<HttpRequest> all_requests() {
   DrainId d("d");
   MigrationId m("m");
   auto go = [&](auto task) { (void)world.await(std::move(task)); };
-  go(c.workers()), go(c.worker(w)), go(c.cordon(w, "r")), go(c.uncordon(w)), go(c.return_worker(w)),
+  go(c.workers()), go(c.worker(w)), go(c.cordon(w, {"r", {}})), go(c.uncordon(w)), go(c.return_worker(w)),
       go(c.why_worker(w));
   go(c.remove_worker(w)), go(c.vms()), go(c.vm(v)), go(c.create_vm({})), go(c.start_vm(v)), go(c.stop_vm(v));
   go(c.remove_vm(v)), go(c.migrate_vm(v, {})), go(c.edit_vm(v, {})), go(c.why_vm(v)), go(c.disks()),
@@ -294,6 +294,8 @@ std::vector<HttpRequest> all_requests() {
     go(c.upload_zeroes(i, part, 0, 1));
   }
   go(c.plan_drain({})), go(c.start_drain({})), go(c.drains()), go(c.drain(d)), go(c.cancel_drain(d));
+  go(c.pause_drain(d)), go(c.resume_drain(d)), go(c.holds()), go(c.budgets()), go(c.budget(BudgetId("b"))),
+      go(c.put_budget({})), go(c.remove_budget(BudgetId("b")));
   go(c.migrations({v, d})), go(c.migration(m)), go(c.cancel_migration(m));
   const ConsolePoint place{w, 1, 2};
   for (auto kind : {SessionKind::logs, SessionKind::console}) {

@@ -42,7 +42,7 @@ class Reconciler {
   Owner& owner_;
   Pools& pools_;
   const Limits limits_;
-  Instant began_{}, looked_at_{};
+  Instant began_{};
   Logger log_;
   Poke poke_;
   std::map<WorkerId, Liveness> told_;  // in the journal
