@@ -459,8 +459,8 @@ BOOST_DESCRIBE_STRUCT(Drain, (),
                       (id, workers, requested_by, reason, options, state, created_at, ended_at, end_reason,
                        request_id, selector))
 
-// How many of a set of VMs may be away at once, over all drains and moves together. A VM that is away anyway - its worker does not
-// answer, or it does not run - may always move.
+// How many of a set of VMs may be away at once, over all drains and moves together. A VM that is down - its worker
+// says so, or was declared dead - may always move.
 struct Budget {
   BudgetId id;
   Labels selector;  // VMs with all of these labels; empty: all VMs

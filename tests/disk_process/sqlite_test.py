@@ -70,8 +70,8 @@ class Ledger:
         self.committed += 1
 
     def note_death(self):
-        """Nobody answers a flush any more. What is still said to be committed need not be: ext4 of Linux 6.18 answers fsync of a
-        folder with success once its journal was aborted and no transaction is left in it (jbd2_journal_force_commit)."""
+        """Nobody answers a flush any more. What is still said to be committed need not be. Seen once, with a rollback journal; what
+        we take for the cause: ext4 answers fsync of a folder with success once its journal was aborted and holds no transaction."""
         self.since_death = [self.rows]
 
     def stop(self):
