@@ -87,7 +87,7 @@ Task<Status> fill(SqliteStore& store, Size size) {
 class Bench {
  public:
   Bench(AsioLoop& loop, ControlPlane& control, Size size)
-      : loop_(loop), control_(control), size_(size), polls_(loop) {}
+      : loop_(loop), control_(control), size_(size), told_(loop), polls_(loop) {}
 
   Task<HttpResponse> ask(std::string method, std::string target, std::string body,
                          const char* token = "operator-token") {
@@ -128,6 +128,11 @@ class Bench {
       if (!set) co_return;
       revision = set->revision;
       ++wanted_told_;
+      // A move begins with a standby at its target; the name of a VM says where it lives.
+      for (const auto& vm : set->vms)
+        if (vm.wanted == Wanted::standby)
+          standbys_[vm.vm.value.substr(0, vm.vm.value.rfind('-'))].insert(vm.vm);
+      told_.notify_all();
     }
   }
 
@@ -144,24 +149,19 @@ class Bench {
     co_return Status{};
   }
 
-  // From the request until the first wave of every drained worker is published.
+  // From the request until the first wave of every drained worker has been told to its targets.
   Task<Status> burst() {
     CreateDrain wish;
     wish.selector = Labels{{"group", "burst"}}, wish.reason = "bench";
     auto reply = co_await ask("POST", "/v1/drains", json::write_text(wish));
     if (reply.status != 201) co_return fail(Code::internal, "drain: {}", reply.body);
-    while (!is_published(wish.options.parallel_max)) co_await sleep_for(loop_, 10ms);
+    const auto wave = std::min(size_.vms_each, wish.options.parallel_max);
+    const auto has_wave = [&](const auto& vms) { return vms.second.size() >= wave; };
+    while (std::ranges::count_if(standbys_, has_wave) < size_.drained) co_await told_.wait();
     co_return Status{};
   }
-  bool is_published(std::uint32_t parallel_max) const {
-    const auto& fleet = control_.owner().fleet();
-    std::map<WorkerId, std::uint32_t> begun;
-    for (const auto& id : fleet.open_migrations()) {
-      const auto& m = fleet.migrations().at(id);
-      begun[m.source] += m.phase != Phase::reserving;
-    }
-    const auto wave = std::min(size_.vms_each, parallel_max);
-    return std::ranges::count_if(begun, [&](const auto& b) { return b.second >= wave; }) == size_.drained;
+  Task<void> all_told() {
+    while (wanted_told_ < size_.workers) co_await told_.wait();
   }
   std::uint64_t wanted_told() const { return wanted_told_; }
 
@@ -170,6 +170,9 @@ class Bench {
   ControlPlane& control_;
   Size size_;
   std::uint64_t wanted_told_ = 0;
+  std::map<std::string, std::set<VmId>>
+      standbys_;  // that were told to a target, by the worker that they leave
+  Notify told_;
   Scope polls_;
 };
 
@@ -200,7 +203,7 @@ Status run(std::string folder, Size size) {
   EBB_CHECKED(run_until_done(env.loop, bench.report_all()));
   print("reports_per_s", size.workers / seconds_since(began));
   bench.poll_all();
-  run_until_done(env.loop, sleep_for(env.loop, 3s));
+  run_until_done(env.loop, bench.all_told());
   print("ebbd_rss_mb", rss_mb());
   if (size.cordons > 0) {
     began = Clock::now();

@@ -11,7 +11,6 @@ struct DrainProgress {
   std::optional<DrainPlan> plan{};   // that is being reserved
   bool heads_checked = false;        // since the last change at the worker
   std::uint32_t heads_attached = 0;  // disks that the store says the worker still holds
-  std::uint64_t checked_at_revision = 0;
 };
 using DrainProgresses = std::map<DrainId, DrainProgress>;
 

@@ -70,7 +70,6 @@ class FeatureBits {
 class Numbers {
  public:
   Numbers(const std::vector<placement::Candidate>& workers, const std::vector<WorkerId>& sources) {
-    fleet_.groups.clear();
     for (const auto& source : sources) {
       const auto at = std::ranges::lower_bound(workers, source, {}, &placement::Candidate::worker);
       if (at != workers.end() && at->worker == source)
