@@ -109,6 +109,7 @@ struct Agent::Impl {
   AsyncMutex registering, taking;
   bool registered = false;
   std::vector<Firmware> told_firmware;  // at the registration
+  std::vector<std::string> told_cpu_features;
   std::vector<NetworkId> told_networks;
   bool confirmed = false;  // the control plane has told us the wanted set since this start
   std::uint64_t applied_revision = 0;
@@ -247,11 +248,15 @@ Task<bool> Agent::Impl::ensure_registered() {
       missing += fmt::format("{}network {}: {}", missing.empty() ? "" : "; ", network, there.error().message);
   }
   say_once(bridge_trouble, missing, "all bridges are there");
-  if (registered && firmware == told_firmware && networks == told_networks) co_return true;
-  Registration registration{
-      config.worker, config.boot_id, config.version, config.labels, config.capacity, {}, {}, {}};
+  auto cpu_features = env.hypervisor.cpu_features();
+  if (registered && firmware == told_firmware && networks == told_networks &&
+      cpu_features == told_cpu_features)
+    co_return true;
+  Registration registration{config.worker, config.boot_id,  config.version,
+                            config.labels, config.capacity, {}};
   for (const auto& [pool, store] : config.pools) registration.pools.push_back(pool);
   registration.firmware = told_firmware = std::move(firmware);
+  registration.cpu_features = told_cpu_features = std::move(cpu_features);
   told_networks = std::move(networks);
   if (!told_networks.empty()) registration.networks = told_networks;
   auto done = co_await control.send_registration(std::move(registration));

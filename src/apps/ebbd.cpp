@@ -32,7 +32,12 @@ The control plane of one cell. ADDRESS stands for what FILE says. FILE is TOML:
   [moves]
   tenant_percent = 1                   of one tenant's VMs so many may move at once,
   tenant_min = 1                       or so many, if that is more
-  rack_max = 0                         moves into one rack, and out of it, at once; 0: any number
+  vm_max = 0                           moves of one VM by drains in 30 days; 0: any number
+  horizon = "24h"                      so long before a drain begins its workers take nothing new
+  dead_percent = 20                    of a zone's or the cell's workers so many may look dead at once,
+  dead_min = 1                         or so many, if that is more; else nothing is taken from them
+  [moves.label_max]
+  rack = 10                            moves into one rack, and out of it; likewise for any label
 
 Tokens are made at the first start, in state_dir: operator.token (for ebb) and join.token (for agents).
 )";
@@ -98,9 +103,20 @@ Result<Config> read_config(const std::string& path, const std::optional<std::str
   const drain::PaceLimits usual;
   EBB_TRY(least, moves.integer("tenant_min", 1, moves_max, usual.tenant_moves_min));
   EBB_TRY(percent, moves.integer("tenant_percent", 0, 100, usual.tenant_moves_percent));
-  EBB_TRY(rack, moves.integer("rack_max", 0, moves_max, usual.rack_moves_max));
-  config.limits.pace = {static_cast<std::uint32_t>(least), static_cast<std::uint32_t>(percent),
-                        static_cast<std::uint32_t>(rack)};
+  EBB_TRY(of_vm, moves.integer("vm_max", 0, moves_max, usual.vm_moves_max));
+  EBB_TRY(dead_least, moves.integer("dead_min", 0, moves_max, usual.brake.dead_min));
+  EBB_TRY(dead_percent, moves.integer("dead_percent", 0, 100, usual.brake.dead_percent));
+  EBB_TRY(horizon, moves.duration("horizon", std::chrono::milliseconds(usual.horizon_ms)));
+  EBB_TRY(by_label, moves.integer_map("label_max", 1, moves_max));
+  auto& pace = config.limits.pace;
+  pace.tenant_moves_min = static_cast<std::uint32_t>(least);
+  pace.tenant_moves_percent = static_cast<std::uint32_t>(percent);
+  pace.vm_moves_max = static_cast<std::uint32_t>(of_vm);
+  pace.brake = {static_cast<std::uint32_t>(dead_least), static_cast<std::uint32_t>(dead_percent)};
+  pace.horizon_ms = to_ms(horizon);
+  EBB_TRY(rack, moves.integer("rack_max", 0, moves_max, 0));  // as it was called once
+  if (rack > 0) pace.label_moves_max["rack"] = static_cast<std::uint32_t>(rack);
+  for (const auto& [label, most] : by_label) pace.label_moves_max[label] = static_cast<std::uint32_t>(most);
   EBB_CHECKED(file.finish());
   return config;
 }

@@ -28,6 +28,7 @@ using PoolId = Id<struct PoolTag>;
 using NetworkId = Id<struct NetworkTag>;
 using HoldId = Id<struct HoldTag>;
 using BudgetId = Id<struct BudgetTag>;
+using GroupId = Id<struct GroupTag>;
 using DrainId = Id<struct DrainTag>;
 using MigrationId = Id<struct MigrationTag>;
 

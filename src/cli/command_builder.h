@@ -78,6 +78,8 @@ Labels parse_labels(const std::string& option, const std::vector<std::string>& w
 
 // budget_commands.cpp
 void add_budget_commands(Builder& b);
+// group_commands.cpp
+void add_group_commands(Builder& b);
 // vm_command_line.cpp
 void add_vm_commands(Builder& b);
 void add_console_commands(Builder& b, CLI::App& app);

@@ -57,6 +57,8 @@ void add_drain_commands(Builder& b, CLI::App& app) {
   auto options = std::make_shared<DrainCommandOptions>();
   auto workers = std::make_shared<std::vector<std::string>>(),
        labels = std::make_shared<std::vector<std::string>>();
+  auto begins_in = std::make_shared<std::string>(), deadline = std::make_shared<std::string>(),
+       at_deadline = std::make_shared<std::string>();
   auto* drain = b.command("drain", "move everything off a worker, or many, and keep them empty");
   drain->add_option("WORKER", *workers);
   drain
@@ -77,6 +79,19 @@ void add_drain_commands(Builder& b, CLI::App& app) {
   drain->add_flag("--partial", options->policy.partial, "move what can be placed although some VMs cannot");
   drain->add_flag("--dead", options->policy.source_dead,
                   "you declare them dead: their disks are taken over, nothing of them is waited for");
+  drain->add_flag("--many-dead", options->many_dead,
+                  "you have seen that so many workers are dead at once, and that it is not the network");
+  drain->add_option("--in", *begins_in,
+                    "begin after so long, as 8h; nothing new goes there from the horizon on");
+  drain->add_option("--deadline", *deadline, "by when it should have ended, as 2h after it has begun");
+  drain
+      ->add_option(
+          "--at-deadline", *at_deadline,
+          "wait: it goes on as before (default); force: budgets and times to stop in do not count any more")
+      ->type_name("wait|force");
+  drain->add_flag("--no-make-room", options->no_make_room, "move no VMs of other workers to make room");
+  drain->add_flag("--no-finish", options->no_finish,
+                  "move VMs with --restart never, too, instead of letting them end");
   drain->add_option("--parallel", options->policy.parallel_max, "moves at a time from one worker")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
@@ -90,6 +105,20 @@ void add_drain_commands(Builder& b, CLI::App& app) {
       refuse("WORKER", "name a worker, or --rack, --zone or --selector");
     for (const auto& worker : *workers) options->workers.emplace_back(worker);
     if (!labels->empty()) options->selector = parse_labels("--selector", *labels);
+    const auto ms_of = [](const std::string& text, const char* option) {
+      return static_cast<std::uint64_t>(to_ms(value_or_refuse(parse_duration(text), option)));
+    };
+    if (!begins_in->empty()) options->begins_in_ms = ms_of(*begins_in, "--in");
+    if (!deadline->empty()) options->policy.deadline_ms = ms_of(*deadline, "--deadline");
+    if (!at_deadline->empty())
+      options->policy.at_deadline = value_or_refuse(parse_at_deadline(*at_deadline), "--at-deadline");
+    if (options->policy.at_deadline == AtDeadline::force && deadline->empty())
+      refuse("--deadline", "what is forced at a deadline needs one");
+    if (options->many_dead && !options->policy.source_dead)
+      refuse("--many-dead", "is about workers that are declared dead: --dead");
+    if (options->many_dead) options->policy.many_dead = true;
+    if (options->no_finish) options->policy.finish = false;
+    if (options->no_make_room) options->policy.make_room = false;
     return [o = *options](Context& c) { return drain_workers(c, o); };
   });
 
@@ -108,6 +137,16 @@ void add_drain_commands(Builder& b, CLI::App& app) {
            "DRAIN|MIGRATION", cancel_operation);
   b.on_one(&app, "pause", "let no more moves of a drain begin; its workers stay held", "DRAIN", pause_drain);
   b.on_one(&app, "resume", "let a paused drain go on", "DRAIN", resume_drain);
+  auto undo = std::make_shared<UndoOptions>();
+  auto* back = b.command("undo", "bring a drain's VMs back to where they were; its workers take VMs again");
+  back->add_option("DRAIN", *id)->required();
+  auto* only = back->add_flag("--plan", undo->plan_only,
+                              "only show who goes back and who cannot; exit 3 if somebody cannot");
+  back->add_flag("--detach", undo->detach, "do not wait for its end")->excludes(only);
+  b.on(back, [=] {
+    undo->drain = DrainId(*id);
+    return [o = *undo](Context& c) { return undo_drain(c, o); };
+  });
 
   auto events = std::make_shared<EventsOptions>();
   auto* listen = b.command("events", "what happened, in the order of commits");
@@ -144,6 +183,7 @@ ParsedCommandLine parse_command_line(std::vector<std::string> args) {
   add_drain_commands(builder, app);
   add_worker_commands(builder, app);
   add_budget_commands(builder);
+  add_group_commands(builder);
   add_vm_commands(builder);
   add_console_commands(builder, app);
   add_network_commands(builder);

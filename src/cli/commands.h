@@ -175,6 +175,8 @@ struct DrainCommandOptions {
   bool plan_only = false;
   bool detach = false;
   bool fail_blocked = false;  // end with `blocked` when nothing moves and something is in the way
+  bool many_dead = false, no_finish = false, no_make_room = false;
+  std::optional<std::uint64_t> begins_in_ms{};
 };
 Task<Result<Exit>> drain_workers(Context& c, DrainCommandOptions options);
 Task<Result<Exit>> list_drains(Context& c);
@@ -187,6 +189,12 @@ Task<Result<Exit>> show_drain(Context& c, ShowDrainOptions options);
 Task<Result<Exit>> cancel_operation(Context& c, std::string id);
 Task<Result<Exit>> pause_drain(Context& c, DrainId id);
 Task<Result<Exit>> resume_drain(Context& c, DrainId id);
+struct UndoOptions {
+  DrainId drain;
+  bool plan_only = false;
+  bool detach = false;
+};
+Task<Result<Exit>> undo_drain(Context& c, UndoOptions options);
 struct MigrateOptions {
   VmId vm;
   std::optional<WorkerId> target;

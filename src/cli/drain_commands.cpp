@@ -37,7 +37,10 @@ class DrainProgress final {
   DrainLines lines_;
 };
 
-Exit exit_of(const DrainView& view) { return view.drain.state == DrainState::done ? Exit::ok : Exit::failed; }
+Exit exit_of(const DrainView& view) {
+  const auto state = view.drain.state;
+  return state == DrainState::done || state == DrainState::undone ? Exit::ok : Exit::failed;
+}
 
 bool is_stuck(const DrainView& view) {
   bool moving = std::any_of(view.migrations.begin(), view.migrations.end(),
@@ -80,6 +83,7 @@ CreateDrain request_of(Context& c, const DrainCommandOptions& options) {
   request.selector = options.selector;
   request.reason = options.reason;
   request.options = options.policy;
+  request.begins_in_ms = options.begins_in_ms;
   request.request_id = c.env.loop.random().token(20);
   return request;
 }
@@ -122,6 +126,12 @@ Task<Result<Exit>> drain_workers(Context& c, DrainCommandOptions options) {
   if (started.existed)
     c.screen().say(fmt::format("{} is being drained already: this is drain {}",
                                text_of(plan.workers, plan.selector), id));
+  if (started.view.drain.state == DrainState::scheduled) {
+    c.screen().say(fmt::format("drain {} begins at {}; 'ebb cancel {}' calls it off", id,
+                               format_time(*started.view.drain.begins_at), id));
+    c.show(started.view, id.value + "\n");
+    co_return Exit::ok;
+  }
   if (options.detach) {
     c.screen().say(fmt::format("drain {} goes on; 'ebb drains show {} --watch' follows it", id, id));
     c.show(started.view, id.value + "\n");
@@ -178,6 +188,21 @@ Task<Result<Exit>> resume_drain(Context& c, DrainId id) {
   EBB_CO_TRY(view, co_await c.client.resume_drain(id));
   c.show(view, drains_table({view}, c.now()));
   co_return Exit::ok;
+}
+
+Task<Result<Exit>> undo_drain(Context& c, UndoOptions options) {
+  EBB_CO_TRY(plan, co_await c.client.plan_undo(options.drain));
+  if (options.plan_only) {
+    c.show(plan, undo_text(plan));
+    co_return plan.blockers.empty() ? Exit::ok : Exit::blocked;
+  }
+  if (c.format == Format::text) c.screen().out(undo_text(plan));
+  EBB_CO_TRY(view, co_await c.client.undo_drain(options.drain));
+  if (options.detach) {
+    c.show(view, drains_table({view}, c.now()));
+    co_return Exit::ok;
+  }
+  co_return co_await watch_drain(c, std::move(view), {}, WhenBlocked::wait);
 }
 
 // ---- one VM ----

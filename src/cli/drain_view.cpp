@@ -293,7 +293,7 @@ std::string losses_text(const std::vector<DiskLoss>& losses, std::string_view ti
 std::string plan_text(const DrainPlan& plan) {
   const auto from = text_of(plan.workers, plan.selector);
   const bool is_of_many = plan.workers.size() > 1;
-  std::string text = plan.moves.empty() && plan.blockers.empty()
+  std::string text = plan.moves.empty() && plan.blockers.empty() && plan.finishing.empty()
                          ? fmt::format("plan: no VMs to move from {}\n", from)
                          : fmt::format("plan: {} from {}, about {}\n", count_of(plan.moves.size(), "VM"),
                                        from, ms_text(plan.eta_ms));
@@ -317,6 +317,14 @@ std::string plan_text(const DrainPlan& plan) {
     text += table.text("  ");
     if (!plan.critical_path.empty()) text += "what takes the time: " + plan.critical_path + "\n";
   }
+  for (const auto& move : plan.moves)
+    if (move.makes_room) text += fmt::format("{} need not leave {}: it makes room\n", move.vm, move.source);
+  for (const auto& one : plan.finishing)
+    text += fmt::format("{} is left to end by itself on {}{}\n", one.vm, one.worker,
+                        one.until_ms
+                            ? fmt::format(", for {} at most", format_duration(std::chrono::milliseconds(
+                                                                  static_cast<std::int64_t>(*one.until_ms))))
+                            : "");
   text += losses_text(plan.losses, "will be lost");
   if (!plan.blockers.empty()) {
     text += fmt::format("blocked: {}\n", count_of(plan.blockers.size(), "blocker"));
@@ -326,6 +334,22 @@ std::string plan_text(const DrainPlan& plan) {
       if (!blocker.owner.empty()) text += fmt::format("    who can act: {}\n", blocker.owner);
     }
   }
+  return text;
+}
+
+std::string undo_text(const DrainPlan& plan) {
+  auto text = fmt::format("back to {}: {}\n", text_of(plan.workers, plan.selector),
+                          count_of(plan.moves.size(), "VM"));
+  if (!plan.moves.empty()) {
+    Table table({"VM", "MECHANISM", "FROM", "TO", ">INTERRUPTION"});
+    for (const auto& move : plan.moves)
+      table.add({move.vm.value, std::string(json::name_of(move.mechanism)), move.source.value,
+                 move.target.value, "~" + ms_text(move.predicted_interruption_ms)});
+    text += table.text("  ");
+  }
+  for (const auto& blocker : plan.blockers)
+    text += fmt::format("{} stays: {}\n  {}\n", blocker.subject.substr(blocker.subject.find('/') + 1),
+                        blocker.reason, blocker.remedy);
   return text;
 }
 

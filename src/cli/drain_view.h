@@ -15,6 +15,8 @@ namespace ebb {
 // What moves where and how long each VM will be away, the ETA and what makes it; then every blocker with its
 // remedy.
 std::string plan_text(const DrainPlan& plan);
+// Of an undo: who goes back to the workers of the plan, and who stays.
+std::string undo_text(const DrainPlan& plan);
 
 struct FrameStyle {
   ScreenSize size;

@@ -189,6 +189,10 @@ std::string vm_page(const VmView& view, WallMs now) {
   page.add("disk", text_of(vm.disk));
   if (vm.data_disks) page.add("data disks", fmt::format("{}", fmt::join(*vm.data_disks, ", ")));
   if (vm.spec.tenant) page.add("tenant", *vm.spec.tenant);
+  if (vm.spec.group) page.add("group", vm.spec.group->value);
+  if (vm.spec.worker_labels) page.add("needs a worker with", text_of(*vm.spec.worker_labels));
+  if (vm.spec.cpu_features)
+    page.add("needs CPU features", fmt::format("{}", fmt::join(*vm.spec.cpu_features, ", ")));
   page.add("labels", labels_text(vm.spec.labels));
   page.add("ports", ports_text(view.ports));
   for (const auto& interface : vm.interfaces.value_or(std::vector<NetworkInterface>()))
@@ -329,6 +333,16 @@ std::string budgets_table(const std::vector<BudgetView>& budgets) {
     table.add({budget.id.value, budget.selector.empty() ? "(all VMs)" : text_of(budget.selector),
                fmt::format("{}", view.vms), fmt::format("{}", view.away), fmt::format("{}", view.allowed),
                rule, view.impossible});
+  }
+  return table.text();
+}
+
+std::string groups_table(const std::vector<GroupView>& groups) {
+  Table table({"GROUP", ">VMS", "RULE", "NOTE"});
+  for (const auto& view : groups) {
+    std::string note;
+    for (const auto& breach : view.breaches) note += (note.empty() ? "" : "; ") + breach;
+    table.add({view.group.id.value, fmt::format("{}", view.vms), text_of(view.group), note});
   }
   return table.text();
 }

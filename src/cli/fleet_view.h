@@ -12,6 +12,7 @@ std::string workers_table(const std::vector<WorkerView>& workers, WallMs now);
 std::string worker_page(const WorkerView& view, WallMs now);
 std::string vms_table(const std::vector<VmView>& vms);
 std::string budgets_table(const std::vector<BudgetView>& budgets);
+std::string groups_table(const std::vector<GroupView>& groups);
 std::string holds_table(const std::vector<Hold>& holds, WallMs now);
 std::string vm_page(const VmView& view, WallMs now);
 std::string disks_table(const std::vector<Disk>& disks, WallMs now);

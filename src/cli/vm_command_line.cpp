@@ -41,8 +41,8 @@ constexpr const char* stop_signals = "automatic|power-button|guest-agent";
 
 struct RunTexts {
   std::string image, memory = "128M", disk_class, wait_limit = "10m";
-  std::vector<std::string> ports, labels, ephemeral_disks, networks;
-  std::string restart, stop_grace, stop_signal, health, tenant;
+  std::vector<std::string> ports, labels, ephemeral_disks, networks, worker_labels, cpu_features;
+  std::string restart, stop_grace, stop_signal, health, tenant, group;
   bool stateless = false;
   RunOptions options;
 };
@@ -65,6 +65,10 @@ RunOptions finish(RunTexts texts) {
   if (!texts.stop_signal.empty())
     o.spec.stop_signal = value_or_refuse(parse_stop_signal(texts.stop_signal), "--stop-signal");
   if (!texts.tenant.empty()) o.spec.tenant = texts.tenant;
+  if (!texts.group.empty()) o.spec.group = GroupId(texts.group);
+  if (!texts.worker_labels.empty())
+    o.spec.worker_labels = parse_labels("--worker-label", texts.worker_labels);
+  if (!texts.cpu_features.empty()) o.spec.cpu_features = texts.cpu_features;
   if (!texts.stop_grace.empty()) o.spec.stop_grace_ms = grace_ms(texts.stop_grace);
   if (!texts.health.empty()) o.spec.health = value_or_refuse(parse_health_check(texts.health), "--health");
   for (const auto& size : texts.ephemeral_disks) {
@@ -135,6 +139,11 @@ void add_run_command(Builder& b) {
   run->add_option("--stop-signal", t->stop_signal, "how it is asked to stop (default: automatic)")
       ->type_name(stop_signals);
   run->add_option("--tenant", t->tenant, "whose it is");
+  run->add_option("--group", t->group, "by whose rules it is placed: see ebb groups");
+  run->add_option("--worker-label", t->worker_labels, "KEY=VALUE that its worker must have; may be repeated")
+      ->allow_extra_args(false);
+  run->add_option("--cpu-feature", t->cpu_features, "that its guest needs, as avx2; may be repeated")
+      ->allow_extra_args(false);
   run->add_option("--health", t->health, "what tells that the guest does its work; PORT is one of --port")
       ->type_name("tcp:PORT|http:PORT/PATH|guest-agent");
   run->add_option("--ssh-key", t->options.ssh_keys,
@@ -175,9 +184,9 @@ void add_vm_change(Builder& b, const std::string& name, const std::string& descr
 
 void add_edit_command(Builder& b, CLI::App* vms) {
   struct Texts {
-    std::string vm, memory, restart, stop_grace, stop_signal, health, tenant;
+    std::string vm, memory, restart, stop_grace, stop_signal, health, tenant, group;
     std::uint32_t cpus = 0;
-    std::vector<std::string> ports, labels, no_labels;
+    std::vector<std::string> ports, labels, no_labels, worker_labels, cpu_features;
   };
   auto t = std::make_shared<Texts>();
   auto* edit = b.command(vms, "edit", "change what a VM is; size and ports only while it is stopped");
@@ -192,12 +201,20 @@ void add_edit_command(Builder& b, CLI::App* vms) {
   edit->add_option("--stop-grace", t->stop_grace, "how long a guest may take to stop before it is killed");
   edit->add_option("--stop-signal", t->stop_signal, "how it is asked to stop")->type_name(stop_signals);
   auto* tenant = edit->add_option("--tenant", t->tenant, "whose it is; '': nobody's in particular");
+  auto* group = edit->add_option("--group", t->group, "by whose rules it is placed next; '': none");
+  edit->add_option(
+          "--worker-label", t->worker_labels,
+          "KEY=VALUE that its next worker must have, instead of all before; '': none; may be repeated")
+      ->allow_extra_args(false);
+  edit->add_option("--cpu-feature", t->cpu_features,
+                   "that its guest needs, instead of all before; '': none; may be repeated")
+      ->allow_extra_args(false);
   edit->add_option("--health", t->health, "what tells that the guest does its work; none: nothing does")
       ->type_name("tcp:PORT|http:PORT/PATH|guest-agent|none");
   edit->add_option("--label", t->labels, "KEY=VALUE; may be repeated")->allow_extra_args(false);
   edit->add_option("--no-label", t->no_labels, "KEY of a label that goes; may be repeated")
       ->allow_extra_args(false);
-  b.on(edit, [t, tenant] {
+  b.on(edit, [t, tenant, group] {
     EditVmOptions o{VmId(t->vm), {}};
     if (t->cpus > 0) o.wish.cpus = t->cpus;
     if (!t->memory.empty()) o.wish.memory_bytes = value_or_refuse(parse_size(t->memory), "--memory");
@@ -206,6 +223,14 @@ void add_edit_command(Builder& b, CLI::App* vms) {
     if (!t->stop_signal.empty())
       o.wish.stop_signal = value_or_refuse(parse_stop_signal(t->stop_signal), "--stop-signal");
     if (tenant->count() > 0) o.wish.tenant = t->tenant;
+    if (group->count() > 0) o.wish.group = GroupId(t->group);
+    const auto but_empty = [](std::vector<std::string> words) {
+      std::erase(words, "");
+      return words;
+    };
+    if (!t->worker_labels.empty())
+      o.wish.worker_labels = parse_labels("--worker-label", but_empty(t->worker_labels));
+    if (!t->cpu_features.empty()) o.wish.cpu_features = but_empty(t->cpu_features);
     if (t->health == "none")
       o.wish.no_health = true;
     else if (!t->health.empty())

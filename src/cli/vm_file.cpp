@@ -78,6 +78,15 @@ Status read_spec(const TomlTable& file, VmSpec& spec) {
   EBB_CHECKED(read(file, "stop_signal", parse_stop_signal, spec.stop_signal));
   EBB_TRY(tenant, file.string("tenant", ""));
   if (!tenant.empty()) spec.tenant = tenant;
+  EBB_TRY(group, file.string("group", ""));
+  if (!group.empty()) spec.group = GroupId(group);
+  EBB_TRY(cpu_features, file.string_list("cpu_features"));
+  if (!cpu_features.empty()) spec.cpu_features = std::move(cpu_features);
+  EBB_TRY(worker_labels, file.string_map("worker_labels"));
+  for (auto& [key, value] : worker_labels) {
+    if (!spec.worker_labels) spec.worker_labels.emplace();
+    spec.worker_labels->emplace(key, std::move(value));
+  }
   if (file.has("health")) EBB_CHECKED(read_health(file, spec.health.emplace()));
   EBB_TRY(ports, file.integer_map("ports", 1, 65535));
   for (const auto& [name, port] : ports) spec.ports.push_back({name, static_cast<std::uint16_t>(port)});

@@ -263,6 +263,20 @@ Task<Result<DrainView>> ApiClient::resume_drain(DrainId id) {
 }
 
 Task<Result<std::vector<Hold>>> ApiClient::holds() { return all_pages<Hold>("/v1/holds"); }
+Task<Result<DrainPlan>> ApiClient::plan_undo(DrainId id) {
+  return call<DrainPlan>("POST", path_of("drains", id, ":undo"), json::write_text(UndoDrain{true}));
+}
+Task<Result<DrainView>> ApiClient::undo_drain(DrainId id) {
+  return call<DrainView>("POST", path_of("drains", id, ":undo"), "{}");
+}
+
+Task<Result<std::vector<GroupView>>> ApiClient::groups() { return all_pages<GroupView>("/v1/groups"); }
+Task<Result<GroupView>> ApiClient::group(GroupId id) { return call<GroupView>("GET", path_of("groups", id)); }
+Task<Result<GroupView>> ApiClient::put_group(PutGroup wish) {
+  return call<GroupView>("POST", "/v1/groups", json::write_text(wish));
+}
+Task<Status> ApiClient::remove_group(GroupId id) { return call<void>("DELETE", path_of("groups", id)); }
+
 Task<Result<std::vector<BudgetView>>> ApiClient::budgets() { return all_pages<BudgetView>("/v1/budgets"); }
 Task<Result<BudgetView>> ApiClient::budget(BudgetId id) {
   return call<BudgetView>("GET", path_of("budgets", id));

@@ -126,12 +126,18 @@ class ApiClient final {
   Task<Result<DrainView>> cancel_drain(DrainId id);
   Task<Result<DrainView>> pause_drain(DrainId id);
   Task<Result<DrainView>> resume_drain(DrainId id);
+  Task<Result<DrainPlan>> plan_undo(DrainId id);
+  Task<Result<DrainView>> undo_drain(DrainId id);
 
   Task<Result<std::vector<Hold>>> holds();
   Task<Result<std::vector<BudgetView>>> budgets();
   Task<Result<BudgetView>> budget(BudgetId id);
   Task<Result<BudgetView>> put_budget(PutBudget wish);
   Task<Status> remove_budget(BudgetId id);
+  Task<Result<std::vector<GroupView>>> groups();
+  Task<Result<GroupView>> group(GroupId id);
+  Task<Result<GroupView>> put_group(PutGroup wish);
+  Task<Status> remove_group(GroupId id);
 
   Task<Result<std::vector<MigrationView>>> migrations(MigrationFilter filter);
   Task<Result<MigrationView>> migration(MigrationId id);

@@ -15,7 +15,7 @@ struct World {
   World() {
     for (auto name : {"a", "b"}) {
       Worker worker;
-      worker.id = WorkerId(name), worker.capacity = {8000, 8 * GiB};
+      worker.id = WorkerId(name), worker.capacity = {8000, 8 * GiB}, worker.pools = {PoolId("main")};
       fleet.put(worker);
       seen.workers[worker.id].liveness = Liveness::ready;
     }
@@ -29,7 +29,7 @@ struct World {
   }
   Resources used_on(const char* worker) const {
     for (const auto& candidate : candidates(fleet, seen))
-      if (candidate.worker == WorkerId(worker)) return candidate.used;
+      if (candidate.worker->id == WorkerId(worker)) return candidate.used;
     return {};
   }
 };
@@ -73,21 +73,33 @@ TEST(Candidates, BothEndsOfAMoveCountOnceWhateverRunsThere) {
   EXPECT_EQ(w.used_on("b"), size);
 }
 
-TEST(Candidates, AVmThatFirmwareBootsGoesWhereThatFirmwareIs) {
+TEST(Candidates, AVmGoesWhereThereIsWhatItNeeds) {
   World w;
+  const auto refusal = [&] {
+    auto choice = placement::place({candidates(w.fleet, w.seen)[1]}, {request_for(w.fleet, w.vm, {})})[0];
+    return choice.worker ? "" : choice.refusals[0].why;
+  };
   Image image;
-  image.id = ImageId("cloud"), image.firmware = Firmware::uefi;
+  image.id = ImageId("cloud"), image.pool = PoolId("main"), image.firmware = Firmware::uefi;
   w.fleet.put(image);
   w.vm.spec.image = image.id;
   auto b = *w.fleet.find(WorkerId("b"));
-  EXPECT_TRUE(request_for(w.fleet, w.vm, {}).excluded.empty()) << "agents that do not say are tried";
+  EXPECT_EQ(refusal(), "") << "agents that do not say are tried";
   b.firmware = {Firmware::bios};
   w.fleet.put(b);
-  const auto excluded = request_for(w.fleet, w.vm, {}).excluded;
-  EXPECT_EQ(excluded, (std::map<WorkerId, std::string>{{b.id, "has no firmware 'uefi'"}}));
+  EXPECT_EQ(refusal(), "has no firmware 'uefi'");
   b.firmware = {Firmware::bios, Firmware::uefi};
   w.fleet.put(b);
-  EXPECT_TRUE(request_for(w.fleet, w.vm, {}).excluded.empty());
+  EXPECT_EQ(refusal(), "");
+  w.vm.spec.worker_labels = Labels{{"gen", "new"}, {"disk", "nvme"}};
+  w.vm.spec.cpu_features = {"avx2"};
+  EXPECT_EQ(refusal(), "has no label disk=nvme, has no label gen=new");
+  b.labels = {{"gen", "new"}, {"disk", "nvme"}}, b.cpu_features = {"aes"};
+  w.fleet.put(b);
+  EXPECT_EQ(refusal(), "has no CPU feature avx2");
+  b.cpu_features = {"aes", "avx2"};
+  w.fleet.put(b);
+  EXPECT_EQ(refusal(), "");
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
       networks_(Context{loop, owner_, reconciler_, effects_, pools_}),
       drains_(Context{loop, owner_, reconciler_, effects_, pools_}),
       budgets_(Context{loop, owner_, reconciler_, effects_, pools_}),
+      groups_(Context{loop, owner_, reconciler_, effects_, pools_}),
       agents_(Context{loop, owner_, reconciler_, effects_, pools_}, wanted_),
       events_(Context{loop, owner_, reconciler_, effects_, pools_}),
       session_routes_(Context{loop, owner_, reconciler_, effects_, pools_}, sessions_),
@@ -34,6 +35,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
   networks_.add_routes(router_);
   drains_.add_routes(router_);
   budgets_.add_routes(router_);
+  groups_.add_routes(router_);
   agents_.add_routes(router_);
   events_.add_routes(router_);
   session_routes_.add_routes(router_);

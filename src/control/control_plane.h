@@ -50,6 +50,7 @@ class ControlPlane {
   NetworksService networks_;
   DrainsService drains_;
   BudgetsService budgets_;
+  GroupsService groups_;
   AgentService agents_;
   EventsService events_;
   SessionsService session_routes_;

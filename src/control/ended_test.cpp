@@ -80,7 +80,7 @@ TEST(Ended, AVmThatEndedOnAWorkerThatDiedThenCanBeStartedElsewhere) {
   ASSERT_TRUE(w.tick_until([&] { return w.vm().vm.ended.has_value(); }));
   ASSERT_TRUE(w.vm().vm.worker);
   w.workers()[source].answers = false;
-  w.tick(400);
+  w.tick(600);  // the control plane has heard who is there, too
   const auto id = w.drain(source, R"(,"options":{"source_dead":true})");
   w.tick(20);
   ASSERT_FALSE(w.drain_view(id).waiting_for.empty());

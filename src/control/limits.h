@@ -16,6 +16,11 @@ inline constexpr std::size_t error_bytes_max = 1000;
 inline constexpr std::uint64_t hold_ms_max = 366ull * 24 * 3600 * 1000;
 inline constexpr std::size_t budgets_max = 500;  // each VM is held against all of them
 inline constexpr std::uint32_t healthy_ms_max = 24 * 3600 * 1000;
+inline constexpr std::size_t groups_max = 100'000;
+inline constexpr std::uint32_t group_vms_in_domain_max = 10'000;
+inline constexpr std::size_t drained_times_max = 200;  // of a VM, that are kept
+inline constexpr std::size_t cpu_features_max = 500;
+inline constexpr std::uint64_t deadline_ms_max = 366ull * 24 * 3600 * 1000;
 inline constexpr std::size_t drain_workers_max = 5000;  // so that the record fits into a commit
 
 Status check_length(const std::string& field, std::string_view text, std::size_t bytes_max);

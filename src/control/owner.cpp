@@ -33,6 +33,7 @@ Result<Record> read_record(const StoredRecord& stored) {
   if (stored.kind == "hold") return read_as<Hold>(stored);
   if (stored.kind == "drain") return read_drain(stored);
   if (stored.kind == "budget") return read_as<Budget>(stored);
+  if (stored.kind == "group") return read_as<Group>(stored);
   if (stored.kind == "migration") return read_as<Migration>(stored);
   return fail(Code::corrupt, "record {} {} is of a kind this version does not know", stored.kind, stored.id);
 }
@@ -51,6 +52,8 @@ void touch(std::set<WorkerId>& workers, const Fleet& fleet, const Record& record
   } else if (const auto* disk = std::get_if<Disk>(&record)) {
     if (disk->vm) add_vm(*disk->vm);
     if (disk->rescue) workers.insert(disk->rescue->worker);
+  } else if (const auto* drain = std::get_if<Drain>(&record); drain && drain->forced_at) {
+    workers.insert(drain->workers.begin(), drain->workers.end());
   } else if (const auto* worker = std::get_if<Worker>(&record)) {
     workers.insert(worker->id);
   }

@@ -119,6 +119,25 @@ TEST(Targets, OfVmsInMorePoolsThanThereAreBits) {
   for (const auto& [vm, target] : found) EXPECT_EQ(target, "b") << vm;
 }
 
+TEST(Targets, OfAnOvercommittedWorkerThatOthersOfAGroupComeTo) {
+  World w;
+  w.worker("a", 4 * gib), w.worker("b", 8 * gib), w.worker("c", 8 * gib);
+  w.fleet.put(Group{GroupId("web"), {{DomainLevel::worker, 1}}});
+  const auto in_group = [&](const char* id, const char* at) {
+    w.vm(id, at, 3 * gib);
+    auto vm = w.fleet.vms().at(VmId(id));
+    vm.spec.group = GroupId("web");
+    w.fleet.put(vm);
+  };
+  in_group("g1", "a"), in_group("g2", "b");
+  w.vm("other", "a", 3 * gib);  // its agent has less to give than before
+  Migration m;
+  m.id = MigrationId("mig-1"), m.vm = VmId("g2"), m.source = WorkerId("b"), m.target = WorkerId("a");
+  m.phase = Phase::preparing;
+  w.fleet.put(m);
+  EXPECT_EQ(w.targets({"a"}).at("g1"), "c") << "not where g2 still is";
+}
+
 TEST(Targets, HaveTheFirmwareAndAreFoundForEachOfManyVms) {
   World w;
   auto& lacking = w.worker("b", 800 * gib);

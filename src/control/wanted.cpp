@@ -64,7 +64,10 @@ WantedSet wanted_set(const Fleet& fleet, const WorkerId& worker) {
                                   : migration::wanted_of_target(m, vm->desired);
     if (wanted == Wanted::absent) continue;
     const auto epoch = is_source || m.target_epoch == 0 ? m.source_epoch : m.target_epoch;
-    entries.emplace(m.vm, entry_for(fleet, *vm, epoch, wanted, !is_source && m.source_dead));
+    auto entry = entry_for(fleet, *vm, epoch, wanted, !is_source && m.source_dead);
+    const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
+    if (is_source && drain && drain->forced_at && drain->is_of(m.source)) entry.stop_grace_ms = 0;
+    entries.emplace(m.vm, std::move(entry));
   }
   WantedSet set;
   set.worker = worker;

@@ -1,3 +1,4 @@
+#include "base/text.h"
 #include "drain/drain_planner.h"
 #include "drain/loss_explain.h"
 
@@ -13,6 +14,29 @@ void add_if(std::vector<Reason>& reasons, std::uint32_t count, std::string_view 
                      std::move(who)});
 }
 
+Reason left_to_finish(const Drain& drain, const VmId& vm, const WorkerId& worker) {
+  const auto until = drain.options.at_deadline == AtDeadline::force ? drain.deadline_at() : std::nullopt;
+  return {fmt::format("{} is left to end by itself on {}{}", vm, worker,
+                      until ? fmt::format(", until {}", format_time(*until)) : ""),
+          std::nullopt, fmt::format("nobody: it goes on by itself; or operator: ebb stop {}", vm)};
+}
+
+// What is said of one that has not come to its work, or is on its way back.
+std::vector<Reason> explain_other_states(const Fleet& fleet, const Drain& drain) {
+  if (drain.state == DrainState::undoing)
+    return {{"its VMs go back to where they were", std::nullopt, "nobody: it goes on by itself"}};
+  std::vector<Reason> reasons;
+  const auto at = drain.begins_at.value_or(drain.created_at);
+  for (const auto& worker : drain.workers)
+    if (const auto* other = fleet.active_drain_of(worker))
+      reasons.push_back(
+          {fmt::format("{} is in {}: it does not begin before that has ended", worker, other->id),
+           std::nullopt, fmt::format("nobody: it goes on by itself; or operator: ebb cancel {}", other->id)});
+  reasons.push_back({fmt::format("it begins at {}", format_time(at)), std::nullopt,
+                     fmt::format("nobody: it goes on by itself; or operator: ebb cancel {}", drain.id)});
+  return reasons;
+}
+
 // Of one worker. `check`: its own; `of_all`: of the whole drain.
 std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& drain, const WorkerId& id,
                             const DoneCheck& check, const DoneCheck& of_all) {
@@ -25,6 +49,8 @@ std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& d
                        fmt::format("operator: bring it back, or declare it dead: ebb drain {} --dead", id)});
   }
   if (check.migrations_open > 0 || check.vms_owned > 0) {
+    for (const auto& vm : finishing_on(fleet, id, terms_of(drain)))
+      reasons.push_back(left_to_finish(drain, vm, id));
     for (const auto& vm_id : fleet.vms_owned_by(id)) {
       const auto& vm = fleet.vms().at(vm_id);
       if (vm.desired == VmDesired::running || fleet.open_migration_of(vm_id)) continue;
@@ -87,9 +113,18 @@ std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& d
 }  // namespace
 
 std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& drain, const DoneCheck& check,
-                            const std::vector<PlanBlocker>& blockers) {
+                            const std::vector<PlanBlocker>& blockers, WallMs now) {
   std::vector<Reason> reasons;
   if (is_ended(drain.state)) return reasons;
+  if (drain.state == DrainState::scheduled || drain.state == DrainState::undoing)
+    return explain_other_states(fleet, drain);
+  if (const auto deadline = drain.deadline_at(); deadline && *deadline <= now) {
+    reasons.push_back(
+        {drain.forced_at ? "its deadline has passed: budgets, limits of tenants and times to stop in do "
+                           "not hold it back any more"
+                         : "its deadline has passed: it goes on as before",
+         *deadline, fmt::format("nobody: it goes on by itself; or operator: ebb cancel {}", drain.id)});
+  }
   if (drain.state == DrainState::paused) {
     reasons.push_back({"it is paused: moves that are under way end, and no other begins", std::nullopt,
                        fmt::format("operator: ebb resume {}", drain.id)});

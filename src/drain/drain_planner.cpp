@@ -28,12 +28,31 @@ Mechanism mechanism_for(const Vm& vm) {
   return vm.disk || vm.data_disks ? Mechanism::pointer : Mechanism::restart;
 }
 
-std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker) {
+Terms terms_of(const Drain& drain) { return {drain.options, drain.forced_at.has_value()}; }
+
+bool is_left_to_finish(const Vm& vm, const Terms& terms) {
+  return vm.spec.restart == Restart::never && terms.options.finish.value_or(true) && !terms.is_forced &&
+         !terms.options.source_dead;
+}
+
+static std::vector<VmId> at_home(const Fleet& fleet, const WorkerId& worker, const Terms& terms,
+                                 bool left_to_finish) {
   std::vector<VmId> ids;
   for (const auto& id : fleet.vms_owned_by(worker)) {
-    if (fleet.vms().at(id).desired == VmDesired::running && !fleet.open_migration_of(id)) ids.push_back(id);
+    const auto& vm = fleet.vms().at(id);
+    if (vm.desired == VmDesired::running && !fleet.open_migration_of(id) &&
+        is_left_to_finish(vm, terms) == left_to_finish)
+      ids.push_back(id);
   }
   return ids;
+}
+
+std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker, const Terms& terms) {
+  return at_home(fleet, worker, terms, false);
+}
+
+std::vector<VmId> finishing_on(const Fleet& fleet, const WorkerId& worker, const Terms& terms) {
+  return at_home(fleet, worker, terms, true);
 }
 
 std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm,
@@ -66,6 +85,7 @@ DrainPlan make_plan(const Fleet& fleet, std::vector<WorkerId> workers, const std
     auto mechanism = mechanism_for(*vm);
     const auto& times = eta.of(mechanism);
     PlanMove move{p.vm, mechanism, *vm->worker, *p.target};
+    move.makes_room = p.makes_room, move.after = p.after;
     move.order = static_cast<std::uint32_t>(plan.moves.size() + 1);
     move.predicted_interruption_ms = times.interruption_ms(), move.predicted_total_ms = times.total_ms();
     plan.moves.push_back(std::move(move));
@@ -92,6 +112,7 @@ StateFacts state_facts(const Fleet& fleet, const Seen& seen, const std::vector<W
     facts[fmt::format("networks of {}", id)] = networks;
   };
   for (const auto& [id, w] : fleet.workers()) of_each_worker(id, w);
+  bool asks_for_labels = false;
   for (const auto& worker : workers) {
     for (const auto& id : fleet.vms_owned_by(worker)) {
       const auto& vm = fleet.vms().at(id);
@@ -99,8 +120,17 @@ StateFacts state_facts(const Fleet& fleet, const Seen& seen, const std::vector<W
       facts[fmt::format("{} on {}", id, worker)] =
           fmt::format("shall be {}, epoch {}{}", json::name_of(vm.desired), vm.epoch,
                       m ? fmt::format(", moving to {}", m->target) : "");
+      const auto* group = vm.spec.group ? fleet.find(*vm.spec.group) : nullptr;
+      if (group) facts[fmt::format("group of {}", id)] = fmt::format("{} ({})", group->id, text_of(*group));
+      if (vm.spec.worker_labels)
+        facts[fmt::format("labels that {} asks for", id)] = text_of(*vm.spec.worker_labels);
+      if (vm.spec.cpu_features)
+        facts[fmt::format("CPU features that {} asks for", id)] = json::write_text(*vm.spec.cpu_features);
+      asks_for_labels |= group || vm.spec.worker_labels;
     }
   }
+  if (asks_for_labels)
+    for (const auto& [id, w] : fleet.workers()) facts[fmt::format("labels of {}", id)] = text_of(w.labels);
   for (const auto& [id, budget] : fleet.budgets())
     facts[fmt::format("budget {}", id)] = json::write_text(budget);
   return facts;

@@ -27,9 +27,19 @@ double progress(const Migration& migration, const Eta& eta, WallMs now);
 
 Mechanism mechanism_for(const Vm& vm);
 
-// VMs owned by the worker that have no move open. Stopped VMs are not moved: they are released where they
+// What a drain asks of each of its VMs.
+struct Terms {
+  DrainOptions options;
+  bool is_forced = false;  // its deadline has passed, and it was to be forced then
+};
+Terms terms_of(const Drain& drain);
+// It ends by itself, and is waited for.
+bool is_left_to_finish(const Vm& vm, const Terms& terms);
+// VMs owned by the worker that shall leave it and have no move open. Stopped VMs are not moved: they are released where they
 // are.
-std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker);
+std::vector<VmId> to_place(const Fleet& fleet, const WorkerId& worker, const Terms& terms);
+// VMs owned by the worker that are left to finish.
+std::vector<VmId> finishing_on(const Fleet& fleet, const WorkerId& worker, const Terms& terms);
 // Workers that proved unable to take `vm` in this drain not long ago, with the reason. What stood in the way
 // may have been a store that was away for a moment, so each is asked again after `rejected_for_ms`.
 inline constexpr WallMs rejected_for_ms = 5 * 60 * 1000;
@@ -41,6 +51,8 @@ struct Placed {
   VmId vm;
   std::optional<WorkerId> target;
   std::string why_not;
+  bool makes_room = false;    // it need not leave
+  std::vector<VmId> after{};  // whose moves make the room that it takes
 };
 // Moves and blockers; when each move starts is for whoever knows what else is under way.
 DrainPlan make_plan(const Fleet& fleet, std::vector<WorkerId> workers, const std::vector<Placed>& placed,
@@ -64,6 +76,6 @@ bool is_done(const Fleet& fleet, const Seen& seen, const Drain& drain, const Don
 
 // Everything the drain waits for that is not a move in progress (those explain themselves). `check`: of all.
 std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& drain, const DoneCheck& check,
-                            const std::vector<PlanBlocker>& blockers);
+                            const std::vector<PlanBlocker>& blockers, WallMs now);
 
 }  // namespace ebb::drain

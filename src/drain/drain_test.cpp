@@ -23,7 +23,7 @@ TEST(Done, EachSingleDebtKeepsADrainFromBeingDone) {
        {&AgentReport::machines, &AgentReport::exports, &AgentReport::leases, &AgentReport::unsent_logs}) {
     at.report.*member = 1;
     EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, fresh()));
-    EXPECT_FALSE(explain(w.fleet, w.seen, w.drain, fresh(), {}).empty()) << "and the debt is named";
+    EXPECT_FALSE(explain(w.fleet, w.seen, w.drain, fresh(), {}, 0).empty()) << "and the debt is named";
     at.report.*member = 0;
   }
   at.wanted_revision = 2;
@@ -49,7 +49,7 @@ TEST(Done, OfAWorkerThatWasDeclaredDeadAsksItOnceItIsBack) {
     auto check = check_done(w.fleet, w.seen, w.drain);
     check.heads_checked = true;
     if (!is_done(w.fleet, w.seen, w.drain, check))
-      EXPECT_FALSE(explain(w.fleet, w.seen, w.drain, check, {}).empty());
+      EXPECT_FALSE(explain(w.fleet, w.seen, w.drain, check, {}, 0).empty());
     return is_done(w.fleet, w.seen, w.drain, check);
   };
   at.report.leases = 1;
@@ -117,7 +117,7 @@ TEST(Done, OfManyWorkersOnlyWhenEachIsEmpty) {
   w.seen.workers[WorkerId("b")].report.machines = 2;
   EXPECT_FALSE(is_done(w.fleet, w.seen, w.drain, check()));
   EXPECT_EQ(check().machines, 2u);
-  EXPECT_EQ(explain(w.fleet, w.seen, w.drain, check(), {}).at(0).text, "b still has 2 VM processes");
+  EXPECT_EQ(explain(w.fleet, w.seen, w.drain, check(), {}, 0).at(0).text, "b still has 2 VM processes");
   EXPECT_TRUE(is_empty(w.drain, check_done(w.fleet, w.seen, WorkerId("a"))));
   // Of those that were declared dead one is silent, and the other one is back: that one is asked.
   w.drain.options.source_dead = true;
@@ -269,7 +269,7 @@ TEST(Loss, LogsThatKeepADrainFromBeingDoneAreNamedWithWhatTheyHold) {
   World w;
   auto& report = w.seen.workers[WorkerId("a")].report;
   report.unsent_logs = 1, report.orphan_logs = {{DiskId("d-v"), 1, 4'096, ""}};
-  auto tell = [&] { return explain(w.fleet, w.seen, w.drain, check_done(w.fleet, w.seen, w.drain), {}); };
+  auto tell = [&] { return explain(w.fleet, w.seen, w.drain, check_done(w.fleet, w.seen, w.drain), {}, 0); };
   EXPECT_EQ(tell().at(0).text, "a still has 1 write-ahead log with records that the store lacks");
   EXPECT_EQ(
       tell().at(1).text,

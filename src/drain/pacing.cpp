@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include "base/text.h"
+
 namespace ebb::drain {
 namespace {
 
@@ -78,7 +80,11 @@ BudgetState state_of(const Fleet& fleet, const Presence& presence, const Budget&
 class Turn {
  public:
   Turn(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now)
-      : fleet_(fleet), limits_(limits), presence_(fleet, seen, now) {
+      : fleet_(fleet),
+        limits_(limits),
+        now_(now),
+        presence_(fleet, seen, now),
+        brake_(fleet, seen, limits.brake) {
     for (const auto& id : fleet.open_migrations()) {
       const auto& m = fleet.migrations().at(id);
       if (is_moving(m.phase)) count(m);
@@ -100,14 +106,16 @@ class Turn {
  private:
   void count(const Migration& m) {
     ++leaving_[m.source], ++entering_[m.target];
-    if (limits_.rack_moves_max > 0) ++leaving_rack_[rack_of(m.source)], ++entering_rack_[rack_of(m.target)];
+    for (const auto& [label, most] : limits_.label_moves_max)
+      ++leaving_label_[label_of(m.source, label)], ++entering_label_[label_of(m.target, label)];
     const auto* vm = fleet_.find(m.vm);
     if (vm && vm->spec.tenant) tenant_moves_[*vm->spec.tenant].insert(m.vm);
   }
-  std::string rack_of(const WorkerId& id) const {
+  // "rack r7"; empty: it has no such label.
+  std::string label_of(const WorkerId& id, const std::string& label) const {
     const auto* worker = fleet_.find(id);
-    auto rack = worker ? worker->labels.find("rack") : Labels::const_iterator();
-    return worker && rack != worker->labels.end() ? rack->second : "";
+    const auto found = worker ? worker->labels.find(label) : Labels::const_iterator();
+    return worker && found != worker->labels.end() ? label + " " + found->second : "";
   }
   BudgetState& state(const Budget& budget) {
     auto [at, is_new] = budgets_.try_emplace(budget.id);
@@ -115,21 +123,30 @@ class Turn {
     return at->second;
   }
   Reason why_not(const Migration& m) {
+    if (const auto awaited = fleet_.awaited_by(m); !awaited.empty())
+      return by_itself(m, fmt::format("{} has to make room on {} first", awaited[0]->vm, m.target));
     const auto* drain = m.drain ? fleet_.find(*m.drain) : nullptr;
     const DrainOptions options = drain ? drain->options : DrainOptions{};
     if (auto n = leaving_[m.source]; n >= options.parallel_max)
       return by_itself(m, fmt::format("{} from {} under way", count_of(n, "move is", "moves are"), m.source));
     if (auto n = entering_[m.target]; n >= options.per_target_max)
       return by_itself(m, fmt::format("{} to {} under way", count_of(n, "move is", "moves are"), m.target));
-    if (limits_.rack_moves_max > 0) {
-      if (auto rack = rack_of(m.source); !rack.empty() && leaving_rack_[rack] >= limits_.rack_moves_max)
-        return by_itself(m, fmt::format("as many moves leave rack {} as may at once", rack));
-      if (auto rack = rack_of(m.target); !rack.empty() && entering_rack_[rack] >= limits_.rack_moves_max)
-        return by_itself(m, fmt::format("as many moves enter rack {} as may at once", rack));
+    for (const auto& [label, most] : limits_.label_moves_max) {
+      if (auto at = label_of(m.source, label); !at.empty() && leaving_label_[at] >= most)
+        return by_itself(m, fmt::format("as many moves leave {} as may at once", at));
+      if (auto at = label_of(m.target, label); !at.empty() && entering_label_[at] >= most)
+        return by_itself(m, fmt::format("as many moves enter {} as may at once", at));
     }
     const auto* vm = fleet_.find(m.vm);
+    if (m.source_dead && !presence_.answers(m.source))
+      return drain && !options.many_dead.value_or(false) ? braked(m, *drain) : Reason{};
     // One that was declared dead may be back, and run what it ran.
-    if (!vm || presence_.is_down(*vm) || (m.source_dead && !presence_.answers(m.source))) return {};
+    if (!vm || presence_.is_down(*vm) || (drain && drain->forced_at && drain->is_of(m.source))) return {};
+    if (drain && !drain->is_of(m.target))
+      if (auto why = why_not_again(*vm, limits_, now_); !why.empty())
+        return {fmt::format("{}: {}", m.vm, why), since(m),
+                fmt::format("operator: ebb migrate {}, or a higher vm_max in [moves] of the control plane",
+                            m.vm)};
     if (vm->spec.tenant) {
       const auto& moves = tenant_moves_[*vm->spec.tenant];
       if (moves.size() >= tenant_moves_max(limits_, fleet_.vms_of_tenant(*vm->spec.tenant)))
@@ -156,6 +173,12 @@ class Turn {
     }
     return {};
   }
+  Reason braked(const Migration& m, const Drain& drain) {
+    const auto why = brake_.why_not(m.source);
+    if (why.empty()) return {};
+    return {fmt::format("{}: {}", m.vm, why), since(m),
+            fmt::format("{}: {}", brake_.owner(), brake_.remedy(drain.workers))};
+  }
   static std::string count_of(std::size_t count, std::string_view one, std::string_view many) {
     return fmt::format("{} {}", count, count == 1 ? one : many);
   }
@@ -177,9 +200,11 @@ class Turn {
 
   const Fleet& fleet_;
   const PaceLimits& limits_;
+  WallMs now_;
   Presence presence_;
+  Brake brake_;
   std::map<WorkerId, std::uint32_t> leaving_, entering_;
-  std::map<std::string, std::uint32_t> leaving_rack_, entering_rack_;
+  std::map<std::string, std::uint32_t> leaving_label_, entering_label_;
   std::map<std::string, std::set<VmId>> tenant_moves_;
   std::map<BudgetId, BudgetState> budgets_;
 };
@@ -194,6 +219,16 @@ std::uint32_t tenant_moves_max(const PaceLimits& limits, std::uint32_t vms_of_te
   return std::max(limits.tenant_moves_min, vms_of_tenant * limits.tenant_moves_percent / 100);
 }
 
+std::string why_not_again(const Vm& vm, const PaceLimits& limits, WallMs now) {
+  if (limits.vm_moves_max == 0 || !vm.drained_at) return "";
+  const auto lately =
+      std::ranges::count_if(*vm.drained_at, [&](WallMs at) { return at + moves_counted_ms > now; });
+  if (static_cast<std::uint32_t>(lately) < limits.vm_moves_max) return "";
+  const auto& first = (*vm.drained_at)[vm.drained_at->size() - static_cast<std::size_t>(lately)];
+  return fmt::format("drains have moved it {} times in 30 days, and may {} times: again after {}", lately,
+                     limits.vm_moves_max, format_time(first + moves_counted_ms));
+}
+
 Pacing pace(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now) {
   Pacing pacing;
   std::vector<const Migration*> waiting;
@@ -201,10 +236,13 @@ Pacing pace(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, Wall
     const auto& m = fleet.migrations().at(id);
     if (m.phase != Phase::reserving) continue;
     const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
-    // One that has left the workers of its drain, and found no home yet, is not held back.
-    const bool is_paused = drain && drain->state == DrainState::paused && drain->is_of(m.source);
+    // One that has left the workers of its drain, and comes up nowhere yet, is not held back.
+    const auto* vm = fleet.find(m.vm);
+    const bool is_paused = drain && drain->state == DrainState::paused &&
+                           (drain->is_of(m.source) || (vm && !is_down(fleet, seen, *vm)));
     const bool may_go =
-        !m.drain || (drain && (drain->state == DrainState::running || drain->state == DrainState::paused));
+        !m.drain || (drain && (drain->state == DrainState::running || drain->state == DrainState::paused ||
+                               drain->state == DrainState::undoing));
     if (may_go && !is_paused) waiting.push_back(&m);
     if (is_paused)
       pacing.waits[id] = {fmt::format("{}: {} is paused", m.vm, drain->id), std::nullopt,

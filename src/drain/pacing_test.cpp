@@ -90,7 +90,9 @@ TEST(MayBegin, NothingOfADrainThatIsPaused) {
   auto homeless = w.migration("mig-3", "v2", "c", Phase::reserving);
   homeless.source = WorkerId("b");
   w.fleet.put(homeless);
-  EXPECT_EQ(w.pace().may_begin.size(), 2u) << "and so does one that has left, and has no home yet";
+  EXPECT_EQ(w.pace().may_begin.size(), 1u) << "one that makes room for others waits, too";
+  w.says("v2", "b", VmSeen::failed);
+  EXPECT_EQ(w.pace().may_begin.size(), 2u) << "but one that has left, and comes up nowhere yet, goes on";
 }
 
 TEST(Budgets, HoldOverAllMovesTogetherAndTellWhoIsAway) {
@@ -122,7 +124,7 @@ TEST(Budgets, OfAWorkerThatIsSilentHoldUntilItIsDeclaredDead) {
   World w;
   w.budget(1);
   w.web(3);
-  w.seen.workers[WorkerId("a")].liveness = Liveness::silent;
+  w.seen.workers[WorkerId("a")].liveness = Liveness::silent, w.seen.has_listened = true;
   EXPECT_TRUE(w.pace().may_begin.empty()) << "they may run, and be back in a moment";
   EXPECT_EQ(w.pace().waits.at(MigrationId("mig-1")).who, "operator: ebb why v3");
   EXPECT_EQ(w.view().away, 3u);
@@ -232,15 +234,55 @@ TEST(Racks, TakeAndGiveSoManyAtATime) {
     w.fleet.put(worker);
   }
   EXPECT_EQ(w.pace().may_begin.size(), 4u);
-  w.limits.rack_moves_max = 3;
+  w.limits.label_moves_max = {{"rack", 3}};
   EXPECT_EQ(w.pace().may_begin.size(), 3u);
   EXPECT_EQ(w.why("mig-4"), "v4: as many moves leave rack r1 as may at once");
   w.running("v9", "b");
   auto other = w.migration("mig-9", "v9", "c", Phase::starting, false);
   other.source = WorkerId("b");
   w.fleet.put(other);
-  w.limits.rack_moves_max = 1;
+  w.limits.label_moves_max = {{"rack", 1}};
   EXPECT_EQ(w.why("mig-1"), "v1: as many moves enter rack r2 as may at once");
+}
+
+TEST(Again, AVmIsMovedSoOftenInThirtyDays) {
+  World w;
+  constexpr WallMs day = 24 * 3'600'000, later = 100 * day;
+  w.running("v1", "a");
+  auto vm = w.fleet.vms().at(VmId("v1"));
+  vm.drained_at = {later - 31 * day, later - 29 * day, later - day};
+  w.fleet.put(vm);
+  w.migration("mig-1", "v1", "b", Phase::reserving);
+  const auto why = [&] {
+    const auto pacing = drain::pace(w.fleet, w.seen, w.limits, later);
+    return pacing.waits.contains(MigrationId("mig-1")) ? pacing.waits.at(MigrationId("mig-1")).text : "";
+  };
+  EXPECT_EQ(why(), "") << "unless somebody sets a limit, any number";
+  w.limits.vm_moves_max = 3;
+  EXPECT_EQ(why(), "") << "the first of the three is forgotten";
+  w.limits.vm_moves_max = 2;
+  EXPECT_TRUE(why().starts_with(
+      "v1: drains have moved it 2 times in 30 days, and may 2 times: again after 1970-04-12"))
+      << why();
+  w.says("v1", "a", VmSeen::failed);
+  EXPECT_EQ(why(), "") << "it is down";
+  w.says("v1", "a", VmSeen::running);
+  w.drain.forced_at = later;
+  w.fleet.put(w.drain);
+  EXPECT_EQ(why(), "");
+}
+
+TEST(Forced, GoesBeyondBudgetsAndTenantsButNotBeyondWhatWorkersBear) {
+  World w;
+  w.budget(1);
+  w.web(4);
+  EXPECT_EQ(w.pace().may_begin.size(), 1u);
+  w.drain.forced_at = now;
+  w.fleet.put(w.drain);
+  EXPECT_EQ(w.pace().may_begin.size(), 4u);
+  w.drain.options.parallel_max = 3;
+  w.fleet.put(w.drain);
+  EXPECT_EQ(w.pace().may_begin.size(), 3u);
 }
 
 }  // namespace

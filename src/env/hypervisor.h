@@ -104,6 +104,8 @@ class Hypervisor {
   virtual ~Hypervisor() = default;
   // Whether this worker has what boots such a machine; the error says what to install.
   virtual Status can_boot(std::optional<Firmware> firmware) const = 0;
+  // CPU features that guests get here, by the names of a guest's /proc/cpuinfo, sorted.
+  virtual std::vector<std::string> cpu_features() const = 0;
   // Whether this worker has such a bridge; the error says how to make it.
   virtual Status has_bridge(const std::string& name) const = 0;
   // Ends when the machine's process runs (state booting). conflict if that VM has a machine here already.

@@ -193,10 +193,11 @@ struct Registration {
   std::vector<PoolId> pools;
   std::optional<std::vector<Firmware>> firmware{};
   std::optional<std::vector<NetworkId>> networks{};
+  std::optional<std::vector<std::string>> cpu_features{};
   bool operator==(const Registration&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Registration, (),
-                      (worker, boot_id, version, labels, capacity, pools, firmware, networks))
+                      (worker, boot_id, version, labels, capacity, pools, firmware, networks, cpu_features))
 
 // ---- JSON: see model.cpp ----
 EBB_JSON_EXTERN(WantedDisk)

@@ -2,7 +2,7 @@
 // test holds the two together.
 #pragma once
 #include "model/agent_types.h"
-#include "model/fleet_types.h"
+#include "model/drain_types.h"
 
 namespace ebb {
 
@@ -71,11 +71,13 @@ struct PlanMove {
   std::uint32_t starts_ms = 0;  // after the first one, as predicted
   std::uint32_t predicted_interruption_ms = 0;
   std::uint32_t predicted_total_ms = 0;
+  bool makes_room = false;    // it need not leave, and goes so that another fits
+  std::vector<VmId> after{};  // whose moves make the room that it takes: it begins when they have ended
   bool operator==(const PlanMove&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(PlanMove, (),
                       (vm, mechanism, source, target, order, wave, starts_ms, predicted_interruption_ms,
-                       predicted_total_ms))
+                       predicted_total_ms, makes_room, after))
 
 // No order and no choice of targets can be faster than this.
 struct PlanBound {
@@ -113,6 +115,16 @@ BOOST_DESCRIBE_STRUCT(DiskLoss, (),
                       (disk, vm, worker, text, bound, unsent_bytes, unsent_age_ms, said_at, records_lost,
                        bytes_lost, kept_in, is_kept))
 
+// A VM that is left to end by itself.
+struct PlanFinish {
+  VmId vm;
+  WorkerId worker;
+  std::optional<std::uint64_t>
+      until_ms{};  // after the drain has begun: then it is moved; absent: it is waited for
+  bool operator==(const PlanFinish&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(PlanFinish, (), (vm, worker, until_ms))
+
 struct DrainPlan {
   std::vector<WorkerId> workers;
   std::optional<Labels> selector{};
@@ -123,10 +135,12 @@ struct DrainPlan {
   std::string state_hash;           // of the snapshot it was made from
   std::vector<DiskLoss> losses{};   // of workers that are declared dead
   std::vector<PlanBound> bounds{};  // of the time that it takes, the largest first
+  std::vector<PlanFinish> finishing{};
   bool operator==(const DrainPlan&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(DrainPlan, (),
-                      (workers, selector, moves, blockers, eta_ms, critical_path, state_hash, losses, bounds))
+                      (workers, selector, moves, blockers, eta_ms, critical_path, state_hash, losses, bounds,
+                       finishing))
 
 // Done is these zeros, reported by the agent after the last move and confirmed from the store.
 struct DoneCheck {
@@ -158,7 +172,8 @@ BOOST_DESCRIBE_STRUCT(WorkerProgress, (), (worker, remaining, is_empty))
 
 struct DrainView {
   Drain drain;
-  std::string status;  // "planned", "running", "paused", "blocked", "done", "cancelled", "failed"
+  // "scheduled", "planned", "running", "paused", "blocked", "done", "cancelled", "failed", "undoing", "undone"
+  std::string status;
   std::vector<WorkerProgress> workers;
   std::vector<MigrationView> migrations;
   std::vector<PlanBlocker> blockers;
@@ -180,6 +195,13 @@ struct BudgetView {
   std::string impossible;     // why no VM that is well may ever move; empty: one may
 };
 BOOST_DESCRIBE_STRUCT(BudgetView, (), (budget, vms, away, allowed, impossible))
+
+struct GroupView {
+  Group group;
+  std::uint32_t vms = 0;
+  std::vector<std::string> breaches;  // where its rules do not hold: "2 in rack eu/b/r7"
+};
+BOOST_DESCRIBE_STRUCT(GroupView, (), (group, vms, breaches))
 
 struct WhyAnswer {
   std::string subject;   // "workers/worker-1"
@@ -300,9 +322,16 @@ struct CreateDrain {
   bool validate_only = false;             // answers a DrainPlan, changes nothing
   std::optional<std::string> state_hash;  // of a plan: refused with `conflict` if the fleet has changed since
   std::optional<std::string> request_id;  // a repeated request with the same id gets the same drain
+  std::optional<std::uint64_t> begins_in_ms{};  // absent: at once
 };
 BOOST_DESCRIBE_STRUCT(CreateDrain, (),
-                      (workers, selector, reason, options, validate_only, state_hash, request_id))
+                      (workers, selector, reason, options, validate_only, state_hash, request_id,
+                       begins_in_ms))
+
+struct UndoDrain {
+  bool validate_only = false;  // answers a DrainPlan: who goes back, and who cannot; changes nothing
+};
+BOOST_DESCRIBE_STRUCT(UndoDrain, (), (validate_only))
 
 // The same wish again finds the budget that it has made; with the same name and another wish it is changed.
 struct PutBudget {
@@ -312,6 +341,14 @@ struct PutBudget {
   std::uint32_t healthy_ms = 0;
 };
 BOOST_DESCRIBE_STRUCT(PutBudget, (), (id, selector, away_max, present_min, healthy_ms))
+
+// The same wish again finds the group that it has made; with the same name and another wish it is changed.
+struct PutGroup {
+  GroupId id;
+  std::vector<Apart> apart;
+  std::optional<DomainLevel> together{};
+};
+BOOST_DESCRIBE_STRUCT(PutGroup, (), (id, apart, together))
 
 struct MigrateVm {
   std::optional<WorkerId> target;  // chosen, if absent
@@ -333,11 +370,15 @@ struct EditVm {
   std::optional<bool> no_health{};
   std::optional<StopSignal> stop_signal{};
   std::optional<std::string> tenant{};  // empty: nobody's in particular
+  // From its next placement on.
+  std::optional<Labels> worker_labels{};                   // instead of those that it has
+  std::optional<std::vector<std::string>> cpu_features{};  // instead of those that it has
+  std::optional<GroupId> group{};                          // empty: none
   bool operator==(const EditVm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(EditVm, (),
                       (cpus, memory_bytes, ports, restart, stop_grace_ms, labels, no_labels, health,
-                       no_health, stop_signal, tenant))
+                       no_health, stop_signal, tenant, worker_labels, cpu_features, group))
 
 struct CordonWorker {
   std::string reason;
@@ -359,6 +400,7 @@ BOOST_DESCRIBE_STRUCT(Page<VmNetwork>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<DrainView>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<MigrationView>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<BudgetView>, (), (items, next_page_token))
+BOOST_DESCRIBE_STRUCT(Page<GroupView>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<Hold>, (), (items, next_page_token))
 BOOST_DESCRIBE_STRUCT(Page<JournalEntry>, (), (items, next_page_token))
 
@@ -371,12 +413,14 @@ EBB_JSON_EXTERN(MigrationView)
 EBB_JSON_EXTERN(PlanMove)
 EBB_JSON_EXTERN(PlanBound)
 EBB_JSON_EXTERN(PlanBlocker)
+EBB_JSON_EXTERN(PlanFinish)
 EBB_JSON_EXTERN(DiskLoss)
 EBB_JSON_EXTERN(DrainPlan)
 EBB_JSON_EXTERN(DoneCheck)
 EBB_JSON_EXTERN(WorkerProgress)
 EBB_JSON_EXTERN(DrainView)
 EBB_JSON_EXTERN(BudgetView)
+EBB_JSON_EXTERN(GroupView)
 EBB_JSON_EXTERN(WhyAnswer)
 EBB_JSON_EXTERN(CreateVm)
 EBB_JSON_EXTERN(CreateImage)
@@ -392,6 +436,8 @@ EBB_JSON_EXTERN(DiskLogEntry)
 EBB_JSON_EXTERN(DiskLogView)
 EBB_JSON_EXTERN(CreateDrain)
 EBB_JSON_EXTERN(PutBudget)
+EBB_JSON_EXTERN(PutGroup)
+EBB_JSON_EXTERN(UndoDrain)
 EBB_JSON_EXTERN(MigrateVm)
 EBB_JSON_EXTERN(EditVm)
 EBB_JSON_EXTERN(CordonWorker)
@@ -403,6 +449,7 @@ EBB_JSON_EXTERN(Page<VmNetwork>)
 EBB_JSON_EXTERN(Page<DrainView>)
 EBB_JSON_EXTERN(Page<MigrationView>)
 EBB_JSON_EXTERN(Page<BudgetView>)
+EBB_JSON_EXTERN(Page<GroupView>)
 EBB_JSON_EXTERN(Page<Hold>)
 EBB_JSON_EXTERN(Page<JournalEntry>)
 

@@ -1,5 +1,7 @@
 #include "model/fleet.h"
 
+#include "model/room_ahead.h"
+
 namespace ebb {
 namespace {
 
@@ -19,7 +21,8 @@ std::string_view kind_of(const Record& record) {
                  [](const Vm&) { return "vm"; }, [](const Disk&) { return "disk"; },
                  [](const Image&) { return "image"; }, [](const VmNetwork&) { return "network"; },
                  [](const Hold&) { return "hold"; }, [](const Drain&) { return "drain"; },
-                 [](const Migration&) { return "migration"; }, [](const Budget&) { return "budget"; }},
+                 [](const Migration&) { return "migration"; }, [](const Budget&) { return "budget"; },
+                 [](const Group&) { return "group"; }},
       record);
 }
 
@@ -47,6 +50,14 @@ std::vector<const Disk*> Fleet::disks_of(const Vm& vm) const {
 }
 
 void Fleet::index(const Vm& vm, bool add) {
+  if (vm.spec.group) {
+    auto& members = grouped_[*vm.spec.group];
+    if (add)
+      members.insert(vm.id);
+    else
+      members.erase(vm.id);
+    if (members.empty()) grouped_.erase(*vm.spec.group);
+  }
   if (vm.desired == VmDesired::running) {
     for (const auto& [id, budget] : budgets_) {
       if (!has_labels(vm.spec.labels, budget.selector)) continue;
@@ -110,7 +121,7 @@ void Fleet::index(const Hold& hold, bool add) {
 }
 
 void Fleet::index(const Drain& drain, bool add) {
-  if (is_ended(drain.state)) return;
+  if (is_ended(drain.state) || drain.state == DrainState::scheduled) return;
   for (const auto& worker : drain.workers) {
     if (add)
       draining_[worker] = drain.id;
@@ -153,7 +164,8 @@ void Fleet::put(Record record) {
                  [&](Hold& r) { put_in(holds_, std::move(r)); },
                  [&](Drain& r) { put_in(drains_, std::move(r)); },
                  [&](Migration& r) { put_in(migrations_, std::move(r)); },
-                 [&](Budget& r) { put_in(budgets_, std::move(r)); }},
+                 [&](Budget& r) { put_in(budgets_, std::move(r)); },
+                 [&](Group& r) { groups_[r.id] = std::move(r); }},
       record);
 }
 
@@ -167,6 +179,7 @@ void Fleet::erase(const RecordKey& key) {
   if (key.kind == "drain") erase_from(drains_, key.id);
   if (key.kind == "migration") erase_from(migrations_, key.id);
   if (key.kind == "budget") erase_from(budgets_, key.id);
+  if (key.kind == "group") groups_.erase(GroupId(key.id));
 }
 
 const std::set<VmId>& Fleet::vms_owned_by(const WorkerId& worker) const {
@@ -210,6 +223,12 @@ const Drain* Fleet::active_drain_of(const WorkerId& worker) const {
   return found == draining_.end() ? nullptr : find(found->second);
 }
 
+const std::set<VmId>& Fleet::vms_in(const GroupId& group) const {
+  static const std::set<VmId> none;
+  auto found = grouped_.find(group);
+  return found == grouped_.end() ? none : found->second;
+}
+
 const std::set<VmId>& Fleet::vms_of(const BudgetId& budget) const {
   static const std::set<VmId> none;
   auto found = counted_.find(budget);
@@ -230,13 +249,37 @@ std::uint32_t Fleet::vms_of_tenant(const std::string& tenant) const {
 
 Resources Fleet::used_on(const WorkerId& worker) const {
   Resources used;
+  std::map<DrainId, std::vector<const Migration*>> waiting;
   for (const auto& id : vms_owned_by(worker)) used += footprint(vms_.at(id).spec);
   for (const auto& id : open_migrations_at(worker)) {
     const auto& migration = migrations_.at(id);
     const auto* vm = find(migration.vm);
-    if (vm && second_end(migration) == worker) used += footprint(vm->spec);
+    if (!vm || second_end(migration) != worker) continue;
+    if (awaited_by(migration).empty())
+      used += footprint(vm->spec);
+    else
+      waiting[migration.drain.value_or(DrainId())].push_back(&migration);
+  }
+  for (auto& [drain, moves] : waiting) {
+    std::ranges::sort(moves, [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
+    RoomAhead room;
+    for (const auto* m : moves) {
+      for (const auto* maker : awaited_by(*m))
+        if (const auto* leaving = find(maker->vm); leaving && maker->source == worker)
+          room.make(maker->vm, footprint(leaving->spec));
+      room.take(footprint(vms_.at(m->vm).spec));
+    }
+    used += room.most();
   }
   return used;
+}
+
+std::vector<const Migration*> Fleet::awaited_by(const Migration& migration) const {
+  std::vector<const Migration*> awaited;
+  if (!migration.after || migration.phase != Phase::reserving) return awaited;
+  for (const auto& id : *migration.after)
+    if (const auto* m = find(id); m && !is_ended(m->phase)) awaited.push_back(m);
+  return awaited;
 }
 
 void Seen::take(AgentReport report, Instant now, WallMs wall) {

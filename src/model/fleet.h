@@ -8,7 +8,7 @@
 
 namespace ebb {
 
-using Record = std::variant<Cell, Worker, Vm, Disk, Image, VmNetwork, Hold, Drain, Migration, Budget>;
+using Record = std::variant<Cell, Worker, Vm, Disk, Image, VmNetwork, Hold, Drain, Migration, Budget, Group>;
 
 // The name under which a type is stored, and its id there.
 std::string_view kind_of(const Record& record);
@@ -34,6 +34,7 @@ class Fleet {
   const std::map<DrainId, Drain>& drains() const { return drains_; }
   const std::map<MigrationId, Migration>& migrations() const { return migrations_; }
   const std::map<BudgetId, Budget>& budgets() const { return budgets_; }
+  const std::map<GroupId, Group>& groups() const { return groups_; }
 
   const Worker* find(const WorkerId& id) const { return find_in(workers_, id); }
   const Vm* find(const VmId& id) const { return find_in(vms_, id); }
@@ -43,6 +44,7 @@ class Fleet {
   const Drain* find(const DrainId& id) const { return find_in(drains_, id); }
   const Migration* find(const MigrationId& id) const { return find_in(migrations_, id); }
   const Budget* find(const BudgetId& id) const { return find_in(budgets_, id); }
+  const Group* find(const GroupId& id) const { return find_in(groups_, id); }
 
   // VMs that `worker` owns by the records.
   const std::set<VmId>& vms_owned_by(const WorkerId& worker) const;
@@ -63,19 +65,29 @@ class Fleet {
   std::vector<const Disk*> disks_of(const Vm& vm) const;
   std::vector<const Hold*> holds_on(const WorkerId& worker) const;
   bool is_held(const WorkerId& worker) const;
-  // The drain of `worker` that has not ended, or null.
+  // The drain of `worker` that has begun and not ended, or null.
   const Drain* active_drain_of(const WorkerId& worker) const;
+  // Everything is to leave `worker`.
+  bool is_emptied(const WorkerId& worker) const {
+    const auto* drain = active_drain_of(worker);
+    return drain && drain->state != DrainState::undoing;
+  }
 
   // VMs that a budget is about: those with its labels that shall run.
   const std::set<VmId>& vms_of(const BudgetId& budget) const;
   // Budgets that a VM counts for.
   std::vector<const Budget*> budgets_of(const Vm& vm) const;
+  // Who is placed by the rules of that group, whether it shall run or not.
+  const std::set<VmId>& vms_in(const GroupId& group) const;
   // How many VMs of that tenant shall run.
   std::uint32_t vms_of_tenant(const std::string& tenant) const;
 
   // What VMs take on `worker`: those it owns, those moving towards it, and those that have left it by the
-  // records but are not yet confirmed gone. Capacity counts on both ends of a move.
+  // records but are not yet confirmed gone. Capacity counts on both ends of a move; of moves that wait until others have made room
+  // there, what they need beyond that.
   Resources used_on(const WorkerId& worker) const;
+  // Of the moves that `migration` begins after, those that have not ended.
+  std::vector<const Migration*> awaited_by(const Migration& migration) const;
 
  private:
   template <class M>
@@ -104,6 +116,7 @@ class Fleet {
   std::map<DrainId, Drain> drains_;
   std::map<MigrationId, Migration> migrations_;
   std::map<BudgetId, Budget> budgets_;
+  std::map<GroupId, Group> groups_;
   std::map<WorkerId, std::set<VmId>> owned_;
   std::map<WorkerId, std::set<MigrationId>> moving_at_;
   std::map<VmId, MigrationId> moving_;
@@ -113,6 +126,7 @@ class Fleet {
   std::map<WorkerId, std::set<HoldId>> held_;
   std::map<WorkerId, DrainId> draining_;
   std::map<BudgetId, std::set<VmId>> counted_;
+  std::map<GroupId, std::set<VmId>> grouped_;
   std::map<std::string, std::uint32_t> of_tenant_;
 };
 

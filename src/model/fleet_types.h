@@ -1,6 +1,7 @@
 // The records of a cell, as they are stored and as the API shows them: plain values with == and JSON.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <boost/describe.hpp>
 #include <map>
 #include <optional>
@@ -18,6 +19,11 @@ namespace ebb {
 using Labels = std::map<std::string, std::string>;
 using Epoch = std::uint64_t;  // placement epoch: drawn from one counter of the cell, so never reused and
                               // never going back
+
+// Whether `labels` has all of `selector`.
+bool has_labels(const Labels& labels, const Labels& selector);
+// "rack=r7, zone=b"
+std::string text_of(const Labels& labels);
 
 // What is counted on both ends of a move.
 struct Resources {
@@ -52,11 +58,44 @@ struct Worker {
   WallMs registered_at = 0;
   std::optional<std::vector<Firmware>> firmware{};   // that it has; absent: its agent does not say
   std::optional<std::vector<NetworkId>> networks{};  // that it has a bridge for; absent: none
+  // That its guests get, by the names of a guest's /proc/cpuinfo, sorted; absent: its agent does not say.
+  std::optional<std::vector<std::string>> cpu_features{};
   bool operator==(const Worker&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Worker, (),
-                      (id, boot_id, agent_version, labels, capacity, pools, registered_at, firmware,
-                       networks))
+                      (id, boot_id, agent_version, labels, capacity, pools, registered_at, firmware, networks,
+                       cpu_features))
+
+// How far apart two workers stand, by their labels of these names, which lie within each other: a rack in a zone, that in
+// a region. Workers that lack such a label count as one place.
+enum class DomainLevel { worker, rack, zone, region };
+BOOST_DESCRIBE_ENUM(DomainLevel, worker, rack, zone, region)
+inline constexpr std::size_t domain_levels = 4;
+// invalid: says which there are.
+Result<DomainLevel> parse_domain_level(std::string_view level);
+// Where a worker stands, by level from the worker outwards; names of domains, each with those that it lies in.
+using Domains = std::array<std::string, domain_levels>;
+Domains domains_of(const Worker& worker);
+
+// At most so many of a group's VMs in one domain of that level.
+struct Apart {
+  DomainLevel level = DomainLevel::worker;
+  std::uint32_t most = 1;
+  bool operator==(const Apart&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Apart, (), (level, most))
+
+// VMs that are placed with regard to each other. A change moves nobody; it holds from the next placement on.
+struct Group {
+  GroupId id;
+  std::vector<Apart> apart;               // each level once
+  std::optional<DomainLevel> together{};  // all of them in one domain of that level
+  WallMs created_at = 0;
+  bool operator==(const Group&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Group, (), (id, apart, together, created_at))
+// "at most 1 in one rack, all in one zone"
+std::string text_of(const Group& group);
 
 // `remote`: FLUSH is acknowledged when everything up to it is in the store. `local`: when this worker's log
 // is synced.
@@ -361,12 +400,15 @@ struct VmSpec {
   std::optional<std::vector<JoinNetwork>> networks{};
   std::optional<StopSignal> stop_signal{};  // absent: automatic
   std::optional<std::string> tenant{};      // a name: whose it is; absent: nobody's in particular
+  std::optional<Labels> worker_labels{};    // that its worker must have
+  std::optional<std::vector<std::string>> cpu_features{};  // that its guest needs, named likewise
+  std::optional<GroupId> group{};
   bool operator==(const VmSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(VmSpec, (),
                       (image, cpus, memory_bytes, storage, disk_class, ports, labels, stop_grace_ms,
                        disk_from, instance_data, restart, health, ephemeral_disks, networks, stop_signal,
-                       tenant))
+                       tenant, worker_labels, cpu_features, group))
 
 enum class VmDesired { running, stopped, absent };
 BOOST_DESCRIBE_ENUM(VmDesired, running, stopped, absent)
@@ -396,136 +438,19 @@ struct Vm {
   std::optional<std::vector<DiskId>> data_disks{};
   std::optional<std::vector<NetworkInterface>> interfaces{};  // one for each of its networks; absent: none
   std::optional<WorkerId> stopped_on{};  // without a worker: where it ran last, under `epoch`
+  // When drains moved it away from a worker where it ran well, the oldest first; those of the last `moves_counted_ms`.
+  std::optional<std::vector<WallMs>> drained_at{};
   bool operator==(const Vm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Vm, (),
                       (id, spec, desired, disk, worker, epoch, start_failures, last_error, created_at, ended,
-                       started_after_end, data_disks, interfaces, stopped_on))
+                       started_after_end, data_disks, interfaces, stopped_on, drained_at))
+inline constexpr WallMs moves_counted_ms = 30ll * 24 * 3600 * 1000;
 
 // What a VM takes from its worker.
 inline Resources footprint(const VmSpec& spec) {
   return {spec.cpus * 1000ull, spec.memory_bytes + machine_overhead_bytes};
 }
-
-// Keeps a worker from new placements. Many may stand at once; each owner releases only its own.
-struct Hold {
-  HoldId id;
-  WorkerId worker;
-  std::string owner;  // "operator", "drain:<id>", "agent"
-  std::string reason;
-  WallMs since = 0;
-  std::optional<WallMs> expires_at;
-  bool operator==(const Hold&) const = default;
-};
-BOOST_DESCRIBE_STRUCT(Hold, (), (id, worker, owner, reason, since, expires_at))
-
-// How a VM leaves its worker.
-enum class Mechanism {
-  restart,  // stateless: stop here, start there
-  pointer,  // object disk: flush, seal, open there
-};
-BOOST_DESCRIBE_ENUM(Mechanism, restart, pointer)
-
-// reserving -> running <-> paused; `done`, `cancelled` and `failed` end it; blocked is derived, never stored.
-enum class DrainState { reserving, running, paused, done, cancelled, failed };
-BOOST_DESCRIBE_ENUM(DrainState, reserving, running, paused, done, cancelled, failed)
-
-struct DrainOptions {
-  bool partial = false;              // go on although some VMs cannot be placed
-  std::uint32_t parallel_max = 2;    // moves at a time from one worker
-  std::uint32_t per_target_max = 2;  // moves at a time into one worker
-  bool source_dead =
-      false;  // an operator declares the workers dead: their disks are taken over, nothing is awaited
-  bool operator==(const DrainOptions&) const = default;
-};
-BOOST_DESCRIBE_STRUCT(DrainOptions, (), (partial, parallel_max, per_target_max, source_dead))
-
-// The wish, not a list of VMs: who still lives there is decided from a snapshot at each turn.
-struct Drain {
-  DrainId id;
-  std::vector<WorkerId> workers;  // at least one; each once, sorted
-  std::string requested_by, reason;
-  DrainOptions options;
-  DrainState state = DrainState::reserving;
-  WallMs created_at = 0;
-  std::optional<WallMs> ended_at;
-  std::string end_reason;  // why it was cancelled or failed
-  std::optional<std::string> request_id;
-  std::optional<Labels> selector{};  // by which the workers were chosen when it was asked for
-  bool operator==(const Drain&) const = default;
-  bool is_of(const WorkerId& worker) const { return std::ranges::binary_search(workers, worker); }
-};
-BOOST_DESCRIBE_STRUCT(Drain, (),
-                      (id, workers, requested_by, reason, options, state, created_at, ended_at, end_reason,
-                       request_id, selector))
-
-// How many of a set of VMs may be away at once, over all drains and moves together. A VM that is down - its worker
-// says so, or was declared dead - may always move.
-struct Budget {
-  BudgetId id;
-  Labels selector;  // VMs with all of these labels; empty: all VMs
-  // At least one of the two; both hold.
-  std::optional<std::uint32_t> away_max{}, present_min{};
-  std::uint32_t healthy_ms = 0;  // a VM that has moved counts as away until it has run for so long
-  WallMs created_at = 0;
-  bool operator==(const Budget&) const = default;
-};
-BOOST_DESCRIBE_STRUCT(Budget, (), (id, selector, away_max, present_min, healthy_ms, created_at))
-
-// Whether `labels` has all of `selector`.
-bool has_labels(const Labels& labels, const Labels& selector);
-// "rack=r7, zone=b"
-std::string text_of(const Labels& labels);
-// Which workers those are, for people: "worker-1", "worker-1 and worker-2", "20 workers (rack=r7)".
-std::string text_of(const std::vector<WorkerId>& workers, const std::optional<Labels>& selector);
-
-//                                     the point of no return
-//                                               ||
-//   reserving -> preparing -> freezing  =========>>  moving_lease -> starting -> releasing -> done
-//       \____________\____________\____ aborting -> aborted
-//
-// `=>` is the commit that publishes the new placement epoch: from there on the VM only goes forward.
-enum class Phase {
-  reserving,
-  preparing,
-  freezing,
-  moving_lease,
-  starting,
-  releasing,
-  done,
-  aborting,
-  aborted
-};
-BOOST_DESCRIBE_ENUM(Phase, reserving, preparing, freezing, moving_lease, starting, releasing, done, aborting,
-                    aborted)
-
-struct PhaseTime {
-  Phase phase = Phase::reserving;
-  WallMs entered_at = 0;
-  bool operator==(const PhaseTime&) const = default;
-};
-BOOST_DESCRIBE_STRUCT(PhaseTime, (), (phase, entered_at))
-
-struct Migration {
-  MigrationId id;
-  VmId vm;
-  WorkerId source, target;
-  Mechanism mechanism = Mechanism::restart;
-  Epoch source_epoch = 0;
-  Epoch target_epoch = 0;        // 0 until `=>`
-  std::optional<DrainId> drain;  // who asked; absent: an operator
-  Phase phase = Phase::reserving;
-  std::vector<PhaseTime> history;
-  bool source_dead = false;    // take over without a confirmed stop
-  std::uint32_t attempts = 0;  // that failed on the target: of preparing, from `=>` on of booting
-  std::string last_error;
-  std::vector<WorkerId> rejected;     // targets that could not boot it
-  std::optional<bool> was_failing{};  // on its source, as it began: nobody waits until it runs on the target
-  bool operator==(const Migration&) const = default;
-};
-BOOST_DESCRIBE_STRUCT(Migration, (),
-                      (id, vm, source, target, mechanism, source_epoch, target_epoch, drain, phase, history,
-                       source_dead, attempts, last_error, rejected, was_failing))
 
 // One line of what happened, kept in the order of commits.
 struct JournalEntry {
@@ -546,14 +471,6 @@ struct Cell {
   bool operator==(const Cell&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Cell, (), (schema, last_epoch, last_id))
-
-inline bool is_ended(DrainState s) {
-  return s == DrainState::done || s == DrainState::cancelled || s == DrainState::failed;
-}
-inline bool is_ended(Phase p) { return p == Phase::done || p == Phase::aborted; }
-inline bool is_past_no_return(Phase p) {
-  return p == Phase::moving_lease || p == Phase::starting || p == Phase::releasing || p == Phase::done;
-}
 
 // ---- JSON: see model.cpp ----
 EBB_JSON_EXTERN(Resources)
@@ -582,12 +499,8 @@ EBB_JSON_EXTERN(GuestEnd)
 EBB_JSON_EXTERN(EndedVm)
 EBB_JSON_EXTERN(VmSpec)
 EBB_JSON_EXTERN(Vm)
-EBB_JSON_EXTERN(Hold)
-EBB_JSON_EXTERN(DrainOptions)
-EBB_JSON_EXTERN(Drain)
-EBB_JSON_EXTERN(Budget)
-EBB_JSON_EXTERN(PhaseTime)
-EBB_JSON_EXTERN(Migration)
+EBB_JSON_EXTERN(Apart)
+EBB_JSON_EXTERN(Group)
 EBB_JSON_EXTERN(JournalEntry)
 EBB_JSON_EXTERN(Cell)
 

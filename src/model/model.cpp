@@ -2,6 +2,7 @@
 #include "model/agent_types.h"
 #include "model/api_types.h"
 #include "model/disk_daemon_types.h"
+#include "model/drain_types.h"
 #include "model/fleet_types.h"
 #include "model/session_types.h"
 
@@ -28,6 +29,41 @@ Result<StopSignal> parse_stop_signal(std::string_view signal) {
   if (signal == "power-button" || signal == "power_button") return StopSignal::power_button;
   if (signal == "guest-agent" || signal == "guest_agent") return StopSignal::guest_agent;
   return fail(Code::invalid, "'{}' is no stop signal: choose automatic, power-button or guest-agent", signal);
+}
+
+Result<AtDeadline> parse_at_deadline(std::string_view name) {
+  if (name == "wait") return AtDeadline::wait;
+  if (name == "force") return AtDeadline::force;
+  return fail(Code::invalid, "'{}' is nothing that happens at a deadline: choose wait or force", name);
+}
+
+Result<DomainLevel> parse_domain_level(std::string_view level) {
+  if (level == "worker") return DomainLevel::worker;
+  if (level == "rack") return DomainLevel::rack;
+  if (level == "zone") return DomainLevel::zone;
+  if (level == "region") return DomainLevel::region;
+  return fail(Code::invalid, "'{}' is no level of failure domains: choose worker, rack, zone or region",
+              level);
+}
+
+Domains domains_of(const Worker& worker) {
+  const auto label = [&](const char* name) {
+    auto found = worker.labels.find(name);
+    return found == worker.labels.end() ? std::string() : found->second;
+  };
+  const auto region = label("region"), zone = region + "/" + label("zone");
+  return {worker.id.value, zone + "/" + label("rack"), zone, region};
+}
+
+std::string text_of(const Group& group) {
+  std::string text;
+  for (const auto& apart : group.apart)
+    text += fmt::format("{}at most {} {} one {}", text.empty() ? "" : ", ", apart.most,
+                        apart.level == DomainLevel::worker ? "on" : "in", json::name_of(apart.level));
+  if (group.together)
+    text += fmt::format("{}all {} one {}", text.empty() ? "" : ", ",
+                        *group.together == DomainLevel::worker ? "on" : "in", json::name_of(*group.together));
+  return text;
 }
 
 Result<HealthKind> parse_health_kind(std::string_view kind) {
@@ -104,6 +140,8 @@ EBB_JSON_INSTANTIATE(Hold)
 EBB_JSON_INSTANTIATE(DrainOptions)
 EBB_JSON_INSTANTIATE(Drain)
 EBB_JSON_INSTANTIATE(Budget)
+EBB_JSON_INSTANTIATE(Apart)
+EBB_JSON_INSTANTIATE(Group)
 EBB_JSON_INSTANTIATE(PhaseTime)
 EBB_JSON_INSTANTIATE(Migration)
 EBB_JSON_INSTANTIATE(JournalEntry)
@@ -138,12 +176,14 @@ EBB_JSON_INSTANTIATE(MigrationView)
 EBB_JSON_INSTANTIATE(PlanMove)
 EBB_JSON_INSTANTIATE(PlanBound)
 EBB_JSON_INSTANTIATE(PlanBlocker)
+EBB_JSON_INSTANTIATE(PlanFinish)
 EBB_JSON_INSTANTIATE(DiskLoss)
 EBB_JSON_INSTANTIATE(DrainPlan)
 EBB_JSON_INSTANTIATE(DoneCheck)
 EBB_JSON_INSTANTIATE(WorkerProgress)
 EBB_JSON_INSTANTIATE(DrainView)
 EBB_JSON_INSTANTIATE(BudgetView)
+EBB_JSON_INSTANTIATE(GroupView)
 EBB_JSON_INSTANTIATE(WhyAnswer)
 EBB_JSON_INSTANTIATE(CreateVm)
 EBB_JSON_INSTANTIATE(CreateImage)
@@ -159,6 +199,8 @@ EBB_JSON_INSTANTIATE(DiskLogEntry)
 EBB_JSON_INSTANTIATE(DiskLogView)
 EBB_JSON_INSTANTIATE(CreateDrain)
 EBB_JSON_INSTANTIATE(PutBudget)
+EBB_JSON_INSTANTIATE(PutGroup)
+EBB_JSON_INSTANTIATE(UndoDrain)
 EBB_JSON_INSTANTIATE(MigrateVm)
 EBB_JSON_INSTANTIATE(EditVm)
 EBB_JSON_INSTANTIATE(CordonWorker)
@@ -177,6 +219,7 @@ EBB_JSON_INSTANTIATE(Page<VmNetwork>)
 EBB_JSON_INSTANTIATE(Page<DrainView>)
 EBB_JSON_INSTANTIATE(Page<MigrationView>)
 EBB_JSON_INSTANTIATE(Page<BudgetView>)
+EBB_JSON_INSTANTIATE(Page<GroupView>)
 EBB_JSON_INSTANTIATE(Page<Hold>)
 EBB_JSON_INSTANTIATE(Page<JournalEntry>)
 

@@ -19,7 +19,7 @@ double ratio(std::uint64_t part, std::uint64_t whole) {
 Weights scarcity(const std::vector<Candidate>& candidates) {
   Resources capacity, used;
   for (const auto& c : candidates) {
-    if (c.refusal.empty()) capacity += c.capacity, used += c.used;
+    if (c.refusal.empty()) capacity += c.worker->capacity, used += c.used;
   }
   return {1.0 / (1.01 - std::min(1.0, ratio(used.cpu_millis, capacity.cpu_millis))),
           1.0 / (1.01 - std::min(1.0, ratio(used.memory_bytes, capacity.memory_bytes)))};
@@ -27,20 +27,27 @@ Weights scarcity(const std::vector<Candidate>& candidates) {
 
 // Everything that stands in the way, not the first thing alone: whoever clears it should not find another
 // behind it.
-std::string why_not(const Candidate& c, const Request& r) {
+std::string why_not(const Candidate& c, const Request& r, const GroupRules* group) {
+  const auto& worker = *c.worker;
   std::string all;
   auto add = [&](std::string_view why) { all += (all.empty() ? "" : ", ") + std::string(why); };
   if (!c.refusal.empty()) add(c.refusal);
-  if (auto found = r.excluded.find(c.worker); found != r.excluded.end()) add(found->second);
+  if (auto found = r.excluded.find(worker.id); found != r.excluded.end()) add(found->second);
   for (const auto& pool : r.pools) {
-    if (std::find(c.pools.begin(), c.pools.end(), pool) == c.pools.end())
+    if (std::ranges::find(worker.pools, pool) == worker.pools.end())
       add(fmt::format("cannot reach pool {}", pool));
   }
-  for (const auto& network : r.networks) {
-    if (std::find(c.networks.begin(), c.networks.end(), network) == c.networks.end())
-      add(fmt::format("has no network {}", network));
-  }
-  auto room = c.capacity.minus(c.used);
+  for (const auto& network : r.networks)
+    if (!has_network(worker, network)) add(fmt::format("has no network {}", network));
+  if (r.firmware && !has_firmware(worker, *r.firmware))
+    add(fmt::format("has no firmware '{}'", json::name_of(*r.firmware)));
+  for (const auto& [key, value] : r.labels)
+    if (!has_labels(worker.labels, {{key, value}})) add(fmt::format("has no label {}={}", key, value));
+  for (const auto& feature : r.cpu_features)
+    if (!has_cpu_feature(worker, feature)) add(fmt::format("has no CPU feature {}", feature));
+  if (group)
+    if (auto why = group->why_not(domains_of(worker)); !why.empty()) add(why);
+  auto room = worker.capacity.minus(c.used);
   if (r.needs.memory_bytes > room.memory_bytes) {
     add(fmt::format("{} of memory needed, {} free", format_size(r.needs.memory_bytes),
                     format_size(room.memory_bytes)));
@@ -53,19 +60,33 @@ std::string why_not(const Candidate& c, const Request& r) {
 }
 
 double leftover(const Candidate& c, const Request& r, const Weights& weights) {
-  auto room = c.capacity.minus(c.used).minus(r.needs);
-  return weights.cpu * ratio(room.cpu_millis, c.capacity.cpu_millis) +
-         weights.memory * ratio(room.memory_bytes, c.capacity.memory_bytes);
+  const auto& capacity = c.worker->capacity;
+  auto room = capacity.minus(c.used).minus(r.needs);
+  return weights.cpu * ratio(room.cpu_millis, capacity.cpu_millis) +
+         weights.memory * ratio(room.memory_bytes, capacity.memory_bytes);
+}
+
+template <class T>
+bool has(const std::optional<std::vector<T>>& all, const T& one) {
+  return all && std::ranges::find(*all, one) != all->end();
 }
 
 }  // namespace
+
+bool has_firmware(const Worker& worker, Firmware firmware) {
+  return !worker.firmware || has(worker.firmware, firmware);
+}
+bool has_network(const Worker& worker, const NetworkId& network) { return has(worker.networks, network); }
+bool has_cpu_feature(const Worker& worker, const std::string& feature) {
+  return !worker.cpu_features || has(worker.cpu_features, feature);
+}
 
 std::vector<Choice> place(std::vector<Candidate> candidates, std::vector<Request> requests) {
   const auto weights = scarcity(candidates);
   Resources largest{1, 1};
   for (const auto& c : candidates) {
-    largest.cpu_millis = std::max(largest.cpu_millis, c.capacity.cpu_millis);
-    largest.memory_bytes = std::max(largest.memory_bytes, c.capacity.memory_bytes);
+    largest.cpu_millis = std::max(largest.cpu_millis, c.worker->capacity.cpu_millis);
+    largest.memory_bytes = std::max(largest.memory_bytes, c.worker->capacity.memory_bytes);
   }
   auto size = [&](const Request& r) {
     return weights.cpu * ratio(r.needs.cpu_millis, largest.cpu_millis) +
@@ -77,13 +98,19 @@ std::vector<Choice> place(std::vector<Candidate> candidates, std::vector<Request
   });
 
   std::vector<Choice> choices;
-  for (const auto& request : requests) {
+  std::map<GroupId, std::vector<Stand>> chosen;  // by the choices so far
+  for (auto& request : requests) {
+    std::optional<GroupRules> rules;
+    if (request.group) {
+      std::ranges::copy(chosen[request.group->id], std::back_inserter(request.stands));
+      rules.emplace(*request.group, request.vm, request.stands);
+    }
     Choice choice{request.vm, std::nullopt, {}};
     Candidate* best = nullptr;
     double best_leftover = 0;
     for (auto& candidate : candidates) {
-      if (auto why = why_not(candidate, request); !why.empty()) {
-        choice.refusals.push_back({candidate.worker, std::move(why)});
+      if (auto why = why_not(candidate, request, rules ? &*rules : nullptr); !why.empty()) {
+        choice.refusals.push_back({candidate.worker->id, std::move(why)});
         continue;
       }
       auto left = leftover(candidate, request, weights);
@@ -91,8 +118,9 @@ std::vector<Choice> place(std::vector<Candidate> candidates, std::vector<Request
     }
     if (best) {
       best->used += request.needs;
-      choice.worker = best->worker;
+      choice.worker = best->worker->id;
       choice.refusals.clear();
+      if (request.group) chosen[request.group->id].push_back({request.vm, domains_of(*best->worker)});
     }
     choices.push_back(std::move(choice));
   }

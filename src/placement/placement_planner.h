@@ -6,25 +6,34 @@
 #pragma once
 #include <set>
 
-#include "model/fleet_types.h"
+#include "placement/group_rules.h"
 
 namespace ebb::placement {
 
 struct Candidate {
-  WorkerId worker;
-  Resources capacity, used;
-  std::vector<PoolId> pools;
-  std::vector<NetworkId> networks;
+  const Worker* worker;  // outlives it
+  Resources used;
   std::string refusal;  // why it takes nothing at all now ("held by operator: ..."); empty if it does
 };
 
 struct Request {
   VmId vm;
   Resources needs;
-  std::vector<PoolId> pools;                 // that it must reach
-  std::vector<NetworkId> networks;           // that it must have
-  std::map<WorkerId, std::string> excluded;  // workers that will not do for this VM, with the reason
+  std::vector<PoolId> pools{};                 // that its worker must reach
+  std::vector<NetworkId> networks{};           // that it must have
+  std::optional<Firmware> firmware{};          // likewise
+  Labels labels{};                             // likewise
+  std::vector<std::string> cpu_features{};     // that it must give its guests
+  const Group* group = nullptr;                // outlives it
+  std::vector<Stand> stands{};                 // of that group
+  std::map<WorkerId, std::string> excluded{};  // workers that will not do for this VM, with the reason
 };
+
+// What a VM may need of its worker beside room. A worker that does not say what it has, of something that it once did not tell,
+// is tried.
+bool has_firmware(const Worker& worker, Firmware firmware);
+bool has_network(const Worker& worker, const NetworkId& network);
+bool has_cpu_feature(const Worker& worker, const std::string& feature);
 
 struct Refusal {
   WorkerId worker;

@@ -106,6 +106,7 @@ class SimHypervisor final : public Hypervisor {
 
   Task<Result<MachineStatus>> start(MachineSpec spec) override;
   Status can_boot(std::optional<Firmware>) const override { return {}; }
+  std::vector<std::string> cpu_features() const override { return {"avx2", "sse2"}; }
   Status has_bridge(const std::string&) const override { return {}; }
   Task<Result<bool>> stop(VmId vm, StopWish wish) override;
   Task<Status> pause(VmId vm) override;

@@ -53,6 +53,12 @@ namespace {
   X(Budget)                \
   X(BudgetView)            \
   X(PutBudget)             \
+  X(Apart)                 \
+  X(Group)                 \
+  X(GroupView)             \
+  X(PutGroup)              \
+  X(PlanFinish)            \
+  X(UndoDrain)             \
   X(WhyAnswer)             \
   X(CreateVm)              \
   X(CreateImage)           \
@@ -92,7 +98,9 @@ namespace {
   X(UnsentDisk) X(OrphanLog) X(DiskLoss) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(EditVm) X(CordonWorker)
 #define EBB_API_PAGES(X) \
   X(WorkerView)          \
-  X(VmView) X(Disk) X(Image) X(VmNetwork) X(DrainView) X(MigrationView) X(JournalEntry) X(BudgetView) X(Hold)
+  X(VmView)              \
+  X(Disk)                \
+  X(Image) X(VmNetwork) X(DrainView) X(MigrationView) X(JournalEntry) X(BudgetView) X(Hold) X(GroupView)
 #define EBB_API_ENUMS(X) \
   X(DiskClass)           \
   X(DiskState)           \
@@ -104,6 +112,8 @@ namespace {
   X(SessionKind)         \
   X(SessionEndKind)      \
   X(StopSignal)          \
+  X(AtDeadline)          \
+  X(DomainLevel)         \
   X(Restart) X(Storage) X(VmDesired) X(Mechanism) X(DrainState) X(Phase) X(Wanted) X(VmSeen) X(Liveness)
 
 template <class T>

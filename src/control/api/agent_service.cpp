@@ -20,6 +20,10 @@ Status check_registration(const Registration& r) {
   for (const auto& pool : r.pools) {
     if (!is_valid_name(pool.value)) return fail_field("pools", "'{}' is no name for a pool", pool);
   }
+  const auto features = r.cpu_features.value_or(std::vector<std::string>());
+  if (features.size() > cpu_features_max)
+    return fail_field("cpu_features", "at most {} CPU features", cpu_features_max);
+  for (const auto& feature : features) EBB_CHECKED(check_length("cpu_features", feature, word_bytes_max));
   constexpr std::size_t networks_max = 64;
   if (r.networks && r.networks->size() > networks_max)
     return fail_field("networks", "at most {} networks", networks_max);
@@ -57,6 +61,7 @@ Task<HttpResponse> AgentService::register_worker(Call call) {
     next.id = wish->worker, next.boot_id = wish->boot_id, next.agent_version = wish->version;
     next.labels = wish->labels, next.capacity = wish->capacity, next.pools = wish->pools;
     next.firmware = wish->firmware, next.networks = wish->networks;
+    next.cpu_features = wish->cpu_features;
     if (!old) next.registered_at = batch.now();
     if (old && *old == next) return true;
     batch.put(next);

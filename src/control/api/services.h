@@ -109,6 +109,8 @@ class DrainsService {
   Task<HttpResponse> create(Call call);
   Task<HttpResponse> cancel(Call call);
   Task<HttpResponse> pause(Call call, bool is_paused);
+  Task<HttpResponse> undo(Call call);
+  Status check_may_undo(const Drain& drain) const;
   Task<HttpResponse> list_migrations(Call call);
   Task<HttpResponse> show_migration(Call call);
   Task<HttpResponse> cancel_migration(Call call);
@@ -116,6 +118,7 @@ class DrainsService {
   DrainPlan make_plan(const DrainScope& scope);
   Status check_is_fresh(const CreateDrain& wish, const DrainScope& scope) const;
   Result<const Drain*> find_running(const CreateDrain& wish, const DrainScope& scope) const;
+  Result<DrainId> create_in(Batch& batch, const CreateDrain& wish, bool& created) const;
   static constexpr std::size_t plans_kept_max = 8;
   Context c_;
   std::deque<std::pair<std::string, drain::StateFacts>> planned_from_;  // the last plans, by their hash
@@ -132,6 +135,20 @@ class BudgetsService {
   Task<HttpResponse> put(Call call);
   Task<HttpResponse> remove(Call call);
   Result<bool> put_in(Batch& batch, const PutBudget& wish) const;
+  Context c_;
+};
+
+class GroupsService {
+ public:
+  explicit GroupsService(Context context) : c_(context) {}
+  void add_routes(Router& router);
+
+ private:
+  Task<HttpResponse> list(Call call);
+  Task<HttpResponse> show(Call call);
+  Task<HttpResponse> put(Call call);
+  Task<HttpResponse> remove(Call call);
+  Result<bool> put_in(Batch& batch, const PutGroup& wish) const;
   Context c_;
 };
 

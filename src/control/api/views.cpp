@@ -1,6 +1,7 @@
 #include "control/api/views.h"
 
 #include "base/text.h"
+#include "control/loops/candidates.h"
 #include "drain/loss_explain.h"
 #include "migration/migration_step.h"
 
@@ -150,7 +151,8 @@ std::vector<Reason> waits_of(const Context& c, const Vm& vm) {
 
 std::string status_of(const Context& c, const Drain& drain, bool any_move_open,
                       const std::vector<PlanBlocker>& blockers) {
-  if (is_ended(drain.state) || drain.state == DrainState::paused)
+  if (is_ended(drain.state) || drain.state == DrainState::paused || drain.state == DrainState::scheduled ||
+      drain.state == DrainState::undoing)
     return std::string(json::name_of(drain.state));
   if (drain.state == DrainState::reserving) return blockers.empty() ? "planned" : "blocked";
   if (any_move_open) return "running";
@@ -173,7 +175,7 @@ std::uint32_t time_left(const Context& c, const Drain& drain, const std::vector<
   }
   std::sort(left.begin(), left.end(),
             [](const auto& a, const auto& b) { return a.predicted_total_ms < b.predicted_total_ms; });
-  return time_left_ms(c.fleet(), c.seen(), left, drain.options, c.reconciler.limits().pace);
+  return time_left_ms(c.fleet(), c.seen(), left, drain::terms_of(drain), c.reconciler.limits().pace);
 }
 
 }  // namespace
@@ -257,7 +259,8 @@ DrainView view_of(const Context& c, const Drain& drain) {
   if (!is_ended(drain.state)) {
     view.blockers = progress.blockers;
     view.remaining = view.done_check.vms_owned;
-    for (auto& reason : drain::explain(c.fleet(), c.seen(), drain, view.done_check, progress.blockers))
+    for (auto& reason :
+         drain::explain(c.fleet(), c.seen(), drain, view.done_check, progress.blockers, c.loop.wall_now()))
       view.waiting_for.push_back(reason);
     view.eta_ms = time_left(c, drain, moves, eta);
   }
@@ -267,6 +270,11 @@ DrainView view_of(const Context& c, const Drain& drain) {
 
 BudgetView view_of(const Context& c, const Budget& budget) {
   return drain::view_of(c.fleet(), c.seen(), budget, c.loop.wall_now());
+}
+
+GroupView view_of(const Context& c, const Group& group) {
+  return {group, static_cast<std::uint32_t>(c.fleet().vms_in(group.id).size()),
+          placement::breaches(group, stands_of(c.fleet(), group.id))};
 }
 
 WhyAnswer why_worker(const Context& c, const Worker& worker) {

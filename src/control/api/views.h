@@ -22,6 +22,7 @@ VmView view_of(const Context& context, const Vm& vm);
 MigrationView view_of(const Context& context, const Migration& migration);
 DrainView view_of(const Context& context, const Drain& drain);
 BudgetView view_of(const Context& context, const Budget& budget);
+GroupView view_of(const Context& context, const Group& group);
 
 WhyAnswer why_worker(const Context& context, const Worker& worker);
 WhyAnswer why_vm(const Context& context, const Vm& vm);

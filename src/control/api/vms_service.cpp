@@ -13,6 +13,7 @@ constexpr std::uint64_t memory_min = 16 * MiB, memory_max = 4096ull * GiB;
 constexpr std::size_t ports_max = 32, ephemeral_disks_max = 2;
 constexpr std::uint64_t ephemeral_bytes_max = 1024 * GiB;
 constexpr std::uint32_t stop_grace_max_ms = 3'600'000;
+constexpr std::size_t vm_cpu_features_max = 32;
 
 Status check_spec(const VmSpec& spec) {
   if (spec.cpus < 1 || spec.cpus > 256)
@@ -41,10 +42,39 @@ Status check_spec(const VmSpec& spec) {
                       stop_grace_max_ms);
   if (spec.tenant && !is_valid_name(*spec.tenant))
     return fail_field("spec.tenant", "tenant '{}' must be 1 to 63 of a-z, 0-9 and '-'", *spec.tenant);
+  if (spec.worker_labels) EBB_CHECKED(check_labels("spec.worker_labels", *spec.worker_labels));
+  const auto features = spec.cpu_features.value_or(std::vector<std::string>());
+  if (features.size() > vm_cpu_features_max)
+    return fail_field("spec.cpu_features", "at most {} CPU features", vm_cpu_features_max);
+  for (const auto& feature : features)
+    EBB_CHECKED(check_length("spec.cpu_features", feature, word_bytes_max));
   if (spec.health) EBB_CHECKED(check_health_check(*spec.health, spec.ports));
   if (spec.instance_data) EBB_CHECKED(check_instance_data(*spec.instance_data));
   if (spec.networks) EBB_CHECKED(check_joins(*spec.networks));
   return check_labels("spec.labels", spec.labels);
+}
+
+// That some worker has each thing that the VM asks for.
+Status check_is_offered(const Fleet& fleet, const VmSpec& spec) {
+  const auto any = [&](auto has) {
+    return std::ranges::any_of(fleet.workers(), [&](const auto& entry) { return has(entry.second); });
+  };
+  for (const auto& [key, value] : spec.worker_labels.value_or(Labels()))
+    if (!any([&](const Worker& w) { return has_labels(w.labels, {{key, value}}); }))
+      return fail_field("spec.worker_labels", "no worker has the label {}={}", key, value);
+  for (const auto& feature : spec.cpu_features.value_or(std::vector<std::string>()))
+    if (!any([&](const Worker& w) { return placement::has_cpu_feature(w, feature); }))
+      return fail_field("spec.cpu_features",
+                        "no worker has the CPU feature '{}'; 'ebb workers show WORKER' names those "
+                        "that one has",
+                        feature);
+  return {};
+}
+
+Status check_group(const Fleet& fleet, const VmSpec& spec) {
+  if (!spec.group || fleet.find(*spec.group)) return {};
+  return fail_field("spec.group", "there is no group '{}': make it first: ebb groups set {} --apart rack",
+                    *spec.group, *spec.group);
 }
 
 // Of a VM that no worker could take, empty as it might be. Whoever has no workers yet may describe VMs all the same.
@@ -53,7 +83,7 @@ Status check_fits_somewhere(const Fleet& fleet, const VmSpec& spec) {
   Resources most;
   const Worker* largest = nullptr;
   for (const auto& [id, worker] : fleet.workers()) {
-    if (need.fits_in(worker.capacity)) return {};
+    if (need.fits_in(worker.capacity)) return check_is_offered(fleet, spec);
     most.cpu_millis = std::max(most.cpu_millis, worker.capacity.cpu_millis);
     most.memory_bytes = std::max(most.memory_bytes, worker.capacity.memory_bytes);
     if (!largest || worker.capacity.memory_bytes > largest->capacity.memory_bytes) largest = &worker;
@@ -264,6 +294,7 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
                 old->desired == VmDesired::absent ? " (it is being removed)" : "");
   }
   if (given) EBB_CHECKED(check_may_give(c_.fleet(), *given, spec, *image));
+  EBB_CHECKED(check_group(c_.fleet(), spec));
   EBB_CHECKED(check_fits_somewhere(c_.fleet(), spec));
   Vm vm;
   vm.id = wish.id, vm.spec = spec, vm.created_at = batch.now();
@@ -395,8 +426,15 @@ Result<VmId> VmsService::edit_in(Batch& batch, const VmId& id, const EditVm& wis
   for (const auto& key : wish.no_labels.value_or(std::vector<std::string>()))
     if (spec.labels.erase(key) == 0) return fail_field("no_labels", "'{}' has no label '{}'", id, key);
   for (const auto& [key, value] : wish.labels.value_or(Labels())) spec.labels[key] = value;
+  const auto unless_empty = [](const auto& value) { return value->empty() ? std::nullopt : value; };
+  if (wish.worker_labels) spec.worker_labels = unless_empty(wish.worker_labels);
+  if (wish.cpu_features) spec.cpu_features = unless_empty(wish.cpu_features);
+  if (wish.group) spec.group = unless_empty(wish.group);
   EBB_CHECKED(check_spec(spec));
   if (spec == vm->spec) return id;
+  if (spec.group != vm->spec.group) EBB_CHECKED(check_group(c_.fleet(), spec));
+  if (spec.worker_labels != vm->spec.worker_labels || spec.cpu_features != vm->spec.cpu_features)
+    EBB_CHECKED(check_is_offered(c_.fleet(), spec));
   // A machine is as it was booted, and what it takes is counted by the record.
   const bool is_of_machine = spec.cpus != vm->spec.cpus || spec.memory_bytes != vm->spec.memory_bytes ||
                              spec.ports != vm->spec.ports;
@@ -439,7 +477,7 @@ Result<MigrationId> VmsService::migrate_in(Batch& batch, const VmId& id, const M
   }
   auto workers = candidates(fleet, c_.seen());
   std::erase_if(workers, [&](const auto& w) {
-    return w.worker == *vm->worker || (wish.target && w.worker != *wish.target);
+    return w.worker->id == *vm->worker || (wish.target && w.worker->id != *wish.target);
   });
   auto choices = placement::place(std::move(workers), {request_for(fleet, *vm, {})});
   if (!choices[0].worker)

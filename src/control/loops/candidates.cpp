@@ -38,39 +38,51 @@ std::vector<placement::Candidate> candidates(const Fleet& fleet, const Seen& see
   for (const auto& [id, worker] : fleet.workers()) {
     auto used = fleet.used_on(id);
     used += left_over(fleet, seen, id);
-    all.push_back({id, worker.capacity, used, worker.pools,
-                   worker.networks.value_or(std::vector<NetworkId>()), refusal(fleet, seen, id)});
+    all.push_back({&worker, used, refusal(fleet, seen, id)});
   }
   return all;
 }
 
-bool lacks(const Worker& worker, Firmware firmware) {
-  return worker.firmware && std::ranges::find(*worker.firmware, firmware) == worker.firmware->end();
-}
-
-std::optional<Firmware> firmware_of(const Fleet& fleet, const Vm& vm) {
-  const auto* image = fleet.find(vm.spec.image);
-  return image ? image->firmware : std::nullopt;
+std::vector<placement::Stand> stands_of(const Fleet& fleet, const GroupId& group,
+                                        const std::vector<WorkerId>& sources) {
+  std::vector<placement::Stand> stands;
+  const auto add = [&](const VmId& vm, const WorkerId& at, bool is_leaving) {
+    if (const auto* worker = fleet.find(at)) stands.push_back({vm, domains_of(*worker), is_leaving});
+  };
+  const auto is_emptied = [&](const WorkerId& worker) {
+    return std::ranges::binary_search(sources, worker) || fleet.is_emptied(worker);
+  };
+  for (const auto& id : fleet.vms_in(group)) {
+    if (const auto* m = fleet.open_migration_of(id))
+      add(id, m->source, true), add(id, m->target, is_emptied(m->target));
+    else if (const auto& vm = fleet.vms().at(id); vm.worker)
+      add(id, *vm.worker, is_emptied(*vm.worker));
+  }
+  return stands;
 }
 
 placement::Request needs_of(const Fleet& fleet, const Vm& vm) {
   std::set<PoolId> pools;
-  if (const auto* image = fleet.find(vm.spec.image)) pools.insert(image->pool);
+  const auto* image = fleet.find(vm.spec.image);
+  if (image) pools.insert(image->pool);
   for (const auto* disk : fleet.disks_of(vm)) pools.insert(disk->pool);
   std::vector<NetworkId> networks;
   for (const auto& interface : vm.interfaces.value_or(std::vector<NetworkInterface>()))
     networks.push_back(interface.network);
-  return {vm.id, footprint(vm.spec), {pools.begin(), pools.end()}, std::move(networks), {}};
+  return {.vm = vm.id,
+          .needs = footprint(vm.spec),
+          .pools = {pools.begin(), pools.end()},
+          .networks = std::move(networks),
+          .firmware = image ? image->firmware : std::nullopt,
+          .labels = vm.spec.worker_labels.value_or(Labels()),
+          .cpu_features = vm.spec.cpu_features.value_or(std::vector<std::string>())};
 }
 
 placement::Request request_for(const Fleet& fleet, const Vm& vm, std::map<WorkerId, std::string> excluded) {
   auto request = needs_of(fleet, vm);
   request.excluded = std::move(excluded);
-  if (const auto firmware = firmware_of(fleet, vm)) {
-    for (const auto& [id, worker] : fleet.workers())
-      if (lacks(worker, *firmware))
-        request.excluded.emplace(id, fmt::format("has no firmware '{}'", json::name_of(*firmware)));
-  }
+  request.group = vm.spec.group ? fleet.find(*vm.spec.group) : nullptr;
+  if (request.group) request.stands = stands_of(fleet, *vm.spec.group);
   return request;
 }
 

@@ -1,38 +1,105 @@
 #include "control/loops/drain_loop.h"
 
+#include "base/text.h"
+#include "control/loops/candidates.h"
+#include "control/loops/drain_undo.h"
 #include "control/loops/vm_loop.h"
+#include "model/room_ahead.h"
 
 namespace ebb::control {
 namespace {
 
 void end_drain(Drain drain, DrainState state, std::string text, Batch& batch) {
   drain.state = state, drain.ended_at = batch.now();
+  if (state == DrainState::failed) drain.end_reason = text;
   batch.put(drain);
   batch.journal(fmt::format("drain.{}", json::name_of(state)), "drains/" + drain.id.value, std::move(text));
 }
 
-// Whether nothing but room may be missing since the move was planned.
+// Whether nothing but room may be missing since the move was planned. In between, others of its group may have come there, and the
+// VM, its group or the worker may have been changed.
 bool may_still_go(const Fleet& fleet, const Seen& seen, const PlanMove& move) {
   const auto* vm = fleet.find(move.vm);
   const auto* target = fleet.find(move.target);
-  return vm && vm->worker == move.source && vm->desired == VmDesired::running && target &&
-         seen.is_ready(move.target) && !fleet.is_held(move.target);
+  if (!vm || vm->worker != move.source || vm->desired != VmDesired::running || !target ||
+      !seen.is_ready(move.target) || fleet.is_held(move.target))
+    return false;
+  if (!vm->spec.group && !vm->spec.worker_labels && !vm->spec.cpu_features) return true;
+  auto request = request_for(fleet, *vm, {});
+  request.needs = {};
+  return placement::place({{target, {}, {}}}, {std::move(request)})[0].worker.has_value();
 }
 
-// In the order of the plan, as much of it as the batch takes. False: the plan is not to be had any more, or more of it is left.
-bool reserve(const Fleet& fleet, const Seen& seen, const Drain& drain, const DrainPlan& plan, Batch& batch) {
-  std::map<WorkerId, Resources> reserved;  // by this batch, which the fleet does not know yet
-  for (const auto& move : plan.moves) {
-    if (fleet.open_migration_of(move.vm)) continue;  // by an earlier batch
-    if (batch.is_full() || !may_still_go(fleet, seen, move)) return false;
-    const auto& vm = fleet.vms().at(move.vm);
-    auto& more = reserved[move.target];
-    more += footprint(vm.spec);
-    const auto room = fleet.workers().at(move.target).capacity.minus(fleet.used_on(move.target));
-    if (!more.fits_in(room)) return false;
-    begin_migration(batch, vm, move.target, {drain.id, drain.options.source_dead, is_failing(seen, vm)});
+// Carries out a plan, batch by batch.
+class Reserving {
+ public:
+  Reserving(const Fleet& fleet, const Seen& seen, const Drain& drain, Batch& batch)
+      : fleet_(fleet), seen_(seen), drain_(drain), batch_(batch) {}
+
+  enum class Result { all, more_to_come, plan_is_stale, no_room_made };
+  // Those that make room, and those that wait for it, come first, and all of them or none: room that is made for somebody who is not
+  // there would be in nobody's account. The others in the order of the plan, as many as the batch takes.
+  Result run(const DrainPlan& plan) {
+    std::vector<const PlanMove*> about_room, others;
+    for (const auto& move : plan.moves)
+      if (!fleet_.open_migration_of(move.vm))  // else by an earlier batch
+        (move.makes_room || !move.after.empty() ? about_room : others).push_back(&move);
+    for (const auto* move : about_room)
+      if (!may_still_go(fleet_, seen_, *move) || !has_room(*move)) return Result::no_room_made;
+    for (const auto* move : about_room) begin(*move);
+    for (const auto* move : others) {
+      if (batch_.is_full()) return Result::more_to_come;
+      if (!may_still_go(fleet_, seen_, *move) || !has_room(*move)) return Result::plan_is_stale;
+      begin(*move);
+    }
+    return Result::all;
   }
-  return true;
+
+ private:
+  // Counts it, too.
+  bool has_room(const PlanMove& move) {
+    auto& target = arriving_[move.target];
+    const auto needs = footprint(fleet_.vms().at(move.vm).spec);
+    for (const auto& maker : move.after)
+      if (const auto* vm = fleet_.find(maker); vm && vm->worker == move.target)
+        target.room.make(maker, footprint(vm->spec));
+    if (move.after.empty())
+      target.others += needs;
+    else
+      target.room.take(needs);
+    auto used = fleet_.used_on(move.target);
+    used += target.others, used += target.room.most();
+    return used.fits_in(fleet_.workers().at(move.target).capacity);
+  }
+  void begin(const PlanMove& move) {
+    const auto& vm = fleet_.vms().at(move.vm);
+    MigrationReason reason{drain_.id, drain_.options.source_dead && !move.makes_room, is_failing(seen_, vm)};
+    for (const auto& maker : move.after)
+      if (auto found = begun_.find(maker); found != begun_.end()) reason.after.push_back(found->second);
+    begun_[move.vm] = begin_migration(batch_, vm, move.target, std::move(reason)).id;
+  }
+
+  // By this batch, which the fleet does not know yet.
+  struct Arriving {
+    Resources others;
+    RoomAhead room;
+  };
+  const Fleet& fleet_;
+  const Seen& seen_;
+  const Drain& drain_;
+  Batch& batch_;
+  std::map<WorkerId, Arriving> arriving_;
+  std::map<VmId, MigrationId> begun_;
+};
+
+// Records and planner do not agree about room: for a while it is planned without.
+constexpr WallMs without_room_ms = 60'000;
+
+DrainPlan plan_now(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& limits, const Drain& drain,
+                   const DrainProgress& progress, WallMs now) {
+  auto scope = scope_of(drain);
+  if (now < progress.without_room_until) scope.terms.options.make_room = false;
+  return plan_drain(fleet, seen, scope, limits, now);
 }
 
 // Nothing has arrived that the plan does not know of.
@@ -41,7 +108,7 @@ bool is_about_all(const Fleet& fleet, const Drain& drain, const DrainPlan& plan)
   for (const auto& move : plan.moves) known.insert("vms/" + move.vm.value);
   for (const auto& blocker : plan.blockers) known.insert(blocker.subject);
   return std::ranges::all_of(drain.workers, [&](const WorkerId& worker) {
-    return std::ranges::all_of(drain::to_place(fleet, worker),
+    return std::ranges::all_of(drain::to_place(fleet, worker, drain::terms_of(drain)),
                                [&](const VmId& id) { return known.contains("vms/" + id.value); });
   });
 }
@@ -49,14 +116,14 @@ bool is_about_all(const Fleet& fleet, const Drain& drain, const DrainPlan& plan)
 // The plan is made once, and carried out over as many commits as it takes; anew when something has come between.
 void reserve_all(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& limits, const Drain& drain,
                  DrainProgress& progress, Batch& batch) {
-  if (!progress.plan) progress.plan = plan_drain(fleet, seen, scope_of(drain), limits, batch.now());
+  if (!progress.plan) progress.plan = plan_now(fleet, seen, limits, drain, progress, batch.now());
   progress.blockers = progress.plan->blockers;
   // Nothing is touched before everything has a destination, unless the operator said otherwise.
   if (!progress.blockers.empty() && !drain.options.partial) return progress.plan.reset();
-  if (!reserve(fleet, seen, drain, *progress.plan, batch)) {
-    if (!batch.is_full()) progress.plan.reset();
-    return;
-  }
+  const auto done = Reserving(fleet, seen, drain, batch).run(*progress.plan);
+  if (done == Reserving::Result::more_to_come) return;
+  if (done == Reserving::Result::no_room_made) progress.without_room_until = batch.now() + without_room_ms;
+  if (done != Reserving::Result::all) return progress.plan.reset();
   if (!is_about_all(fleet, drain, *progress.plan)) return progress.plan.reset();
   progress.plan.reset();
   auto next = drain;
@@ -83,9 +150,16 @@ void hold_workers(const Fleet& fleet, const Drain& drain, Batch& batch) {
     const auto holds = fleet.holds_on(worker);
     if (std::ranges::any_of(holds, [&](const Hold* hold) { return hold->owner == owner; })) continue;
     // The holds of earlier drains of this worker have served: this one's takes their place.
-    for (const auto* hold : holds)
-      if (hold->owner.starts_with("drain:")) batch.erase(*hold);
-    batch.put(Hold{HoldId(batch.mint_id("hold")), worker, owner, drain.reason, batch.now(), std::nullopt});
+    for (const auto* hold : holds) {
+      const auto* other =
+          hold->owner.starts_with("drain:") ? fleet.find(DrainId(hold->owner.substr(6))) : nullptr;
+      if (other && is_ended(other->state) && drain.state != DrainState::scheduled) batch.erase(*hold);
+    }
+    auto reason = drain.reason;
+    if (drain.state == DrainState::scheduled)
+      reason =
+          fmt::format("due at {}{}{}", format_time(*drain.begins_at), reason.empty() ? "" : ": ", reason);
+    batch.put(Hold{HoldId(batch.mint_id("hold")), worker, owner, reason, batch.now(), std::nullopt});
   }
 }
 
@@ -98,19 +172,62 @@ void release_holds(const Fleet& fleet, const Drain& drain, Batch& batch) {
   }
 }
 
+namespace {
+
+// The workers take nothing new from the horizon on, and are emptied from its time on.
+void step_scheduled(const Fleet& fleet, const drain::PaceLimits& limits, const Drain& drain, Batch& batch) {
+  const auto begins_at = drain.begins_at.value_or(drain.created_at);
+  if (begins_at - limits.horizon_ms > batch.now()) return;
+  auto next = drain;
+  std::erase_if(next.workers, [&](const WorkerId& id) { return !fleet.find(id); });  // forgotten meanwhile
+  if (next.workers.empty())
+    return end_drain(drain, DrainState::failed, "none of its workers is there any more", batch);
+  hold_workers(fleet, next, batch);
+  const auto is_busy = [&](const WorkerId& id) { return fleet.active_drain_of(id) != nullptr; };
+  if (!batch.empty() || begins_at > batch.now() || std::ranges::any_of(next.workers, is_busy)) return;
+  next.state = DrainState::reserving;
+  next.begins_at = batch.now();  // from which its deadline counts
+  batch.put(next);
+  batch.journal("drain.begun", "drains/" + drain.id.value,
+                fmt::format("{}: everything leaves, as was scheduled", text_of(next.workers, next.selector)));
+}
+
+// From the deadline on, if that was asked for.
+bool force(const Drain& drain, Batch& batch) {
+  const auto deadline = drain.deadline_at();
+  if (drain.options.at_deadline != AtDeadline::force || drain.forced_at || !deadline ||
+      *deadline > batch.now())
+    return false;
+  auto next = drain;
+  next.forced_at = batch.now();
+  batch.put(next);
+  batch.journal(
+      "drain.forced", "drains/" + drain.id.value,
+      "its deadline has passed: budgets, limits of tenants and times to stop in do not hold it back");
+  return true;
+}
+
+}  // namespace
+
 void step_drain(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& limits, const Drain& drain,
                 DrainProgress& progress, Batch& batch) {
   if (is_ended(drain.state)) return;
+  if (drain.state == DrainState::scheduled) return step_scheduled(fleet, limits, drain, batch);
+  if (drain.state == DrainState::undoing) return step_undo(fleet, seen, drain, batch);
+  if (force(drain, batch)) return;
   // All of them first: nothing may be placed on one while another one is emptied.
   hold_workers(fleet, drain, batch);
   if (!batch.empty() || drain.state == DrainState::paused) return;
   if (drain.state == DrainState::reserving) return reserve_all(fleet, seen, limits, drain, progress, batch);
   progress.blockers.clear();
-  const auto has_leaving = [&](const WorkerId& worker) { return !drain::to_place(fleet, worker).empty(); };
+  const auto has_leaving = [&](const WorkerId& worker) {
+    return !drain::to_place(fleet, worker, drain::terms_of(drain)).empty();
+  };
   if (std::ranges::any_of(drain.workers, has_leaving)) {
-    const auto plan = plan_drain(fleet, seen, scope_of(drain), limits, batch.now());
+    const auto plan = plan_now(fleet, seen, limits, drain, progress, batch.now());
     progress.blockers = plan.blockers;
-    reserve(fleet, seen, drain, plan, batch);
+    if (Reserving(fleet, seen, drain, batch).run(plan) == Reserving::Result::no_room_made)
+      progress.without_room_until = batch.now() + without_room_ms;
     if (!batch.empty()) return;
   }
   const auto owns = [&](const WorkerId& worker) { return !fleet.vms_owned_by(worker).empty(); };

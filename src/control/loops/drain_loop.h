@@ -9,6 +9,7 @@ namespace ebb::control {
 struct DrainProgress {
   std::vector<PlanBlocker> blockers;
   std::optional<DrainPlan> plan{};   // that is being reserved
+  WallMs without_room_until = 0;     // nobody is asked to make room before that
   bool heads_checked = false;        // since the last change at the worker
   std::uint32_t heads_attached = 0;  // disks that the store says the worker still holds
 };
@@ -18,7 +19,7 @@ using DrainProgresses = std::map<DrainId, DrainProgress>;
 // running).
 void step_drain(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& limits, const Drain& drain,
                 DrainProgress& progress, Batch& batch);
-// Its workers take nothing new; as many as the batch takes.
+// Its workers take nothing new; as many as the batch takes. Holds of drains that have ended give way to it.
 void hold_workers(const Fleet& fleet, const Drain& drain, Batch& batch);
 void release_holds(const Fleet& fleet, const Drain& drain, Batch& batch);
 

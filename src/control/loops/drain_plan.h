@@ -9,7 +9,7 @@ namespace ebb::control {
 struct DrainScope {
   std::vector<WorkerId> workers;
   std::optional<Labels> selector{};
-  DrainOptions options;
+  drain::Terms terms{};
   std::optional<DrainId> drain{};  // that is under way; absent: a wish
 };
 DrainScope scope_of(const Drain& drain);
@@ -19,6 +19,6 @@ DrainPlan plan_drain(const Fleet& fleet, const Seen& seen, const DrainScope& sco
 
 // How long these moves take from now on, the first ones first, under all limits.
 std::uint32_t time_left_ms(const Fleet& fleet, const Seen& seen, const std::vector<PlanMove>& moves,
-                           const DrainOptions& options, const drain::PaceLimits& limits);
+                           const drain::Terms& terms, const drain::PaceLimits& limits);
 
 }  // namespace ebb::control

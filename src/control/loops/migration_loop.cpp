@@ -17,13 +17,19 @@ std::string phase_text(const Migration& m) {
   return text;
 }
 
+// Why the drain that began it does not want it any more; empty: it does.
+std::string why_unwanted(const Drain& drain, const Migration& m) {
+  if (drain.state == DrainState::cancelled) return fmt::format("{} was cancelled", drain.id);
+  if (drain.state == DrainState::undoing && !drain.is_of(m.target))
+    return fmt::format("{} is being undone", drain.id);
+  return "";
+}
+
 std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migration& m,
-                                const std::set<MigrationId>& may_begin) {
+                                const std::set<MigrationId>& may_begin, drain::Brake& brake) {
   const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
-  const bool cancelled = drain && drain->state == DrainState::cancelled;
-  if (cancelled && !is_past_no_return(m.phase) && m.phase != Phase::aborting) {
-    return Event{EventKind::cancel, fmt::format("{} was cancelled", drain->id), 0};
-  }
+  if (drain && !is_past_no_return(m.phase) && m.phase != Phase::aborting)
+    if (auto why = why_unwanted(*drain, m); !why.empty()) return Event{EventKind::cancel, std::move(why), 0};
   const auto* vm = fleet.find(m.vm);
   if (vm && vm->desired != VmDesired::running && !is_past_no_return(m.phase) && m.phase != Phase::aborting)
     return Event{EventKind::cancel, fmt::format("{} shall not run any more", m.vm), 0};
@@ -33,13 +39,29 @@ std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migr
     return Event{EventKind::target_lost, m.target.value + " takes nothing any more: it is held", 0};
   }
   if (m.phase == Phase::reserving) {
+    for (const auto& id : m.after.value_or(std::vector<MigrationId>()))
+      if (const auto* room = fleet.find(id); room && room->phase == Phase::aborted)
+        return Event{EventKind::target_lost,
+                     fmt::format("no room was made on {}: {} stays", m.target, room->vm), 0};
     // After a restart of the control plane nobody has been heard of yet: that is no reason to choose anew.
     const auto* target = seen.find(m.target);
     if (target && target->heard && target->liveness != Liveness::ready)
       return Event{EventKind::target_lost, m.target.value + " does not answer", 0};
     return may_begin.contains(m.id) ? std::optional(Event{}) : std::nullopt;
   }
-  return vm ? migration::observe(m, *vm, seen) : std::nullopt;
+  auto event = vm ? migration::observe(m, *vm, seen) : std::nullopt;
+  // So many have fallen silent since that this one may not be dead at all.
+  if (event && event->kind == EventKind::source_dead && drain && !drain->options.many_dead.value_or(false) &&
+      !brake.why_not(m.source).empty())
+    return std::nullopt;
+  return event;
+}
+
+void note_drained(Vm& vm, WallMs now) {
+  auto times = vm.drained_at.value_or(std::vector<WallMs>());
+  std::erase_if(times, [&](WallMs at) { return at + moves_counted_ms <= now; });
+  if (times.size() < drained_times_max) times.push_back(now);
+  vm.drained_at = std::move(times);
 }
 
 // Whoever takes a disk from an owner that has not said that it stopped keeps what it found there: that owner's log may hold more.
@@ -79,18 +101,23 @@ Status apply_event(const Fleet& fleet, Batch& batch, const Migration& m, Event e
     auto vm = *fleet.find(m.vm);
     vm.worker = next.target, vm.epoch = next.target_epoch;
     vm.start_failures = 0, vm.last_error.clear();
+    const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
+    if (drain && !drain->is_of(m.target) && !next.source_dead && !m.was_failing.value_or(false))
+      note_drained(vm, batch.now());
     batch.put(vm);
     if (next.source_dead) want_cut(fleet, batch, next);
   }
   return {};
 }
 
-void step_migrations(const Fleet& fleet, const Seen& seen, const drain::Pacing& pacing, Batch& batch) {
+void step_migrations(const Fleet& fleet, const Seen& seen, const drain::BrakeLimits& limits,
+                     const drain::Pacing& pacing, Batch& batch) {
+  drain::Brake brake(fleet, seen, limits);
   const std::set<MigrationId> may_begin(pacing.may_begin.begin(), pacing.may_begin.end());
   for (const auto& id : fleet.open_migrations()) {
     if (batch.is_full()) return;
     const auto& m = fleet.migrations().at(id);
-    auto event = next_event(fleet, seen, m, may_begin);
+    auto event = next_event(fleet, seen, m, may_begin, brake);
     // A refusal here means that the world shows something that should not be: it is not acted upon, and
     // explained.
     if (event) (void)apply_event(fleet, batch, m, std::move(*event));
@@ -105,7 +132,9 @@ void forget_old_migrations(const Fleet& fleet, Batch& batch) {
   for (const auto& [id, m] : fleet.migrations()) {
     const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
     const bool is_asked_for = healthy_ms > 0 && m.history.back().entered_at + healthy_ms > batch.now();
-    if (is_ended(m.phase) && (!drain || is_ended(drain->state)) && !is_asked_for) ended.push_back(&m);
+    const bool may_be_undone =
+        drain && (!is_ended(drain->state) || drain->ended_at.value_or(0) + undo_kept_ms > batch.now());
+    if (is_ended(m.phase) && !may_be_undone && !is_asked_for) ended.push_back(&m);
   }
   std::sort(ended.begin(), ended.end(),
             [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });

@@ -46,7 +46,7 @@ Task<bool> Reconciler::turn() {
   bool changed = co_await decide([&](Batch& b) { end_vms(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) {
     auto pacing = drain::pace(fleet, seen, limits_.pace, b.now());
-    step_migrations(fleet, seen, pacing, b);
+    step_migrations(fleet, seen, limits_.pace.brake, pacing, b);
     waits_ = std::move(pacing.waits);
   });
   changed |= co_await decide([&](Batch& b) { replace_failing_vms(fleet, seen, b); });

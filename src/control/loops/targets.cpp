@@ -1,138 +1,9 @@
 #include "control/loops/targets.h"
 
-#include "control/loops/candidates.h"
-#include "placement/evacuation.h"
+#include "control/loops/numbers.h"
 
 namespace ebb::control {
 namespace {
-
-using placement::Amounts;
-using placement::Features;
-using placement::none;
-
-constexpr std::uint64_t mib = 1024 * 1024;
-
-// What is needed is rounded up, what there is down.
-Amounts needed(const Resources& r) {
-  return {static_cast<placement::Amount>(r.cpu_millis),
-          static_cast<placement::Amount>((r.memory_bytes + mib - 1) / mib)};
-}
-Amounts offered(const Resources& r) {
-  return {static_cast<placement::Amount>(r.cpu_millis), static_cast<placement::Amount>(r.memory_bytes / mib)};
-}
-
-// A bit for each thing that one of the VMs needs of its worker.
-class FeatureBits {
- public:
-  // nullopt: more kinds than there are bits.
-  std::optional<Features> of(const placement::Request& request, std::optional<Firmware> firmware) {
-    Features all = 0;
-    if (firmware && !add(firmware_, *firmware, all)) return std::nullopt;
-    for (const auto& pool : request.pools)
-      if (!add(pools_, pool, all)) return std::nullopt;
-    for (const auto& network : request.networks)
-      if (!add(networks_, network, all)) return std::nullopt;
-    return all;
-  }
-  Features of(const placement::Candidate& candidate, const Worker& worker) const {
-    Features all = 0;
-    for (const auto& pool : candidate.pools) all |= bit(pools_, pool);
-    for (const auto& network : candidate.networks) all |= bit(networks_, network);
-    for (const auto& [firmware, at] : firmware_)
-      if (!lacks(worker, firmware)) all |= Features{1} << at;
-    return all;
-  }
-
- private:
-  template <class Id>
-  using Bits = std::map<Id, unsigned>;
-  template <class Id>
-  bool add(Bits<Id>& bits, const Id& id, Features& all) {
-    auto found = bits.find(id);
-    if (found == bits.end() && used_ == 64) return false;
-    if (found == bits.end()) found = bits.emplace(id, used_++).first;
-    all |= Features{1} << found->second;
-    return true;
-  }
-  template <class Id>
-  static Features bit(const Bits<Id>& bits, const Id& id) {
-    auto found = bits.find(id);
-    return found == bits.end() ? 0 : Features{1} << found->second;
-  }
-
-  Bits<PoolId> pools_;
-  Bits<NetworkId> networks_;
-  Bits<Firmware> firmware_;
-  unsigned used_ = 0;
-};
-
-// The fleet in numbers: the VMs that leave come first; what else a worker has is one more VM, which stays.
-class Numbers {
- public:
-  Numbers(const std::vector<placement::Candidate>& workers, const std::vector<WorkerId>& sources) {
-    for (const auto& source : sources) {
-      const auto at = std::ranges::lower_bound(workers, source, {}, &placement::Candidate::worker);
-      if (at != workers.end() && at->worker == source)
-        sources_.push_back(static_cast<placement::WorkerIndex>(at - workers.begin()));
-    }
-    is_source_.resize(workers.size());
-    for (const auto source : sources_) is_source_[source] = true;
-  }
-  void add_leaving(const Resources& needs, Features features, const WorkerId& at,
-                   const std::vector<placement::Candidate>& workers) {
-    const auto found = std::ranges::lower_bound(workers, at, {}, &placement::Candidate::worker);
-    add_vm({needed(needs), features}, static_cast<placement::WorkerIndex>(found - workers.begin()));
-  }
-  void add_workers(const Fleet& fleet, const std::vector<placement::Candidate>& workers,
-                   const FeatureBits& bits) {
-    for (placement::WorkerIndex i = 0; i < workers.size(); ++i) {
-      const auto& worker = workers[i];
-      const auto capacity = offered(worker.capacity);
-      fleet_.kind_of.push_back(
-          kinds_.of(fleet_.kinds, {capacity, bits.of(worker, fleet.workers().at(worker.worker))}));
-      fleet_.is_closed.push_back(!worker.refusal.empty());
-      auto used = needed(worker.used);
-      for (std::size_t d = 0; d < fleet_.dimensions; ++d) used[d] = std::min(used[d], capacity[d]);
-      // What stays on a source is in nobody's way.
-      if (!is_source_[i] && used != Amounts{}) add_vm({used, 0}, i);
-    }
-  }
-  const placement::FleetNumbers& fleet() const { return fleet_; }
-  const std::vector<placement::WorkerIndex>& sources() const { return sources_; }
-
- private:
-  // Values by their index, each once.
-  template <class T>
-  class Distinct {
-   public:
-    std::uint32_t of(std::vector<T>& all, const T& value) {
-      auto [at, is_new] = index_.try_emplace(key_of(value), static_cast<std::uint32_t>(all.size()));
-      if (is_new) all.push_back(value);
-      return at->second;
-    }
-
-   private:
-    static std::pair<Amounts, Features> key_of(const placement::WorkerKind& kind) {
-      return {kind.capacity, kind.features};
-    }
-    static std::pair<Amounts, Features> key_of(const placement::Shape& shape) {
-      return {shape.needs, shape.features};
-    }
-    std::map<std::pair<Amounts, Features>, std::uint32_t> index_;
-  };
-
-  void add_vm(const placement::Shape& shape, placement::WorkerIndex at) {
-    fleet_.shape_of.push_back(shapes_.of(fleet_.shapes, shape));
-    fleet_.group_of.push_back(none);
-    fleet_.worker_of.push_back(at);
-  }
-
-  placement::FleetNumbers fleet_;
-  Distinct<placement::WorkerKind> kinds_;
-  Distinct<placement::Shape> shapes_;
-  std::vector<placement::WorkerIndex> sources_;
-  std::vector<bool> is_source_;
-};
 
 // No target should need longer for what comes than the slowest source for what goes.
 double longest_source_seconds(const Fleet& fleet, const std::vector<Leaving>& leaving,
@@ -149,58 +20,159 @@ double longest_source_seconds(const Fleet& fleet, const std::vector<Leaving>& le
 
 // Why nothing takes a VM is told of so many: each answer looks at every worker.
 constexpr std::size_t explained_max = 100;
+// Room is made on so many workers at most, the emptiest: their VMs have to be looked at one by one.
+constexpr std::size_t roomy_workers_max = 1000;
+// So many fit into one commit for sure: a move that waits for room stands in the records together with those that make it.
+constexpr std::size_t room_moves_max = 30;
+// Of a few VMs a tenth is nothing.
+constexpr double moves_for_room_min = 4;
+
+double free_share(const placement::Candidate& c) {
+  const auto& capacity = c.worker->capacity;
+  const auto room = capacity.minus(c.used);
+  const auto share = [](std::uint64_t part, std::uint64_t whole) {
+    return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+  };
+  return share(room.cpu_millis, capacity.cpu_millis) + share(room.memory_bytes, capacity.memory_bytes);
+}
+
+// All that leave, in numbers, with or without room that is made.
+class Attempt {
+ public:
+  Attempt(const Fleet& fleet, std::vector<placement::Candidate> workers, const std::vector<WorkerId>& sources,
+          const std::vector<Leaving>& leaving, std::uint32_t parallel_max)
+      : fleet_(fleet), workers_(std::move(workers)), sources_(sources), leaving_(leaving) {
+    longest_source_ = longest_source_seconds(fleet, leaving, parallel_max);
+  }
+  struct Found {
+    std::vector<drain::Placed> placed;
+    std::vector<const Leaving*> unplaced;
+
+    // Moves that make room, or wait for it.
+    std::size_t about_room() const {
+      return static_cast<std::size_t>(std::ranges::count_if(
+          placed, [](const drain::Placed& p) { return p.makes_room || !p.after.empty(); }));
+    }
+  };
+
+  Found run(const MayMakeRoom& may_make_room) {
+    Numbers numbers(fleet_, workers_, sources_);
+    std::vector<float> seconds;
+    auto in_numbers = add_leaving(numbers, seconds);
+    if (may_make_room) add_movable(numbers, may_make_room);
+    numbers.finish();
+    const auto longest = seconds.empty() ? 1 : *std::ranges::max_element(seconds);
+    seconds.resize(numbers.numbers().vms(), longest);
+
+    auto placer = numbers.placer();
+    placement::EvacuationOptions options;
+    options.eject_depth = may_make_room ? 2 : 0;
+    options.extra_moves_max =
+        std::max(options.extra_moves_max,
+                 moves_for_room_min / static_cast<double>(std::max<std::size_t>(1, in_numbers.size())));
+    options.seconds = seconds;
+    options.stays.resize(numbers.numbers().vms(), true);
+    std::fill_n(options.stays.begin(), numbers.names().size(), false);
+    options.arrival_seconds_max = longest_source_;
+    const auto found = placement::evacuate(numbers.numbers(), &placer, numbers.sources(), options);
+
+    Found result;
+    for (const auto& move : found.moves) {
+      result.placed.push_back({numbers.names()[move.vm], workers_[move.to].worker->id, {}});
+      result.placed.back().makes_room = move.makes_room;
+    }
+    for (const auto& precedence : found.precedences)
+      result.placed[precedence.move].after.push_back(result.placed[precedence.after].vm);
+    for (const auto vm : found.unplaced)
+      if (vm < in_numbers.size())
+        result.unplaced.push_back(in_numbers[vm]);  // else it stays for others to be placed by
+    return result;
+  }
+  const std::vector<placement::Candidate>& workers() const { return workers_; }
+  // Those of which numbers do not say all.
+  const std::vector<const Leaving*>& by_name() const { return by_name_; }
+
+ private:
+  std::vector<const Leaving*> add_leaving(Numbers& numbers, std::vector<float>& seconds) {
+    std::vector<const Leaving*> added;
+    by_name_.clear();
+    for (const auto& one : leaving_) {
+      const auto& vm = fleet_.vms().at(one.vm);
+      if (one.excluded.empty() && numbers.add_leaving(needs_of(fleet_, vm), vm))
+        added.push_back(&one), seconds.push_back(static_cast<float>(one.seconds));
+      else
+        by_name_.push_back(&one);
+    }
+    return added;
+  }
+  void add_movable(Numbers& numbers, const MayMakeRoom& may_make_room) {
+    std::vector<const placement::Candidate*> roomy;
+    for (const auto& c : workers_)
+      if (c.refusal.empty() && !std::ranges::binary_search(sources_, c.worker->id)) roomy.push_back(&c);
+    std::ranges::sort(roomy, [](auto* a, auto* b) {
+      const auto fa = free_share(*a), fb = free_share(*b);
+      return fa != fb ? fa > fb : a->worker->id < b->worker->id;
+    });
+    if (roomy.size() > roomy_workers_max) roomy.resize(roomy_workers_max);
+    for (const auto* c : roomy)
+      for (const auto& id : fleet_.vms_owned_by(c->worker->id)) {
+        const auto& vm = fleet_.vms().at(id);
+        if (vm.desired == VmDesired::running && !fleet_.open_migration_of(id) && may_make_room(vm))
+          numbers.add_movable(needs_of(fleet_, vm), vm);
+      }
+  }
+
+  const Fleet& fleet_;
+  std::vector<placement::Candidate> workers_;
+  const std::vector<WorkerId>& sources_;
+  const std::vector<Leaving>& leaving_;
+  double longest_source_ = 0;
+  std::vector<const Leaving*> by_name_;
+};
 
 }  // namespace
 
 std::vector<drain::Placed> choose_targets(const Fleet& fleet, const Seen& seen,
                                           const std::vector<WorkerId>& sources, std::vector<Leaving> leaving,
-                                          std::uint32_t parallel_max) {
+                                          std::uint32_t parallel_max, const MayMakeRoom& may_make_room) {
   if (leaving.empty()) return {};
-  auto workers = candidates(fleet, seen);
-  Numbers numbers(workers, sources);
-  FeatureBits bits;
-  std::vector<const Leaving*> in_numbers;
-  std::vector<placement::Request> by_name;  // what numbers do not say
-  std::vector<float> seconds;
-  for (auto& one : leaving) {
-    const auto& vm = fleet.vms().at(one.vm);
-    const auto needs = needs_of(fleet, vm);
-    const auto features = one.excluded.empty() ? bits.of(needs, firmware_of(fleet, vm)) : std::nullopt;
-    if (features) {
-      numbers.add_leaving(needs.needs, *features, *vm.worker, workers);
-      in_numbers.push_back(&one), seconds.push_back(static_cast<float>(one.seconds));
-    } else {
-      by_name.push_back(request_for(fleet, vm, one.excluded));
-    }
-  }
-  numbers.add_workers(fleet, workers, bits);
-  seconds.resize(numbers.fleet().vms());
+  Attempt attempt(fleet, candidates(fleet, seen), sources, leaving, parallel_max);
+  auto found = attempt.run(nullptr);
+  if (!found.unplaced.empty() && may_make_room)
+    if (auto with_room = attempt.run(may_make_room);
+        with_room.unplaced.size() < found.unplaced.size() && with_room.about_room() <= room_moves_max)
+      found = std::move(with_room);
 
-  placement::Placer placer(numbers.fleet());
-  placement::EvacuationOptions options;
-  options.eject_depth = 0;  // a move whose target has to be emptied first has no record yet
-  options.seconds = seconds;
-  options.arrival_seconds_max = longest_source_seconds(fleet, leaving, parallel_max);
-  const auto found = placement::evacuate(numbers.fleet(), &placer, numbers.sources(), options);
-
-  std::vector<drain::Placed> placed;
-  for (const auto& move : found.moves) {
-    auto& target = workers[move.to];
-    const auto& vm = fleet.vms().at(in_numbers[move.vm]->vm);
+  auto workers = attempt.workers();
+  std::map<GroupId, std::vector<placement::Stand>> chosen;
+  for (const auto& placed : found.placed) {
+    const auto& vm = fleet.vms().at(placed.vm);
+    auto& target =
+        *std::ranges::lower_bound(workers, *placed.target, {}, [](auto& c) { return c.worker->id; });
     target.used += footprint(vm.spec);
-    placed.push_back({vm.id, target.worker, {}});
+    if (vm.spec.group) chosen[*vm.spec.group].push_back({vm.id, domains_of(*target.worker)});
   }
+  auto by_name = attempt.by_name();
   std::vector<VmId> untold;
-  for (std::size_t i = 0; i < found.unplaced.size(); ++i) {
-    const auto& id = in_numbers[found.unplaced[i]]->vm;
-    if (i < explained_max)
-      by_name.push_back(request_for(fleet, fleet.vms().at(id), {}));
+  for (const auto* one : found.unplaced) {
+    if (by_name.size() < explained_max)
+      by_name.push_back(one);
     else
-      untold.push_back(id);
+      untold.push_back(one->vm);
   }
+  std::vector<placement::Request> requests;
+  for (const auto* one : by_name) {
+    auto request = request_for(fleet, fleet.vms().at(one->vm), one->excluded);
+    if (request.group) {
+      request.stands = stands_of(fleet, request.group->id, sources);
+      std::ranges::copy(chosen[request.group->id], std::back_inserter(request.stands));
+    }
+    requests.push_back(std::move(request));
+  }
+  auto placed = std::move(found.placed);
   // The drained workers themselves are no candidates, and need no line among the refusals.
-  std::erase_if(workers, [&](const auto& c) { return std::ranges::binary_search(sources, c.worker); });
-  for (auto& choice : placement::place(std::move(workers), std::move(by_name)))
+  std::erase_if(workers, [&](const auto& c) { return std::ranges::binary_search(sources, c.worker->id); });
+  for (auto& choice : placement::place(std::move(workers), std::move(requests)))
     placed.push_back({choice.vm, choice.worker, placement::describe(choice.refusals)});
   for (auto& vm : untold)
     placed.push_back({std::move(vm), std::nullopt,

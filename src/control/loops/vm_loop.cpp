@@ -76,6 +76,7 @@ Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, Mi
   m.mechanism = drain::mechanism_for(vm);
   m.drain = std::move(reason.drain), m.source_dead = reason.source_dead;
   if (reason.was_failing) m.was_failing = true;
+  if (!reason.after.empty()) m.after = std::move(reason.after);
   m.history.push_back({Phase::reserving, batch.now()});
   batch.put(m);
   batch.journal("migration.created", "migrations/" + m.id.value,
@@ -169,7 +170,9 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     if (drain) excluded.merge(drain::rejected_targets(fleet, drain->id, id, batch.now()));
     auto choices = placement::place(candidates(fleet, seen), {request_for(fleet, vm, std::move(excluded))});
     if (!choices[0].worker) continue;
-    const bool active = drain && !is_ended(drain->state) && !last->was_failing.value_or(false);
+    // One that is being undone wants it at home, where it may not come up.
+    const bool active = drain && !is_ended(drain->state) && drain->state != DrainState::undoing &&
+                        !last->was_failing.value_or(false);
     begin_migration(batch, vm, *choices[0].worker,
                     {.drain = active ? std::optional(drain->id) : std::nullopt, .was_failing = !active});
     batch.journal("vm.placed_anew", "vms/" + id.value,

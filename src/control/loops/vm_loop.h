@@ -19,7 +19,8 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch);
 struct MigrationReason {
   std::optional<DrainId> drain{};  // absent: an operator, or the VM itself
   bool source_dead = false;
-  bool was_failing = false;  // see Migration
+  bool was_failing = false;          // see Migration
+  std::vector<MigrationId> after{};  // likewise
 };
 // The VM does not come up where it is.
 bool is_failing(const Seen& seen, const Vm& vm);

@@ -28,6 +28,8 @@ class KvmProbe final {
   // How to run a machine now. The first caller's kernel is the one that is probed, or this host's own if it has none; all wait for
   // that one probe. That the host's kernel does not boot says nothing of others'.
   Task<Accel> decide(std::string program, std::string kernel);
+  // Until a machine has been started nobody knows: then KVM is hoped for.
+  bool may_be_kvm() const { return decided_ != Accel::tcg; }
   // "kvm works", or why not; empty while undecided.
   const std::string& explanation() const { return explanation_; }
 

@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "platform/host.h"
 #include "platform/qemu/console_log.h"
+#include "platform/qemu/cpu_features.h"
 #include "platform/qemu/kvm_probe.h"
 #include "platform/qemu/log_rotation.h"
 #include "platform/qemu/machine.h"
@@ -66,6 +67,7 @@ class QemuHypervisor final : public Hypervisor {
 
   Task<Result<MachineStatus>> start(MachineSpec spec) override;
   Status can_boot(std::optional<Firmware> firmware) const override;
+  std::vector<std::string> cpu_features() const override;
   Status has_bridge(const std::string& name) const override;
   Task<Result<bool>> stop(VmId vm, StopWish wish) override;
   Task<Status> pause(VmId vm) override { return on_machine(std::move(vm), &Machine::pause); }
@@ -110,7 +112,8 @@ class QemuHypervisor final : public Hypervisor {
   KvmProbe kvm_;
   std::function<void()> on_change_;
   bool adopted_ = false;
-  mutable bool may_make_taps_ = false;                 // it has made one
+  mutable bool may_make_taps_ = false;  // it has made one
+  mutable std::optional<std::vector<std::string>> host_cpu_features_;
   std::map<VmId, std::shared_ptr<Machine>> machines_;  // a nullptr: being started
   Scope scope_;
 };
@@ -226,6 +229,13 @@ Status QemuHypervisor::can_boot(std::optional<Firmware> firmware) const {
   EBB_TRY(uefi, find_uefi(firmware));
   (void)uefi;
   return {};
+}
+
+std::vector<std::string> QemuHypervisor::cpu_features() const {
+  if (!options_.may_use_kvm || !kvm_.may_be_kvm()) return emulated_cpu_features();
+  if (!host_cpu_features_)
+    host_cpu_features_ = parse_cpu_flags(read_small_file("/proc/cpuinfo").value_or(""));
+  return *host_cpu_features_;
 }
 
 Status QemuHypervisor::has_bridge(const std::string& name) const {

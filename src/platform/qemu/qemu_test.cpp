@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "platform/qemu/cpu_features.h"
 #include "platform/qemu/kvm_probe.h"
 #include "platform/qemu/log_rotation.h"
 #include "platform/qemu/machine_record.h"
@@ -313,6 +314,15 @@ TEST(Record, ARecordOfAnotherVersionIsRefused) {
   EXPECT_EQ(load_record(folder.path).error().code, Code::invalid);
   write_file(folder / "machine.json", "{");
   EXPECT_FALSE(load_record(folder.path));
+}
+
+TEST(CpuFeatures, AreThoseOfTheFirstProcessor) {
+  EXPECT_EQ(parse_cpu_flags(
+                "processor\t: 0\nflags\t\t: sse2 avx2 sse2\nbugs\t\t: x\n\nprocessor\t: 1\nflags\t\t: aes\n"),
+            (std::vector<std::string>{"avx2", "sse2"}));
+  for (auto none : {"", "flags", "flags\t\t:\n", "model name : flags\n"})
+    EXPECT_TRUE(parse_cpu_flags(none).empty()) << none;
+  EXPECT_TRUE(std::ranges::is_sorted(emulated_cpu_features()));
 }
 
 TEST(KvmProbe, WithoutADeviceMachinesAreEmulatedAtOnce) {
