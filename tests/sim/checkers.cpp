@@ -38,99 +38,6 @@ class EpochsOnlyRise final : public Checker {
   std::map<std::string, disk::DiskEpoch> heads_;
 };
 
-// A worker with a hold receives nothing: no placement, no new move towards it.
-class HoldsReceiveNothing final : public Checker {
- public:
-  void on_commit(FleetSim& sim, const Fleet& before, const Fleet& after) override {
-    for (const auto& [id, vm] : after.vms()) {
-      const auto* old = before.find(id);
-      if (!vm.worker || (old && old->worker)) continue;
-      check(sim, before, after, *vm.worker, fmt::format("{} was placed", id));
-    }
-    for (const auto& [id, m] : after.migrations()) {
-      const auto* old = before.find(id);
-      if (!old) check(sim, before, after, m.target, fmt::format("a move of {} was planned", m.vm));
-      // Past `=>` a VM goes forward whatever its target's holds; before, a move may still turn back.
-      const bool commits_now = old && !is_past_no_return(old->phase) && is_past_no_return(m.phase);
-      if (commits_now && !before.holds_on(m.target).empty() && !is_ended(m.phase))
-        sim.note("{} passes its point of no return towards {}, which has a hold", m.vm, m.target);
-    }
-  }
-
- private:
-  static void check(FleetSim& sim, const Fleet& before, const Fleet& after, const WorkerId& worker,
-                    std::string what) {
-    if (before.holds_on(worker).empty() || after.holds_on(worker).empty()) return;
-    sim.violation("{} on {}, which has the hold of {}", what, worker, after.holds_on(worker).front()->owner);
-  }
-};
-
-// Capacity holds on both ends during moves, by the records and by the machines that really run.
-class CapacityHolds final : public Checker {
- public:
-  void on_commit(FleetSim& sim, const Fleet&, const Fleet& after) override {
-    // Counted here anew: what the fleet itself counts is what decided.
-    std::map<WorkerId, Resources> used_on;
-    for (const auto& [id, vm] : after.vms()) {
-      std::set<WorkerId> ends;
-      if (vm.worker) ends.insert(*vm.worker);
-      if (const auto* m = after.open_migration_of(id)) ends.insert({m->source, m->target});
-      for (const auto& end : ends) used_on[end] += footprint(vm.spec);
-    }
-    for (const auto& [id, worker] : after.workers())
-      if (auto used = used_on[id]; !used.fits_in(worker.capacity))
-        sim.violation("{} is overcommitted: {} bytes of {}, {} mCPU of {}", id, used.memory_bytes,
-                      worker.capacity.memory_bytes, used.cpu_millis, worker.capacity.cpu_millis);
-  }
-  void every_second(FleetSim& sim) override {
-    for (const auto& [id, worker] : sim.fleet().workers()) {
-      std::uint64_t bytes = 0;
-      for (const auto& machine : sim.worker(id).machines().list()) {
-        if (machine.state == MachineState::exited) continue;
-        const auto* vm = sim.fleet().find(machine.vm);
-        if (vm) bytes += footprint(vm->spec).memory_bytes;
-      }
-      if (bytes > worker.capacity.memory_bytes) sim.violation("the machines of {} take {} bytes", id, bytes);
-    }
-  }
-};
-
-// The limits of moves hold over all drains together. A move that is undone before it began touches nobody.
-class LimitsHold final : public Checker {
- public:
-  void on_commit(FleetSim& sim, const Fleet&, const Fleet& after) override {
-    std::map<WorkerId, Ends> at;
-    for (const auto& id : after.open_migrations()) {
-      const auto& m = after.migrations().at(id);
-      const bool has_begun =
-          std::ranges::any_of(m.history, [](auto& h) { return h.phase == Phase::preparing; });
-      if (!has_begun || m.phase == Phase::releasing) continue;
-      const auto* drain = m.drain ? after.find(*m.drain) : nullptr;
-      const auto options = drain ? drain->options : DrainOptions{};
-      auto& source = at[m.source];
-      auto& target = at[m.target];
-      ++source.leaving, ++target.entering;
-      source.leaving_max = std::max(source.leaving_max, options.parallel_max);
-      target.entering_max = std::max(target.entering_max, options.per_target_max);
-      source.moves += fmt::format(" {} {}", m.id, json::name_of(m.phase));
-      target.moves += fmt::format(" {} {}", m.id, json::name_of(m.phase));
-    }
-    for (const auto& [id, ends] : at) {
-      if (ends.leaving > ends.leaving_max)
-        sim.violation("{} moves leave {} at once, {} may:{}", ends.leaving, id, ends.leaving_max, ends.moves);
-      if (ends.entering > ends.entering_max)
-        sim.violation("{} moves enter {} at once, {} may:{}", ends.entering, id, ends.entering_max,
-                      ends.moves);
-    }
-  }
-
- private:
-  struct Ends {
-    std::uint32_t leaving = 0, entering = 0, leaving_max = 0, entering_max = 0;
-    std::string moves;
-  };
-};
-
 // At most one running copy of a VM, at no moment two: a move lets the target run it only after its source has
 // stopped. Only where the source was declared dead an old copy may run on, for as long as its worker cannot
 // be told. (What such a copy can still do to a disk, the ledger of acknowledged records decides.)
@@ -205,64 +112,6 @@ class CutOffGuestsStandStill final : public Checker {
   std::map<WorkerId, std::pair<Instant, std::uint64_t>> since_;  // and how often its links had been mended
 };
 
-// A VM that is well begins to move only if its budgets let it, over all drains and moves together.
-class BudgetsHold final : public Checker {
- public:
-  void on_commit(FleetSim& sim, const Fleet& before, const Fleet& after) override {
-    for (const auto& id : after.open_migrations()) {
-      const auto& m = after.migrations().at(id);
-      const auto* old = before.find(id);
-      if (m.phase != Phase::preparing || !old || old->phase != Phase::reserving) continue;
-      if (was_well(sim, m)) check(sim, after, m);
-    }
-  }
-
- private:
-  // By what the control plane has heard, which is all that it can go by.
-  static bool was_well(FleetSim& sim, const Migration& m) {
-    const auto* said = sim.seen().find(m.source, m.vm);
-    return sim.seen().is_ready(m.source) && said && said->state == VmSeen::running &&
-           (!said->health || said->health->is_healthy);
-  }
-  static bool is_about(const Budget& budget, const Vm& vm) {
-    return vm.desired == VmDesired::running && std::ranges::all_of(budget.selector, [&](const auto& label) {
-             auto found = vm.spec.labels.find(label.first);
-             return found != vm.spec.labels.end() && found->second == label.second;
-           });
-  }
-  static bool moved_lately(FleetSim& sim, const Fleet& after, const VmId& vm, std::uint32_t healthy_ms) {
-    constexpr WallMs clocks = 1'000;  // between a decision and its commit
-    for (const auto& [id, m] : after.migrations())
-      for (const auto& entered : m.history)
-        if (m.vm == vm && entered.phase == Phase::releasing &&
-            entered.entered_at + healthy_ms > sim.world().loop().wall_now() + clocks)
-          return true;
-    return false;
-  }
-  void check(FleetSim& sim, const Fleet& after, const Migration& moving) {
-    for (const auto& [id, budget] : after.budgets()) {
-      if (!is_about(budget, after.vms().at(moving.vm))) continue;
-      std::uint32_t vms = 0, away = 0;
-      std::string who;
-      for (const auto& [name, vm] : after.vms()) {
-        if (!is_about(budget, vm)) continue;
-        ++vms;
-        const auto* m = after.open_migration_of(name);
-        const bool is_moving = m && m->phase != Phase::reserving && m->phase != Phase::releasing;
-        const bool has_moved =
-            !is_moving && budget.healthy_ms > 0 && moved_lately(sim, after, name, budget.healthy_ms);
-        if (!is_moving && !has_moved) continue;
-        ++away, who += fmt::format(" {} {}", name, is_moving ? json::name_of(m->phase) : "has just moved");
-      }
-      const bool too_many = budget.away_max && away > *budget.away_max;
-      const bool too_few = budget.present_min && vms - away < *budget.present_min;
-      if (too_many || too_few)
-        sim.violation("{} begins to move, and with it {} of the {} VMs of budget {} are away:{}", moving.vm,
-                      away, vms, id, who);
-    }
-  }
-};
-
 // No VM is touched before everything has a destination; and when the drain says so, everything has.
 class NothingMovesBeforeEverythingFits final : public Checker {
  public:
@@ -274,12 +123,18 @@ class NothingMovesBeforeEverythingFits final : public Checker {
       if (drain.state != DrainState::running || !old || old->state != DrainState::reserving) continue;
       for (const auto& worker : drain.workers)
         for (const auto& vm : after.vms_owned_by(worker))
-          if (after.find(vm)->desired == VmDesired::running && !after.open_migration_of(vm))
+          if (has_to_leave(drain, *after.find(vm)) && !after.open_migration_of(vm))
             sim.violation("{} is running, and {} has no destination", id, vm);
     }
   }
 
  private:
+  // Not if it is left to end by itself.
+  static bool has_to_leave(const Drain& drain, const Vm& vm) {
+    const bool may_finish =
+        drain.options.finish.value_or(true) && !drain.options.source_dead && !drain.forced_at;
+    return vm.desired == VmDesired::running && !(may_finish && vm.spec.restart == Restart::never);
+  }
   static void check_untouched(FleetSim& sim, const DrainId& id, const Fleet& after) {
     for (const auto& [move, m] : after.migrations()) {
       const bool has_begun =
@@ -488,12 +343,8 @@ class AnnouncedLoss final : public Checker {
 }  // namespace
 
 std::vector<std::unique_ptr<Checker>> all_checkers() {
-  std::vector<std::unique_ptr<Checker>> all;
+  auto all = limit_checkers();
   all.push_back(std::make_unique<EpochsOnlyRise>());
-  all.push_back(std::make_unique<HoldsReceiveNothing>());
-  all.push_back(std::make_unique<CapacityHolds>());
-  all.push_back(std::make_unique<LimitsHold>());
-  all.push_back(std::make_unique<BudgetsHold>());
   all.push_back(std::make_unique<OneRunningCopy>());
   all.push_back(std::make_unique<AnnouncedLoss>());
   all.push_back(std::make_unique<CutOffGuestsStandStill>());

@@ -30,5 +30,7 @@ class Checker {
 
 // All of them.
 std::vector<std::unique_ptr<Checker>> all_checkers();
+// Of these, those about limits: limit_checkers.cpp.
+std::vector<std::unique_ptr<Checker>> limit_checkers();
 
 }  // namespace ebb::fleet_sim

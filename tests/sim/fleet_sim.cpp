@@ -29,6 +29,7 @@ Fleet read_fleet(const MemoryRecords& records) {
     if (kind == "migration") put(json, static_cast<Migration*>(nullptr));
     if (kind == "network") put(json, static_cast<VmNetwork*>(nullptr));
     if (kind == "budget") put(json, static_cast<Budget*>(nullptr));
+    if (kind == "group") put(json, static_cast<Group*>(nullptr));
   }
   return fleet;
 }
@@ -258,6 +259,8 @@ Result<DrainId> FleetSim::start_drain(const WorkerId& worker, DrainOptions optio
 Result<DrainId> FleetSim::start_drain(std::vector<WorkerId> workers, DrainOptions options) {
   CreateDrain wish;
   wish.workers = std::move(workers), wish.reason = "simulated", wish.options = options;
+  // Guests of the simulator do not end unless they are made to.
+  wish.options.finish = options.finish.value_or(false);
   EBB_TRY(answer, ask("POST", "/v1/drains", json::write_text(wish)));
   EBB_TRY(view, json::read<DrainView>(answer));
   if (!fleet_.find(view.drain.id)) violation("{} was answered, and no commit has it", view.drain.id);

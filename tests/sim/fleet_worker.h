@@ -26,6 +26,9 @@ class FleetWorker {
   std::optional<Instant> agent_works_since() const;
 
   void boot();
+  // One program stands still, and goes on.
+  void stop(Program program) { processes_.at(program)->pause(); }
+  void go_on(Program program) { processes_.at(program)->resume(); }
   // kill -9; the program is back after a moment.
   void kill(Program program);
   // A zombie: agent and disk daemon stand still, machines run on (and wait for their disks), then everything

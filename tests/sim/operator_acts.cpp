@@ -49,6 +49,40 @@ void change_budgets(FleetSim& sim, Random& random) {
   (void)sim.ask("POST", "/v1/budgets", json::write_text(wish));
 }
 
+// Never so that what is drained of five workers leaves no room for four VMs.
+void change_groups(FleetSim& sim, Random& random) {
+  PutGroup wish{GroupId("few"), {{DomainLevel::worker, 2}}};
+  if (random.chance(0.3)) wish.apart[0].most = 3;
+  (void)sim.ask("POST", "/v1/groups", json::write_text(wish));
+  constexpr std::size_t members_max = 4;
+  EditVm edit;
+  edit.group = GroupId(sim.fleet().vms_in(wish.id).size() < members_max && random.chance(0.7) ? "few" : "");
+  (void)sim.ask("POST", "/v1/vms/" + any_vm(sim, random) + ":edit", json::write_text(edit));
+}
+
+// Of one that has ended, too.
+void undo_a_drain(FleetSim& sim, Random& random) {
+  const auto& drains = sim.fleet().drains();
+  if (drains.empty()) return;
+  const auto chosen = std::next(drains.begin(), static_cast<std::ptrdiff_t>(random.below(drains.size())));
+  (void)sim.ask("POST", "/v1/drains/" + chosen->first.value + ":undo", "{}");
+}
+
+// As many workers as the others have room for: none are drained besides.
+void schedule_a_drain(FleetSim& sim, Random& random, const WorkerId& worker) {
+  for (const auto& [id, drain] : sim.fleet().drains())
+    if (!is_ended(drain.state)) return;
+  CreateDrain wish;
+  wish.workers = {worker}, wish.begins_in_ms = 1'000 * random.below(60);
+  wish.request_id = sim.world().loop().random().token(8);
+  if (random.chance(0.5)) {
+    wish.options.deadline_ms = 1'000 * random.below(30);
+    wish.options.at_deadline = random.chance(0.5) ? AtDeadline::force : AtDeadline::wait;
+  }
+  wish.options.finish = random.chance(0.5);
+  (void)sim.ask("POST", "/v1/drains", json::write_text(wish));
+}
+
 void cancel_a_drain(FleetSim& sim) {
   for (const auto& [id, drain] : sim.fleet().drains()) {
     if (is_ended(drain.state)) continue;
@@ -98,8 +132,14 @@ void Operator::act_on_workers(FleetSim& sim, Random& random) {
   const auto ask = [&](std::string_view verb) {
     (void)sim.ask("POST", fmt::format("/v1/workers/{}:{}", worker, verb), verb == "cordon" ? "{}" : "");
   };
-  const auto act = random.below(16);
-  if (act >= 14)
+  const auto act = random.below(20);
+  if (act >= 19)
+    schedule_a_drain(sim, random, worker);
+  else if (act >= 18)
+    undo_a_drain(sim, random);
+  else if (act >= 16)
+    change_groups(sim, random);
+  else if (act >= 14)
     pause_or_resume_a_drain(sim);
   else if (act >= 12)
     change_budgets(sim, random);

@@ -175,12 +175,15 @@ class Play {
     }
     if (what == "until") return wait_until(*sim, argument(1), MintedIds(*sim).real(argument(2)));
     if (what == "kill" && argument(1) == "control") return sim->kill_control(), Status{};
-    const WorkerId id(what == "kill" ? argument(2) : argument(1));
+    const bool is_of_program = what == "kill" || what == "stop" || what == "start";
+    const WorkerId id(is_of_program ? argument(2) : argument(1));
     if (!sim->fleet().find(id)) return fail(Code::invalid, "'{}' is no worker", id);
     auto& worker = sim->worker(id);
     auto& links = sim->world().links();
     if (what == "kill" && argument(1) == "agent") return worker.kill(Program::agent), Status{};
     if (what == "kill" && argument(1) == "disk-daemon") return worker.kill(Program::disk_daemon), Status{};
+    if (what == "stop" && argument(1) == "agent") return worker.stop(Program::agent), Status{};
+    if (what == "start" && argument(1) == "agent") return worker.go_on(Program::agent), Status{};
     if (what == "cut") return links.isolate(id.value), Status{};
     if (what == "mend") return links.rejoin(id.value), Status{};
     if (what == "pause") return worker.pause(), Status{};

@@ -13,6 +13,17 @@ constexpr Duration act_one = 2min, act_two_limit = 15min;
 // A run is over with its first violation: what comes after it may go on for ever.
 bool is_broken(const FleetSim& sim) { return !sim.violations().empty(); }
 
+// Guests that are left to end by themselves do not.
+void stop_what_does_not_finish(FleetSim& sim) {
+  std::vector<VmId> vms;
+  for (const auto& [id, drain] : sim.fleet().drains())
+    if (drain.state == DrainState::running && drain.options.finish.value_or(true))
+      for (const auto& worker : drain.workers)
+        for (const auto& vm : sim.fleet().vms_owned_by(worker))
+          if (sim.fleet().vms().at(vm).spec.restart == Restart::never) vms.push_back(vm);
+  for (const auto& vm : vms) (void)sim.ask("POST", "/v1/vms/" + vm.value + ":stop");
+}
+
 // What is not well by the limit is named by the checkers; a livelock is not. The operator gives back what came
 // back.
 void play_act_two(FleetSim& sim) {
@@ -27,6 +38,7 @@ void play_act_two(FleetSim& sim) {
     const auto drains = sim.fleet().drains();
     for (const auto& [id, drain] : drains)
       if (drain.state == DrainState::paused) (void)sim.ask("POST", "/v1/drains/" + id.value + ":resume");
+    stop_what_does_not_finish(sim);
     for (auto& worker : sim.workers()) {
       const auto& id = worker->id();
       if (sim.fleet().holds_on(id).empty()) continue;

@@ -24,6 +24,96 @@ Status play_cancelled_drain(FleetSim& sim) {
   return sim.run_until([&] { return all_is_well(sim); }, step_limit);
 }
 
+bool any_is_in(FleetSim& sim, Phase phase) {
+  return std::ranges::any_of(sim.fleet().migrations(),
+                             [&](auto& item) { return item.second.phase == phase; });
+}
+
+Status end_well(FleetSim& sim) {
+  return sim.run_until([&] { return all_is_well(sim); }, step_limit);
+}
+
+Status set_budget(FleetSim& sim, std::uint32_t away_max) {
+  PutBudget wish{BudgetId("all"), {}};
+  wish.away_max = away_max;
+  EBB_TRY(made, sim.ask("POST", "/v1/budgets", json::write_text(wish)));
+  return {};
+}
+
+Status tell(FleetSim& sim, const DrainId& drain, std::string_view verb) {
+  EBB_TRY(told, sim.ask("POST", fmt::format("/v1/drains/{}:{}", drain, verb), "{}"));
+  return {};
+}
+
+Status play_drain_of_two(FleetSim& sim) {
+  EBB_TRY(drain, sim.start_drain(std::vector{WorkerId("worker-1"), WorkerId("worker-2")}));
+  return end_well(sim);
+}
+
+Status play_budgeted_drain(FleetSim& sim) {
+  EBB_CHECKED(set_budget(sim, 1));
+  return play_drain(sim);
+}
+
+Status play_paused_drain(FleetSim& sim) {
+  EBB_TRY(drain, sim.start_drain(WorkerId("worker-1")));
+  EBB_CHECKED(sim.run_until([&] { return any_is_in(sim, Phase::freezing); }, step_limit));
+  EBB_CHECKED(tell(sim, drain, "pause"));
+  EBB_CHECKED(sim.run_for(10s));
+  EBB_CHECKED(tell(sim, drain, "resume"));
+  return end_well(sim);
+}
+
+// The second half of it is under way then.
+Status play_undone_drain(FleetSim& sim) {
+  EBB_TRY(drain, sim.start_drain(WorkerId("worker-1")));
+  EBB_CHECKED(sim.run_until([&] { return any_is_in(sim, Phase::done); }, step_limit));
+  EBB_CHECKED(tell(sim, drain, "undo"));
+  return end_well(sim);
+}
+
+Status play_redirected_drain(FleetSim& sim) {
+  EBB_TRY(drain, sim.start_drain(WorkerId("worker-1")));
+  EBB_CHECKED(sim.run_until([&] { return any_is_in(sim, Phase::preparing); }, step_limit));
+  WorkerId target;
+  for (const auto& [id, m] : sim.fleet().migrations())
+    if (m.phase == Phase::preparing) target = m.target;
+  if (target.empty()) return fail(Code::conflict, "nothing is being prepared any more");
+  EBB_TRY(second, sim.start_drain(target));
+  return end_well(sim);
+}
+
+Status play_forced_drain(FleetSim& sim) {
+  EBB_CHECKED(set_budget(sim, 0));
+  DrainOptions options;
+  options.deadline_ms = 5'000, options.at_deadline = AtDeadline::force;
+  return play_drain(sim, options);
+}
+
+Status play_scheduled_drain(FleetSim& sim) {
+  CreateDrain wish;
+  wish.workers = {WorkerId("worker-1")}, wish.begins_in_ms = 5'000, wish.request_id = "scheduled";
+  EBB_TRY(drain, sim.ask("POST", "/v1/drains", json::write_text(wish)));
+  return end_well(sim);
+}
+
+// Of worker-2 and worker-3, each half full of small VMs, one has to take a VM of three quarters of a worker.
+Status play_roomy_drain(FleetSim& sim) {
+  for (const auto& [vm, target] :
+       {std::pair("vm-1", "worker-2"), {"vm-2", "worker-2"}, {"vm-3", "worker-3"}, {"vm-4", "worker-3"}}) {
+    MigrateVm wish;
+    wish.target = WorkerId(target);
+    EBB_TRY(moved, sim.ask("POST", fmt::format("/v1/vms/{}:migrate", vm), json::write_text(wish)));
+  }
+  EBB_CHECKED(end_well(sim));
+  CreateVm giant;
+  giant.id = VmId("giant"), giant.spec.image = sim.fleet().vms().begin()->second.spec.image;
+  giant.spec.memory_bytes = 3 * footprint(VmSpec{}).memory_bytes - machine_overhead_bytes;
+  EBB_TRY(made, sim.ask("POST", "/v1/vms", json::write_text(giant)));
+  EBB_CHECKED(end_well(sim));
+  return play_drain(sim);
+}
+
 Status play_life(FleetSim& sim) {
   const VmId id("mayfly");
   auto until = [&](const std::function<bool(const Vm&)>& holds) {
@@ -51,6 +141,18 @@ FleetSimOptions fleet_for(Script script, std::uint64_t seed, FleetSimOptions::Wo
     case Script::drain:
     case Script::cancelled_drain:
       break;
+    case Script::drain_of_two:
+    case Script::budgeted_drain:
+    case Script::paused_drain:
+    case Script::undone_drain:
+    case Script::redirected_drain:
+    case Script::forced_drain:
+    case Script::scheduled_drain:
+      options.workers = 4, options.vms = 8;
+      break;
+    case Script::roomy_drain:
+      options.workers = 3, options.vms = 4, options.slots = 4, options.all_on_first = true;
+      break;
     case Script::big_drain:
       options.workers = 3, options.vms = 60, options.slots = 64, options.all_on_first = true;
       options.stateless_every = 2;
@@ -73,6 +175,22 @@ Status play_script(FleetSim& sim, Script script) {
       options.parallel_max = options.per_target_max = 20;
       return play_drain(sim, options);
     }
+    case Script::drain_of_two:
+      return play_drain_of_two(sim);
+    case Script::budgeted_drain:
+      return play_budgeted_drain(sim);
+    case Script::paused_drain:
+      return play_paused_drain(sim);
+    case Script::undone_drain:
+      return play_undone_drain(sim);
+    case Script::redirected_drain:
+      return play_redirected_drain(sim);
+    case Script::forced_drain:
+      return play_forced_drain(sim);
+    case Script::scheduled_drain:
+      return play_scheduled_drain(sim);
+    case Script::roomy_drain:
+      return play_roomy_drain(sim);
     case Script::life_of_a_vm:
       return play_life(sim);
   }

@@ -5,12 +5,21 @@
 namespace ebb::fleet_sim {
 
 enum class Script {
-  drain,            // of worker-1
-  cancelled_drain,  // likewise, cancelled when the first VM is being frozen
-  big_drain,        // of sixty VMs: more than one commit can reserve for
+  drain,             // of worker-1
+  cancelled_drain,   // likewise, cancelled when the first VM is being frozen
+  big_drain,         // of sixty VMs: more than one commit can reserve for
+  drain_of_two,      // of worker-1 and worker-2
+  budgeted_drain,    // one VM away at a time
+  paused_drain,      // paused when the first VM is being frozen, and resumed ten seconds later
+  undone_drain,      // undone when the first VM has moved
+  redirected_drain,  // a target is drained itself, while the first VM is on its way there
+  forced_drain,      // no VM may be away, until the deadline
+  scheduled_drain,   // that begins five seconds after it was asked for
+  roomy_drain,       // of one large VM, for which another one makes room
   life_of_a_vm,  // one VM with a disk is created, stopped, started and removed, until nothing of it is left
 };
-BOOST_DESCRIBE_ENUM(Script, drain, cancelled_drain, big_drain, life_of_a_vm)
+BOOST_DESCRIBE_ENUM(Script, drain, cancelled_drain, big_drain, drain_of_two, budgeted_drain, paused_drain,
+                    undone_drain, redirected_drain, forced_drain, scheduled_drain, roomy_drain, life_of_a_vm)
 
 // The fleet that a script is made for.
 FleetSimOptions fleet_for(Script script, std::uint64_t seed, FleetSimOptions::Workers kind);
