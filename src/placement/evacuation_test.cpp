@@ -217,6 +217,22 @@ TEST(Evacuation, MakesRoomForALargeVmByMovingTheLeast) {
   EXPECT_EQ(placer.at(least), 1u);
 }
 
+TEST(Evacuation, RoomIsNotMadeTwiceWithTheSameVms) {
+  auto fleet = make_fleet(6, 100);
+  const auto large = add_vm(fleet, {60, 10}, 0), another = add_vm(fleet, {60, 10}, 1);
+  fleet.shape_of[another] = fleet.shape_of[large];  // what is known of workers for one is known for the other
+  add_vm(fleet, {40, 10}, 2), add_vm(fleet, {40, 10}, 3);
+  const auto cheap = add_vm(fleet, {30, 10}, 2), dear = add_vm(fleet, {35, 10}, 3);
+  add_vm(fleet, {70, 10}, 4), add_vm(fleet, {65, 10}, 5);
+  Placer placer(fleet);
+  const auto found = evacuate(fleet, &placer, {0, 1}, {.extra_moves_max = 1});
+  ASSERT_EQ(found.moves.size(), 4u);
+  EXPECT_EQ(found.moves[0].vm, cheap);
+  EXPECT_EQ(found.moves[1].to, 2u);
+  EXPECT_EQ(found.moves[2].vm, dear);
+  EXPECT_EQ(found.moves[3].to, 3u);
+}
+
 TEST(Evacuation, MovesNoMoreToMakeRoomThanItMay) {
   auto fleet = make_fleet(3, 100);
   add_vm(fleet, {80, 10}, 0);

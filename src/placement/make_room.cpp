@@ -9,7 +9,8 @@ RoomMaker::RoomMaker(const FleetNumbers& fleet, Placer* placer, Evacuation* into
       into_(*into),
       moves_left_(moves_max),
       options_(options),
-      spare_seconds_(options.tenant_spare_seconds) {
+      spare_seconds_(options.tenant_spare_seconds),
+      changes_(fleet.workers()) {
   std::size_t running = 0;
   for (VmIndex vm = 0; vm < fleet.vms(); ++vm)
     if (fleet.worker_of[vm] != none) move_cost_ += placer_.size(vm), ++running;
@@ -27,7 +28,7 @@ WorkerIndex RoomMaker::make_room(VmIndex vm, unsigned depth) {
 }
 
 // The cheapest few, cheapest first.
-std::vector<RoomMaker::Way> RoomMaker::ways_for(VmIndex vm) const {
+std::vector<RoomMaker::Way> RoomMaker::ways_for(VmIndex vm) {
   std::vector<Way> ways;
   std::size_t looked_at = 0;
   const auto worst = [&] {
@@ -40,16 +41,31 @@ std::vector<RoomMaker::Way> RoomMaker::ways_for(VmIndex vm) const {
     if (placer_.gap(vm, worker) + move_cost_ >= worst()) return false;
     if (is_taken(worker) || !placer_.may_run(vm, worker)) return true;
     if (++looked_at > workers_max) return false;
-    auto out = cheapest_out(vm, worker, worst());
-    if (out.empty()) return true;
-    double cost = 0;
-    for (const auto other : out) cost += cost_of(other);
-    const auto at = std::ranges::upper_bound(ways, cost, {}, &Way::cost);
-    ways.insert(at, {worker, std::move(out), cost});
+    const auto& known = cheapest_known(vm, worker, worst());
+    if (known.out.empty() || known.cost >= worst()) return true;
+    const auto at = std::ranges::upper_bound(ways, known.cost, {}, &Way::cost);
+    ways.insert(at, {worker, known.out, known.cost});
     if (ways.size() > ways_max) ways.pop_back();
     return true;
   });
   return ways;
+}
+
+// Those that fit nowhere are of few shapes, and between two of them little changes.
+const RoomMaker::Known& RoomMaker::cheapest_known(VmIndex vm, WorkerIndex worker, double below) {
+  auto& known = known_[std::uint64_t{fleet_.shape_of[vm]} << 32 | worker];
+  const bool holds = known.changes == changes_[worker] && (!known.out.empty() || known.cost >= below) &&
+                     std::ranges::all_of(known.out, [&](VmIndex other) { return may_move(other); });
+  if (holds) return known;
+  known = {changes_[worker], below, cheapest_out(vm, worker, below)};
+  if (!known.out.empty()) known.cost = cost_of(known.out);
+  return known;
+}
+
+double RoomMaker::cost_of(const std::vector<VmIndex>& out) const {
+  double cost = 0;
+  for (const auto vm : out) cost += cost_of(vm);
+  return cost;
 }
 
 // The cheapest set that closes the gap, by branch and bound over the VMs there, the largest first; a limited number of steps.
@@ -128,6 +144,7 @@ bool RoomMaker::append(VmIndex vm, WorkerIndex to) {
 }
 
 void RoomMaker::follow(const Move& move) {
+  ++changes_[move.from], ++changes_[move.to];
   const auto found = left_.find(move.to);
   if (found == left_.end()) return;
   for (const auto after : found->second)
@@ -143,6 +160,7 @@ void RoomMaker::undo_to(std::size_t moves) {
     into_.moves.pop_back();
     placer_.move_back(move.vm, true);
     ++moves_left_;
+    ++changes_[move.from], ++changes_[move.to];
     charge(move.vm, -1);
   }
 }

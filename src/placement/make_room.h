@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <map>
+#include <unordered_map>
 
 #include "placement/evacuation.h"
 
@@ -28,9 +29,18 @@ class RoomMaker final {
   static constexpr int steps_max = 300;
   static constexpr std::size_t workers_max = 128, ways_max = 6;  // of a sort, looked at; tried
 
-  std::vector<Way> ways_for(VmIndex vm) const;
-  // The VMs to move out; empty if there is no such set that costs less than `below`.
+  // What was found out about a worker for VMs of one shape: it holds until something else comes to that worker, or leaves it.
+  struct Known {
+    std::uint32_t changes = none;  // of the worker, when it was looked at
+    double cost = 0;               // at least so much if `out` is empty
+    std::vector<VmIndex> out;
+  };
+
+  std::vector<Way> ways_for(VmIndex vm);
+  // The VMs to move out, and what that costs; none if there is no such set that costs less than `below`.
+  const Known& cheapest_known(VmIndex vm, WorkerIndex worker, double below);
   std::vector<VmIndex> cheapest_out(VmIndex vm, WorkerIndex worker, double below) const;
+  double cost_of(const std::vector<VmIndex>& out) const;
   bool clear(VmIndex vm, const Way& way, unsigned depth);
   // Of moving it out: its size, and something for the move itself.
   double cost_of(VmIndex vm) const { return placer_.size(vm) + move_cost_; }
@@ -51,6 +61,8 @@ class RoomMaker final {
   double move_cost_ = 0;
   std::map<WorkerIndex, std::vector<std::uint32_t>> left_;  // moves that leave a worker, and room there
   std::vector<WorkerIndex> taken_;                          // being cleared: nobody else's way
+  std::unordered_map<std::uint64_t, Known> known_;          // by shape and worker
+  std::vector<std::uint32_t> changes_;                      // by worker: of what is on it
 };
 
 }  // namespace ebb::placement
