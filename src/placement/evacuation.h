@@ -31,6 +31,8 @@ struct EvacuationOptions {
   // Only so many seconds of moves of a tenant's VMs may be added to make room (empty: any number).
   std::span<const std::uint32_t> tenants{};    // by VM
   std::vector<double> tenant_spare_seconds{};  // by tenant
+  // The same of a group's, each with the time until the VM counts as healthy. Like tenants' ones they need `seconds`.
+  std::vector<double> group_spare_seconds{}, group_healthy_seconds{};  // by group
 };
 
 struct Evacuation {

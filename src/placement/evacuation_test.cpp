@@ -217,6 +217,33 @@ TEST(Evacuation, MakesRoomForALargeVmByMovingTheLeast) {
   EXPECT_EQ(placer.at(least), 1u);
 }
 
+TEST(Evacuation, MakesRoomWithThoseWhoseTenantAndGroupHaveTheTime) {
+  auto fleet = make_fleet(4, 100);
+  fleet.groups = {{}, {}};
+  add_vm(fleet, {60, 10}, 0);
+  add_vm(fleet, {70, 10}, 1);
+  const auto cheap = add_vm(fleet, {30, 10}, 2, 0), dear = add_vm(fleet, {40, 10}, 2, 1);
+  add_vm(fleet, {60, 10}, 3);
+  const std::vector<float> seconds(fleet.vms(), 10);
+  const std::vector<std::uint32_t> tenants{none, none, 0, none, none};
+  Placer placer(fleet);
+  const auto mover = [&](std::vector<double> of_tenant, std::vector<double> of_groups) {
+    const auto found = evacuate(fleet, &placer, {0},
+                                {.extra_moves_max = 1,
+                                 .seconds = seconds,
+                                 .arrival_seconds_max = 100,
+                                 .tenants = tenants,
+                                 .tenant_spare_seconds = std::move(of_tenant),
+                                 .group_spare_seconds = std::move(of_groups),
+                                 .group_healthy_seconds = {5, 5}});
+    return found.moves.empty() ? none : found.moves.front().vm;
+  };
+  EXPECT_EQ(mover({10}, {15, 15}), cheap);
+  EXPECT_EQ(mover({9}, {15, 15}), dear);
+  EXPECT_EQ(mover({10}, {14, 15}), dear) << "until it is healthy it counts as away";
+  EXPECT_EQ(mover({9}, {15, 14}), none);
+}
+
 TEST(Evacuation, RoomIsNotMadeTwiceWithTheSameVms) {
   auto fleet = make_fleet(6, 100);
   const auto large = add_vm(fleet, {60, 10}, 0), another = add_vm(fleet, {60, 10}, 1);

@@ -9,7 +9,8 @@ RoomMaker::RoomMaker(const FleetNumbers& fleet, Placer* placer, Evacuation* into
       into_(*into),
       moves_left_(moves_max),
       options_(options),
-      spare_seconds_(options.tenant_spare_seconds),
+      tenant_spare_(options.tenant_spare_seconds),
+      group_spare_(options.group_spare_seconds),
       changes_(fleet.workers()) {
   std::size_t running = 0;
   for (VmIndex vm = 0; vm < fleet.vms(); ++vm)
@@ -121,13 +122,13 @@ bool RoomMaker::clear(VmIndex vm, const Way& way, unsigned depth) {
 
 bool RoomMaker::may_move(VmIndex vm) const {
   if (!options_.stays.empty() && options_.stays[vm]) return false;
-  if (spare_seconds_.empty() || options_.tenants[vm] == none) return true;
-  return spare_seconds_[options_.tenants[vm]] >= options_.seconds[vm];
+  if (has_tenant(vm) && tenant_spare_[options_.tenants[vm]] < options_.seconds[vm]) return false;
+  return !has_budget(vm) || group_spare_[fleet_.group_of[vm]] >= seconds_away(vm);
 }
 
 void RoomMaker::charge(VmIndex vm, int times) {
-  if (!spare_seconds_.empty() && options_.tenants[vm] != none)
-    spare_seconds_[options_.tenants[vm]] -= times * double{options_.seconds[vm]};
+  if (has_tenant(vm)) tenant_spare_[options_.tenants[vm]] -= times * double{options_.seconds[vm]};
+  if (has_budget(vm)) group_spare_[fleet_.group_of[vm]] -= times * seconds_away(vm);
 }
 
 bool RoomMaker::append(VmIndex vm, WorkerIndex to) {
