@@ -84,12 +84,9 @@ struct Question {
     }
     for (const auto vms : tenant_vms) tenant_max.push_back(rules.tenant_max(vms));
   }
-  planning::FleetPlanRequest request(const Fleet& fleet, const std::vector<std::uint32_t>& racks) const {
+  planning::FleetPlanRequest request(const Fleet& fleet, std::vector<std::uint32_t> sources) const {
     planning::FleetPlanRequest request;
-    for (const auto rack : racks)
-      for (auto worker = rack * Fleet::rack_workers;
-           worker < std::min((rack + 1) * Fleet::rack_workers, fleet.workers()); ++worker)
-        request.sources.push_back(worker);
+    request.sources = std::move(sources);
     request.seconds = seconds, request.clone_bytes = clone_bytes, request.tenants = fleet.tenant;
     request.tenant_max = tenant_max, request.budgets = budgets;
     request.limits = {.per_source = rules.per_source,
@@ -119,19 +116,45 @@ double ram_of(const Question& question, std::uint32_t vm) {
   return question.numbers.shapes[question.numbers.shape_of[vm]].needs[0];
 }
 
-// "racks": the fleet's; "zone": the first; "cap1": the racks, with one move at a time for each tenant.
-void measure_plan(const FleetSpec& spec, const Fleet& fleet, const std::string& what, int times) {
+std::vector<std::uint32_t> workers_if(const Fleet& fleet, auto is_in) {
+  std::vector<std::uint32_t> workers;
+  for (std::uint32_t worker = 0; worker < fleet.workers(); ++worker)
+    if (is_in(worker)) workers.push_back(worker);
+  return workers;
+}
+
+// What is drained. "zone": the first; "source": the worker whose moves take longest, one after the other; "rack": the one whose clones
+// do; anything else: the fleet's racks.
+std::vector<std::uint32_t> drained(const Fleet& fleet, const std::string& what) {
+  if (what == "zone") return workers_if(fleet, [](auto worker) { return Fleet::zone(worker) == 0; });
+  const bool is_source = what == "source";
+  if (is_source || what == "rack") {
+    std::vector<double> seconds(fleet.workers());
+    const auto key = [&](std::uint32_t worker) { return is_source ? worker : Fleet::rack(worker); };
+    for (std::uint32_t vm = 0; vm < fleet.shape.size(); ++vm)
+      if (is_source || mechanism_of(fleet, vm) == Mechanism::clone)
+        seconds[key(fleet.worker[vm])] += seconds_of(fleet, vm);
+    const auto worst = std::ranges::max_element(seconds) - seconds.begin();
+    return workers_if(fleet, [&](auto worker) { return key(worker) == worst; });
+  }
+  return workers_if(fleet, [&](auto worker) {
+    return std::ranges::binary_search(fleet.drained_racks, Fleet::rack(worker));
+  });
+}
+
+// Of what is drained() by that name. "cap1": with one move at a time for each tenant; "budget": a moved VM has to be healthy for long.
+Rules rules_of(const Fleet& fleet, const std::string& what) {
   Rules rules;
   rules.boots_per_s = fleet.workers() / 100.0, rules.boots_at_once = 100;
   rules.one_per_tenant = what == "cap1";
+  if (what == "budget") rules.healthy_s = 300;
+  return rules;
+}
+
+void measure_plan(const FleetSpec& spec, const Fleet& fleet, const std::string& what, int times) {
+  const auto rules = rules_of(fleet, what);
   const Question question(fleet, rules);
-  auto racks = fleet.drained_racks;
-  if (what == "zone") {
-    racks.clear();
-    for (std::uint32_t worker = 0; worker < fleet.workers(); worker += Fleet::rack_workers)
-      if (Fleet::zone(worker) == 0) racks.push_back(Fleet::rack(worker));
-  }
-  const auto request = question.request(fleet, racks);
+  const auto request = question.request(fleet, drained(fleet, what));
   std::vector<double> walls, cpus, indexes;
   std::optional<planning::FleetPlan> plan;
   for (int i = 0; i < times; ++i) {
@@ -157,7 +180,7 @@ void measure_plan(const FleetSpec& spec, const Fleet& fleet, const std::string& 
   for (const auto vm : plan->unplaced) must_ram += ram_of(question, vm);
   const auto must = static_cast<double>(plan->rows.size() + plan->unplaced.size()) - extra;
   std::uint64_t violations = 0;
-  for (const auto& [breach, count] : check_plan(fleet, racks, moves, plan->unplaced, rules)) {
+  for (const auto& [breach, count] : check_plan(fleet, request.sources, moves, plan->unplaced, rules)) {
     fmt::print(stderr, "{}: {}, {} times\n", spec.name(), breach, count);
     violations += count;
   }
@@ -176,12 +199,14 @@ void measure_plan(const FleetSpec& spec, const Fleet& fleet, const std::string& 
 }
 
 void measure_yardsticks(const FleetSpec& spec, const Fleet& fleet) {
-  for (const auto& [name, fit] : {std::pair("first_fit", Fit::first), std::pair("best_fit", Fit::best)}) {
+  for (const auto& [name, fit] : {std::pair("first_fit", Fit::first), std::pair("best_fit", Fit::best),
+                                  std::pair("best_fit_eject1", Fit::best_eject1)}) {
     const auto result = yardstick(fleet, fit);
     fmt::print(
-        R"({{"yardstick": "{}", "fleet": "{}", "unplaced": {}, "unplaced_ram_pct": {:.3f}, "seconds": {:.3f}}})"
+        R"({{"yardstick": "{}", "fleet": "{}", "unplaced": {}, "unplaced_ram_pct": {:.3f}, "extra_moves_pct": {:.3f}, "extra_ram_pct": {:.3f}, "seconds": {:.3f}}})"
         "\n",
-        name, spec.name(), result.unplaced, 100 * result.unplaced_ram, result.seconds);
+        name, spec.name(), result.unplaced, 100 * result.unplaced_ram, 100 * result.ejected,
+        100 * result.ejected_ram, result.seconds);
   }
 }
 
@@ -195,7 +220,8 @@ void measure_racks(const FleetSpec& spec, const Fleet& fleet, int racks) {
   std::uint64_t unplaced = 0;
   for (int i = 0; i < racks; ++i) {
     const auto rack = static_cast<std::uint32_t>(random.below(fleet.workers() / Fleet::rack_workers));
-    const auto request = question.request(fleet, {rack});
+    const auto request =
+        question.request(fleet, workers_if(fleet, [&](auto worker) { return Fleet::rack(worker) == rack; }));
     const Watch watch;
     const auto plan = planning::plan_fleet(question.numbers, &placer, request, state);
     ms.push_back(watch.wall() * 1000);
@@ -272,7 +298,8 @@ int run(int count, char** words) {
   if (count < 9) {
     fmt::print(stderr,
                "ebb-bench-plan DATA HARDWARE P|A|S|W WORKERS USE_AFTER DRAINED SEED MEASUREMENT...\n"
-               "measurements: fleet plan plan5 zone cap1 racks placements plain pack yardsticks\n");
+               "measurements: fleet plan plan5 zone cap1 source rack budget racks placements plain pack "
+               "yardsticks\n");
     return 2;
   }
   const std::string data = words[1];
@@ -289,7 +316,7 @@ int run(int count, char** words) {
       say_fleet(spec, fleet);
     else if (what == "plan" || what == "plan5")
       measure_plan(spec, fleet, "racks", what == "plan5" ? 5 : 1);
-    else if (what == "zone" || what == "cap1")
+    else if (what == "zone" || what == "cap1" || what == "source" || what == "rack" || what == "budget")
       measure_plan(spec, fleet, what, 1);
     else if (what == "racks")
       measure_racks(spec, fleet, 200);

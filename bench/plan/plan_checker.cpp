@@ -11,11 +11,10 @@ constexpr double instant = 1e-6;  // what rounding may make of "at the same time
 
 class Checker {
  public:
-  Checker(const Fleet& fleet, const std::vector<std::uint32_t>& drained_racks, const Rules& rules)
-      : fleet_(fleet), rules_(rules) {
+  Checker(const Fleet& fleet, const std::vector<std::uint32_t>& drained, const Rules& rules)
+      : fleet_(fleet), rules_(rules), is_drained_(fleet.workers()) {
     const auto racks = (fleet.workers() + Fleet::rack_workers - 1) / Fleet::rack_workers;
-    is_drained_.resize(racks);
-    for (const auto rack : drained_racks) is_drained_[rack] = true;
+    for (const auto worker : drained) is_drained_[worker] = true;
     cores_.resize(fleet.workers()), ram_.resize(fleet.workers());
     leaving_.resize(fleet.workers()), arriving_.resize(fleet.workers());
     clones_out_.resize(racks), clones_in_.resize(racks);
@@ -67,16 +66,14 @@ class Checker {
     for (const auto& move : plan) {
       ++named[move.vm];
       expect(move.from == fleet_.worker[move.vm], "a move begins where its VM is not");
-      expect(move.to != move.from && !is_drained_[Fleet::rack(move.to)],
-             "a move leads to a worker that is drained");
+      expect(move.to != move.from && !is_drained_[move.to], "a move leads to a worker that is drained");
       expect(!fleet_.needs_feature[move.vm] || fleet_.has_feature[move.to], "a VM misses its feature");
       expect(move.start >= 0, "a move never starts");
     }
     for (const auto vm : unplaced) ++named[vm];
     for (std::uint32_t vm = 0; vm < named.size(); ++vm) {
       expect(named[vm] <= 1, "a VM is named twice");
-      expect(named[vm] == 1 || !is_drained_[Fleet::rack(fleet_.worker[vm])],
-             "a VM of a drained worker is forgotten");
+      expect(named[vm] == 1 || !is_drained_[fleet_.worker[vm]], "a VM of a drained worker is forgotten");
     }
   }
   void check_boots(const std::vector<PlannedMove>& plan) {
@@ -127,7 +124,7 @@ class Checker {
 
   const Fleet& fleet_;
   const Rules& rules_;
-  std::vector<bool> is_drained_;  // by rack
+  std::vector<bool> is_drained_;  // by worker
   std::vector<std::uint32_t> cores_, ram_, leaving_, arriving_, clones_out_, clones_in_, away_, moving_,
       tenant_vms_;
   std::vector<std::vector<Standing>> standing_;  // by group
@@ -157,12 +154,11 @@ double seconds_of(const Fleet& fleet, std::uint32_t vm) {
   return 0;
 }
 
-std::map<std::string, std::uint64_t> check_plan(const Fleet& fleet,
-                                                const std::vector<std::uint32_t>& drained_racks,
+std::map<std::string, std::uint64_t> check_plan(const Fleet& fleet, const std::vector<std::uint32_t>& drained,
                                                 const std::vector<PlannedMove>& plan,
                                                 const std::vector<std::uint32_t>& unplaced,
                                                 const Rules& rules) {
-  return Checker(fleet, drained_racks, rules).check(plan, unplaced);
+  return Checker(fleet, drained, rules).check(plan, unplaced);
 }
 
 }  // namespace ebb::bench

@@ -26,9 +26,8 @@ Mechanism mechanism_of(const Fleet& fleet, std::uint32_t vm);
 double seconds_of(const Fleet& fleet, std::uint32_t vm);
 double gib_of(const Fleet& fleet, std::uint32_t vm);  // of its disk
 
-// Each breach with how often it was found; empty: none. `unplaced`: of whom the plan says that they stay.
-std::map<std::string, std::uint64_t> check_plan(const Fleet& fleet,
-                                                const std::vector<std::uint32_t>& drained_racks,
+// Each breach with how often it was found; empty: none. `drained`: workers; `unplaced`: of whom the plan says that they stay.
+std::map<std::string, std::uint64_t> check_plan(const Fleet& fleet, const std::vector<std::uint32_t>& drained,
                                                 const std::vector<PlannedMove>& plan,
                                                 const std::vector<std::uint32_t>& unplaced,
                                                 const Rules& rules);

@@ -4,6 +4,7 @@
 #include <bit>
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <set>
 
 namespace ebb::bench {
@@ -36,7 +37,8 @@ class Tree {
 
 class Planner {
  public:
-  explicit Planner(const Fleet& fleet) : fleet_(fleet), at_(fleet.worker), members_(fleet.groups.size()) {
+  explicit Planner(const Fleet& fleet)
+      : fleet_(fleet), at_(fleet.worker), members_(fleet.groups.size()), residents_(fleet.workers()) {
     std::vector<bool> is_drained((fleet.workers() + Fleet::rack_workers - 1) / Fleet::rack_workers);
     for (const auto rack : fleet.drained_racks) is_drained[rack] = true;
     cores_.assign(fleet.workers(), fleet.cores), ram_.assign(fleet.workers(), fleet.ram);
@@ -44,6 +46,7 @@ class Planner {
       const auto& shape = fleet.shapes[fleet.shape[vm]];
       cores_[at_[vm]] -= shape.cores, ram_[at_[vm]] -= shape.ram;
       if (fleet.group[vm] != Fleet::none) members_[fleet.group[vm]].push_back(vm);
+      residents_[at_[vm]].push_back(vm);
       if (is_drained[Fleet::rack(at_[vm])]) must_.push_back(vm);
     }
     for (std::uint32_t w = 0; w < fleet.workers(); ++w)
@@ -51,41 +54,101 @@ class Planner {
   }
   Yardstick run(Fit fit) {
     const auto began = std::chrono::steady_clock::now();
-    Tree tree(ram_);
-    std::set<std::pair<std::uint32_t, std::uint32_t>> by_ram;
-    for (std::uint32_t w = 0; fit == Fit::best && w < ram_.size(); ++w) by_ram.emplace(ram_[w], w);
     Yardstick result;
     double must_ram = 0;
+    if (fit == Fit::first) tree_.emplace(ram_);
+    for (std::uint32_t w = 0; fit != Fit::first && w < ram_.size(); ++w) by_ram_.emplace(ram_[w], w);
     for (const auto vm : must_) {
-      const auto& shape = fleet_.shapes[fleet_.shape[vm]];
-      auto target = Fleet::none;
-      const auto will_do = [&](std::uint32_t w) {
-        if (may_run(vm, w)) target = w;
-        return target != Fleet::none;
-      };
-      if (fit == Fit::first)
-        tree.find(shape.ram, will_do);
+      auto target = fit == Fit::first ? first_fit(vm) : best_fit(vm);
+      if (target == Fleet::none && fit == Fit::best_eject1) target = eject_for(vm);
+      must_ram += shape(vm).ram;
+      if (target == Fleet::none)
+        ++result.unplaced, result.unplaced_ram += shape(vm).ram;
       else
-        for (auto it = by_ram.lower_bound({shape.ram, 0}); it != by_ram.end() && !will_do(it->second); ++it);
-      must_ram += shape.ram;
-      if (target == Fleet::none) {
-        ++result.unplaced, result.unplaced_ram += shape.ram;
-        continue;
-      }
-      if (fit == Fit::best)
-        by_ram.erase({ram_[target], target}), by_ram.emplace(ram_[target] - shape.ram, target);
-      cores_[target] -= shape.cores, ram_[target] -= shape.ram, at_[vm] = target;
-      if (fit == Fit::first) tree.set(target, ram_[target]);
+        put(vm, target);
     }
     result.unplaced_ram /= std::max(1.0, must_ram);
+    result.ejected = ejected_ / std::max(1.0, static_cast<double>(must_.size()));
+    result.ejected_ram = ejected_ram_ / std::max(1.0, must_ram);
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     return result;
   }
 
  private:
+  static constexpr std::size_t looked_at_max = 128;
+
+  std::uint32_t first_fit(std::uint32_t vm) const {
+    auto target = Fleet::none;
+    tree_->find(shape(vm).ram, [&](std::uint32_t worker) {
+      if (fits(vm, worker) && may_run(vm, worker)) target = worker;
+      return target != Fleet::none;
+    });
+    return target;
+  }
+  std::uint32_t best_fit(std::uint32_t vm) const {
+    for (auto it = by_ram_.lower_bound({shape(vm).ram, 0}); it != by_ram_.end(); ++it)
+      if (fits(vm, it->second) && may_run(vm, it->second)) return it->second;
+    return Fleet::none;
+  }
+  // One of the workers with most free RAM from which others could go.
+  std::uint32_t eject_for(std::uint32_t vm) {
+    std::vector<std::uint32_t> emptiest;
+    for (auto it = by_ram_.rbegin(); it != by_ram_.rend() && emptiest.size() < looked_at_max; ++it)
+      emptiest.push_back(it->second);
+    const auto found =
+        std::ranges::find_if(emptiest, [&](auto worker) { return may_run(vm, worker) && clear(vm, worker); });
+    return found == emptiest.end() ? Fleet::none : *found;
+  }
+  // The smallest VM leaves that leaves room enough, else the largest one, and so on. If one fits nowhere, all stay.
+  bool clear(std::uint32_t vm, std::uint32_t worker) {
+    by_ram_.erase({ram_[worker], worker});  // where none of them goes
+    std::vector<std::uint32_t> able, gone;
+    for (const auto other : residents_[worker])
+      if (at_[other] == worker) able.push_back(other);
+    std::ranges::sort(able, {}, [&](auto other) { return shape(other).ram; });
+    while (!fits(vm, worker) && !able.empty()) {
+      auto next = std::ranges::find_if(able, [&](auto other) {
+        return ram_[worker] + shape(other).ram >= shape(vm).ram &&
+               cores_[worker] + shape(other).cores >= shape(vm).cores;
+      });
+      if (next == able.end()) --next;
+      const auto to = best_fit(*next);
+      if (to == Fleet::none) break;
+      put(*next, to), leave(*next, worker);
+      gone.push_back(*next);
+      able.erase(next);
+    }
+    const bool is_clear = fits(vm, worker);
+    for (const auto other : gone) {
+      if (is_clear) {
+        ++ejected_, ejected_ram_ += shape(other).ram;
+        continue;
+      }
+      leave(other, at_[other]);
+      put(other, worker);
+    }
+    by_ram_.emplace(ram_[worker], worker);
+    return is_clear;
+  }
+
+  void put(std::uint32_t vm, std::uint32_t worker) {
+    at_[vm] = worker;
+    set_free(worker, cores_[worker] - shape(vm).cores, ram_[worker] - shape(vm).ram);
+  }
+  void leave(std::uint32_t vm, std::uint32_t worker) {
+    set_free(worker, cores_[worker] + shape(vm).cores, ram_[worker] + shape(vm).ram);
+  }
+  void set_free(std::uint32_t worker, std::uint32_t cores, std::uint32_t ram) {
+    if (by_ram_.erase({ram_[worker], worker}) > 0) by_ram_.emplace(ram, worker);
+    cores_[worker] = cores, ram_[worker] = ram;
+    if (tree_) tree_->set(worker, ram);
+  }
+  const Fleet::Shape& shape(std::uint32_t vm) const { return fleet_.shapes[fleet_.shape[vm]]; }
+  bool fits(std::uint32_t vm, std::uint32_t worker) const {
+    return cores_[worker] >= shape(vm).cores && ram_[worker] >= shape(vm).ram;
+  }
+  // Whatever is free.
   bool may_run(std::uint32_t vm, std::uint32_t worker) const {
-    const auto& shape = fleet_.shapes[fleet_.shape[vm]];
-    if (cores_[worker] < shape.cores || ram_[worker] < shape.ram) return false;
     if (fleet_.needs_feature[vm] && !fleet_.has_feature[worker]) return false;
     const auto group = fleet_.group[vm];
     return group == Fleet::none || std::ranges::none_of(members_[group], [&](std::uint32_t other) {
@@ -100,7 +163,10 @@ class Planner {
 
   const Fleet& fleet_;
   std::vector<std::uint32_t> at_, cores_, ram_, must_;
-  std::vector<std::vector<std::uint32_t>> members_;
+  std::vector<std::vector<std::uint32_t>> members_, residents_;  // by group, by worker
+  std::optional<Tree> tree_;                                     // for the first fit
+  std::set<std::pair<std::uint32_t, std::uint32_t>> by_ram_;     // for the best
+  double ejected_ = 0, ejected_ram_ = 0;
 };
 
 }  // namespace
