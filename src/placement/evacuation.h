@@ -20,6 +20,12 @@ struct Precedence {
   std::uint32_t move, after;
 };
 
+// Of a group.
+struct Budget {
+  std::uint32_t away_max = 1;  // 0: none of its VMs may ever move
+  double healthy_seconds = 0;  // a moved VM counts as away for so long after its end
+};
+
 struct EvacuationOptions {
   unsigned eject_depth = 2;      // 0: no room is made
   double extra_moves_max = 0.1;  // moves that make room, as a share of the VMs that have to go
@@ -31,8 +37,8 @@ struct EvacuationOptions {
   // Only so many seconds of moves of a tenant's VMs may be added to make room (empty: any number).
   std::span<const std::uint32_t> tenants{};    // by VM
   std::vector<double> tenant_spare_seconds{};  // by tenant
-  // The same of a group's, each with the time until the VM counts as healthy. Like tenants' ones they need `seconds`.
-  std::vector<double> group_spare_seconds{}, group_healthy_seconds{};  // by group
+  // Nor is room made with VMs whose group would then need more than `arrival_seconds_max` for all of its moves.
+  std::span<const Budget> budgets{};  // by group (empty: any number away); needs `seconds`
 };
 
 struct Evacuation {

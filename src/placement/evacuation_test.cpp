@@ -220,28 +220,28 @@ TEST(Evacuation, MakesRoomForALargeVmByMovingTheLeast) {
 TEST(Evacuation, MakesRoomWithThoseWhoseTenantAndGroupHaveTheTime) {
   auto fleet = make_fleet(4, 100);
   fleet.groups = {{}, {}};
-  add_vm(fleet, {60, 10}, 0);
+  add_vm(fleet, {60, 10}, 0, 0);
   add_vm(fleet, {70, 10}, 1);
   const auto cheap = add_vm(fleet, {30, 10}, 2, 0), dear = add_vm(fleet, {40, 10}, 2, 1);
   add_vm(fleet, {60, 10}, 3);
   const std::vector<float> seconds(fleet.vms(), 10);
   const std::vector<std::uint32_t> tenants{none, none, 0, none, none};
   Placer placer(fleet);
-  const auto mover = [&](std::vector<double> of_tenant, std::vector<double> of_groups) {
+  const auto mover = [&](std::vector<double> of_tenant, std::vector<Budget> budgets) {
     const auto found = evacuate(fleet, &placer, {0},
                                 {.extra_moves_max = 1,
                                  .seconds = seconds,
-                                 .arrival_seconds_max = 100,
+                                 .arrival_seconds_max = 25,
                                  .tenants = tenants,
                                  .tenant_spare_seconds = std::move(of_tenant),
-                                 .group_spare_seconds = std::move(of_groups),
-                                 .group_healthy_seconds = {5, 5}});
+                                 .budgets = budgets});
     return found.moves.empty() ? none : found.moves.front().vm;
   };
-  EXPECT_EQ(mover({10}, {15, 15}), cheap);
-  EXPECT_EQ(mover({9}, {15, 15}), dear);
-  EXPECT_EQ(mover({10}, {14, 15}), dear) << "until it is healthy it counts as away";
-  EXPECT_EQ(mover({9}, {15, 14}), none);
+  EXPECT_EQ(mover({10}, {{1, 5}, {1, 0}}), cheap);
+  EXPECT_EQ(mover({9}, {{1, 5}, {1, 0}}), dear);
+  EXPECT_EQ(mover({10}, {{1, 6}, {1, 0}}), dear)
+      << "until it is healthy it counts as away, and another leaves";
+  EXPECT_EQ(mover({9}, {{1, 5}, {0, 0}}), none);
 }
 
 TEST(Evacuation, RoomIsNotMadeTwiceWithTheSameVms) {

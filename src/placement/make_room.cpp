@@ -9,8 +9,7 @@ RoomMaker::RoomMaker(const FleetNumbers& fleet, Placer* placer, Evacuation* into
       into_(*into),
       moves_left_(moves_max),
       options_(options),
-      tenant_spare_(options.tenant_spare_seconds),
-      group_spare_(options.group_spare_seconds),
+      spare_seconds_(options.tenant_spare_seconds),
       changes_(fleet.workers()) {
   std::size_t running = 0;
   for (VmIndex vm = 0; vm < fleet.vms(); ++vm)
@@ -122,13 +121,26 @@ bool RoomMaker::clear(VmIndex vm, const Way& way, unsigned depth) {
 
 bool RoomMaker::may_move(VmIndex vm) const {
   if (!options_.stays.empty() && options_.stays[vm]) return false;
-  if (has_tenant(vm) && tenant_spare_[options_.tenants[vm]] < options_.seconds[vm]) return false;
-  return !has_budget(vm) || group_spare_[fleet_.group_of[vm]] >= seconds_away(vm);
+  if (!spare_seconds_.empty() && options_.tenants[vm] != none &&
+      spare_seconds_[options_.tenants[vm]] < options_.seconds[vm])
+    return false;
+  return is_within_budget(vm);
+}
+
+bool RoomMaker::is_within_budget(VmIndex vm) const {
+  const auto group = fleet_.group_of[vm];
+  if (options_.budgets.empty() || group == none) return true;
+  const auto& [away_max, healthy_seconds] = options_.budgets[group];
+  double away_seconds = 0;
+  for (const auto fellow : placer_.members(group))
+    if (fellow == vm || placer_.is_to_leave(fellow) || placer_.leaves(fellow) != none)
+      away_seconds += options_.seconds[fellow] + healthy_seconds;
+  return away_seconds <= (options_.arrival_seconds_max + healthy_seconds) * away_max;
 }
 
 void RoomMaker::charge(VmIndex vm, int times) {
-  if (has_tenant(vm)) tenant_spare_[options_.tenants[vm]] -= times * double{options_.seconds[vm]};
-  if (has_budget(vm)) group_spare_[fleet_.group_of[vm]] -= times * seconds_away(vm);
+  if (!spare_seconds_.empty() && options_.tenants[vm] != none)
+    spare_seconds_[options_.tenants[vm]] -= times * double{options_.seconds[vm]};
 }
 
 bool RoomMaker::append(VmIndex vm, WorkerIndex to) {

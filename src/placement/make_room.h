@@ -46,13 +46,9 @@ class RoomMaker final {
   double cost_of(VmIndex vm) const { return placer_.size(vm) + move_cost_; }
   // Whether it may move at all, and the time in which its tenant's and its group's moves have to end allows for one more.
   bool may_move(VmIndex vm) const;
-  // Its move is added to its tenant's and its group's (1), or taken back (-1).
+  bool is_within_budget(VmIndex vm) const;
+  // Its move is added to its tenant's (1), or taken back (-1).
   void charge(VmIndex vm, int times);
-  bool has_tenant(VmIndex vm) const { return !tenant_spare_.empty() && options_.tenants[vm] != none; }
-  bool has_budget(VmIndex vm) const { return !group_spare_.empty() && fleet_.group_of[vm] != none; }
-  double seconds_away(VmIndex vm) const {
-    return options_.seconds[vm] + options_.group_healthy_seconds[fleet_.group_of[vm]];
-  }
   bool is_taken(WorkerIndex worker) const { return std::ranges::find(taken_, worker) != taken_.end(); }
   bool append(VmIndex vm, WorkerIndex to);
   void undo_to(std::size_t moves);
@@ -62,7 +58,7 @@ class RoomMaker final {
   Evacuation& into_;
   std::size_t moves_left_;
   const EvacuationOptions& options_;
-  std::vector<double> tenant_spare_, group_spare_;  // in seconds
+  std::vector<double> spare_seconds_;  // by tenant
   double move_cost_ = 0;
   std::map<WorkerIndex, std::vector<std::uint32_t>> left_;  // moves that leave a worker, and room there
   std::vector<WorkerIndex> taken_;                          // being cleared: nobody else's way

@@ -42,6 +42,8 @@ class Placer final {
 
   WorkerIndex at(VmIndex vm) const { return at_[vm]; }
   WorkerIndex leaves(VmIndex vm) const { return leaves_[vm]; }
+  bool is_to_leave(VmIndex vm) const { return at_[vm] != none && is_leaving_[at_[vm]]; }
+  std::span<const VmIndex> members(std::uint32_t group) const { return members_[group]; }
   // Those that were there when this was made.
   std::span<const VmIndex> residents(WorkerIndex worker) const { return residents_[worker]; }
   const Shape& shape(VmIndex vm) const { return fleet_.shapes[fleet_.shape_of[vm]]; }

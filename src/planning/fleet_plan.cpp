@@ -95,13 +95,7 @@ FleetPlan plan_fleet(const FleetNumbers& fleet, placement::Placer* placer, const
   options.arrival_seconds_max = expected;
   options.seconds = request.seconds;
   // Nor should room be made at the cost of those whose own moves take longest.
-  for (const auto& [away_max, healthy_seconds] : request.budgets) {
-    options.group_spare_seconds.push_back((expected + healthy_seconds) * away_max);
-    options.group_healthy_seconds.push_back(healthy_seconds);
-  }
-  for (const auto& job : leaving.jobs)
-    if (job.budget != none)
-      options.group_spare_seconds[job.budget] -= job.seconds + request.budgets[job.budget].healthy_seconds;
+  options.budgets = request.budgets;
   if (!request.tenants.empty()) {
     options.tenants = request.tenants;
     for (const auto slots : request.tenant_max) options.tenant_spare_seconds.push_back(expected * slots);

@@ -21,10 +21,7 @@ struct Job {
   std::uint32_t tenant = placement::none;
 };
 
-struct Budget {
-  std::uint32_t away_max = 1;  // 0: none of its VMs may ever move
-  double healthy_seconds = 0;  // a moved VM counts as away for so long after its end
-};
+using placement::Budget;
 
 struct MoveLimits {
   std::uint32_t per_source = 2, per_target = 2;
