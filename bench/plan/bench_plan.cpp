@@ -273,12 +273,16 @@ void measure_pack(const FleetSpec& spec, const Fleet& fleet) {
   for (std::uint32_t vm = 0; vm < vms.size(); ++vm) vms[vm] = vm;
   Placer placer(numbers);
   auto fewest = std::numeric_limits<double>::infinity();
-  for (const auto& order : placement::orders(numbers, placer)) {
+  const auto empty = [&] {
     for (const auto vm : vms)
       if (placer.at(vm) != placement::none) placer.remove(vm);
+  };
+  empty();
+  for (const auto& order : placement::orders(numbers, placer, vms)) {
+    empty();
     std::vector<bool> is_used(fleet.workers());
     std::size_t placed = 0;
-    for (const auto vm : placement::in_order(vms, order)) {
+    for (const auto vm : order.vms()) {
       const auto target = placer.choose(vm);
       if (target == placement::none) continue;
       placer.move(vm, target);

@@ -107,8 +107,10 @@ Evacuation evacuate(const FleetNumbers& fleet, Placer* placer, const std::vector
   const Closed closed(placer, sources);
   const auto vms = leaving(*placer, sources);
   std::optional<Evacuation> best;
-  for (const auto& order : orders(fleet, *placer)) {
-    auto found = Attempt(fleet, placer, options).run(in_order(vms, order));
+  for (const auto& order : orders(fleet, *placer, vms)) {
+    const auto in_order = order.vms();
+    if (in_order.empty() && best) continue;
+    auto found = Attempt(fleet, placer, options).run(in_order);
     found.order = order.name;
     if (!best || std::tuple(found.unplaced.size(), found.extra_moves) <
                      std::tuple(best->unplaced.size(), best->extra_moves))

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/random.h"
+#include "placement/patterns.h"
 
 namespace ebb::placement {
 namespace {
@@ -286,6 +287,32 @@ TEST(Evacuation, MovesOthersOutOfTheWayOfThoseThatMakeRoom) {
   const auto found = evacuate(fleet, &placer, {0}, {.eject_depth = 2, .extra_moves_max = 9});
   EXPECT_TRUE(found.unplaced.empty());
   EXPECT_EQ(found.extra_moves, 2u);
+}
+
+// Five of these fill a worker only if two need much of the second dimension and three little.
+TEST(Evacuation, FillsEmptyWorkersByPatternsWhereOtherOrdersLeaveSomething) {
+  auto fleet = make_fleet(8, 100);
+  for (WorkerIndex i = 0; i < 8; ++i) add_vm(fleet, {20, 30}, i % 4);
+  for (WorkerIndex i = 0; i < 12; ++i) add_vm(fleet, {20, 10}, i % 4);
+  for (VmIndex vm = 0; vm < fleet.vms(); ++vm) fleet.shape_of[vm] = vm < 8 ? 0 : 8;
+  Placer placer(fleet);
+  const auto found = evacuate(fleet, &placer, {0, 1, 2, 3}, {.eject_depth = 0});
+  EXPECT_TRUE(found.unplaced.empty());
+  EXPECT_EQ(found.order, "by patterns that fill a worker");
+}
+
+TEST(Patterns, BeginWithTheLargestAndKeepFeaturesAndFellowsApart) {
+  auto fleet = make_fleet(4, 100);
+  fleet.kinds.push_back({{100, 100}, 1});
+  fleet.kind_of[3] = 1;
+  fleet.groups = {{.apart = {1}}};
+  const auto large = add_vm(fleet, {70, 30}, none);
+  const auto a = add_vm(fleet, {15, 35}, none, 0), b = add_vm(fleet, {15, 35}, none, 0),
+             c = add_vm(fleet, {15, 35}, none);
+  fleet.shape_of[b] = fleet.shape_of[c] = fleet.shape_of[a];
+  const auto wants = add_vm(fleet, {10, 10}, none, none, 1), too_large = add_vm(fleet, {120, 10}, none);
+  EXPECT_EQ(by_patterns(fleet, {large, a, b, c, wants, too_large}),
+            (std::vector{wants, too_large, large, a, c, b}));
 }
 
 // Random fleets in two to five dimensions with groups, features and held workers; each plan is played through in its order.

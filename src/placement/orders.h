@@ -1,4 +1,4 @@
-// In which order VMs are placed when many are: by keys, largest first, equals as they stand.
+// In which order VMs are placed when many are.
 #pragma once
 #include <string>
 
@@ -8,12 +8,12 @@ namespace ebb::placement {
 
 struct NamedOrder {
   std::string name;
-  std::function<double(VmIndex)> key;
+  // In that order; made when it is asked for. Empty: it is not worth a try.
+  std::function<std::vector<VmIndex>()> vms;
 };
 
-// The one that does best most often first. Both outlive them.
-std::vector<NamedOrder> orders(const FleetNumbers& fleet, const Placer& placer);
-
-std::vector<VmIndex> in_order(std::vector<VmIndex> vms, const NamedOrder& order);
+// The one that does best most often first. All three outlive them.
+std::vector<NamedOrder> orders(const FleetNumbers& fleet, const Placer& placer,
+                               const std::vector<VmIndex>& vms);
 
 }  // namespace ebb::placement
