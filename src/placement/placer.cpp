@@ -31,14 +31,14 @@ std::vector<Features> sets_of_features(const FleetNumbers& fleet) {
 class Placer::Others {
  public:
   Others(const Placer& placer, VmIndex vm) : fleet_(placer.fleet_) {
-    const auto group = fleet_.group_of[vm];
+    const auto group = placer.vms_[vm].group;
     if (group == none) return;
     group_ = &fleet_.groups[group];
     for (const auto other : placer.members_[group]) {
-      const auto at = placer.at_[other];
+      const auto at = placer.at(other);
       if (other == vm || at == none) continue;
-      standing_.push_back({at, placer.leaves_[other]});
-      if (!placer.is_leaving_[at]) staying_.push_back({at, none});
+      standing_.push_back({at, placer.leaves(other)});
+      if (group_->together != 0 && !placer.is_leaving_[at]) staying_.push_back({at, none});
     }
   }
   bool allow(WorkerIndex worker) const {
@@ -74,11 +74,12 @@ Placer::Placer(const FleetNumbers& fleet)
     : fleet_(fleet),
       scales_(scales_of(fleet)),
       index_(fleet.dimensions, axis(0), axis(1), fleet.workers(), sets_of_features(fleet).size()),
-      at_(fleet.worker_of),
-      leaves_(fleet.vms(), none),
       is_leaving_(fleet.workers()),
       members_(fleet.groups.size(), fleet.group_of),
       residents_(fleet.workers(), fleet.worker_of) {
+  vms_.reserve(fleet.vms());
+  for (VmIndex vm = 0; vm < fleet.vms(); ++vm)
+    vms_.push_back({fleet.worker_of[vm], none, fleet.group_of[vm]});
   for (const auto& shape : fleet.shapes) sizes_.push_back(size(shape.needs));
   sort_workers();
 }
@@ -159,7 +160,7 @@ WorkerIndex Placer::choose(VmIndex vm, const Allowed& allowed) const {
   const auto& wanted = shape(vm);
   const Others others(*this, vm);
   const auto is_allowed = [&](WorkerIndex worker) {
-    return worker != at_[vm] && others.allow(worker) && (!allowed || allowed(worker));
+    return worker != at(vm) && others.allow(worker) && (!allowed || allowed(worker));
   };
   WorkerIndex best = none;
   auto cost = std::numeric_limits<double>::infinity();
@@ -174,24 +175,24 @@ WorkerIndex Placer::choose(VmIndex vm, const Allowed& allowed) const {
 }
 
 bool Placer::may_run(VmIndex vm, WorkerIndex worker) const {
-  return index_.holds(worker) && worker != at_[vm] &&
+  return index_.holds(worker) && worker != at(vm) &&
          offers(fleet_.kinds[fleet_.kind_of[worker]].features, shape(vm).features) &&
          Others(*this, vm).allow(worker);
 }
 
 void Placer::move(VmIndex vm, WorkerIndex to) {
-  CHECK(leaves_[vm] == none && fits(vm, to));
+  CHECK(leaves(vm) == none && fits(vm, to));
   index_.take(to, needs(vm));
-  leaves_[vm] = std::exchange(at_[vm], to);
+  vms_[vm].leaves = std::exchange(vms_[vm].at, to);
 }
 
-void Placer::vacate(VmIndex vm) { index_.give_back(leaves_[vm], needs(vm)); }
+void Placer::vacate(VmIndex vm) { index_.give_back(leaves(vm), needs(vm)); }
 
 void Placer::move_back(VmIndex vm, bool has_vacated) {
-  if (has_vacated) index_.take(leaves_[vm], needs(vm));
-  index_.give_back(std::exchange(at_[vm], std::exchange(leaves_[vm], none)), needs(vm));
+  if (has_vacated) index_.take(leaves(vm), needs(vm));
+  index_.give_back(std::exchange(vms_[vm].at, std::exchange(vms_[vm].leaves, none)), needs(vm));
 }
 
-void Placer::remove(VmIndex vm) { index_.give_back(std::exchange(at_[vm], none), needs(vm)); }
+void Placer::remove(VmIndex vm) { index_.give_back(std::exchange(vms_[vm].at, none), needs(vm)); }
 
 }  // namespace ebb::placement

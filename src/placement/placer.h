@@ -40,9 +40,9 @@ class Placer final {
   // It runs nowhere any more.
   void remove(VmIndex vm);
 
-  WorkerIndex at(VmIndex vm) const { return at_[vm]; }
-  WorkerIndex leaves(VmIndex vm) const { return leaves_[vm]; }
-  bool is_to_leave(VmIndex vm) const { return at_[vm] != none && is_leaving_[at_[vm]]; }
+  WorkerIndex at(VmIndex vm) const { return vms_[vm].at; }
+  WorkerIndex leaves(VmIndex vm) const { return vms_[vm].leaves; }
+  bool is_to_leave(VmIndex vm) const { return at(vm) != none && is_leaving_[at(vm)]; }
   std::span<const VmIndex> members(std::uint32_t group) const { return members_[group]; }
   // Those that were there when this was made.
   std::span<const VmIndex> residents(WorkerIndex worker) const { return residents_[worker]; }
@@ -70,6 +70,11 @@ class Placer final {
   }
 
  private:
+  // What a look at a VM needs, in one place.
+  struct Vm {
+    WorkerIndex at, leaves;  // or none
+    std::uint32_t group;     // or none
+  };
   // Workers that offer the same.
   struct Sort {
     Features features;
@@ -96,9 +101,9 @@ class Placer final {
   std::vector<double> sizes_;  // by shape
   std::vector<Sort> sorts_;
   ResidualIndex index_;
-  std::vector<WorkerIndex> at_, leaves_;  // by VM
-  std::vector<bool> is_leaving_;          // by worker
-  Grouped members_, residents_;           // by group, by worker
+  std::vector<Vm> vms_;
+  std::vector<bool> is_leaving_;  // by worker
+  Grouped members_, residents_;   // by group, by worker
 };
 
 }  // namespace ebb::placement

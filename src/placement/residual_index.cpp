@@ -6,8 +6,7 @@ namespace ebb::placement {
 
 ResidualIndex::ResidualIndex(std::size_t dimensions, Axis rows, Axis columns, std::size_t workers,
                              std::size_t sorts)
-    : dimensions_(dimensions),
-      rows_(rows, rows_max),
+    : rows_(rows, rows_max),
       columns_(columns, std::clamp<std::size_t>(std::max(cells_min, cells_per_worker * workers) /
                                                     std::max<std::size_t>(1, sorts * rows_.steps),
                                                 64, columns_max)),
@@ -17,17 +16,22 @@ ResidualIndex::ResidualIndex(std::size_t dimensions, Axis rows, Axis columns, st
   CHECK(rows_of_all * columns_.steps < none);
   bits_.resize(rows_of_all * words_a_row_);
   words_in_use_.resize(rows_of_all);
+  further_at_.resize(dimensions);
+  for (std::size_t d = 0; d < dimensions; ++d) {
+    further_at_[d] = further_.size();
+    if (d != rows.dimension && d != columns.dimension) further_.push_back(d);
+  }
   head_.assign(rows_of_all * columns_.steps, none);
-  links_.resize(workers);
-  sort_of_.resize(workers);
-  cell_of_.assign(workers, none);
-  free_.resize(workers * dimensions);
+  workers_.resize(workers);
+  further_free_.resize(workers * further_.size());
 }
 
 void ResidualIndex::add(WorkerIndex worker, std::uint32_t sort, const Free& free) {
   CHECK(!holds(worker));
-  sort_of_[worker] = sort;
-  std::copy_n(free.begin(), dimensions_, &free_[worker * dimensions_]);
+  workers_[worker].sort = sort;
+  workers_[worker].free = {free[rows_.axis.dimension], free[columns_.axis.dimension]};
+  for (std::size_t i = 0; i < further_.size(); ++i)
+    further_free_[worker * further_.size() + i] = free[further_[i]];
   link(worker, cell_for(worker));
 }
 
@@ -40,21 +44,26 @@ void ResidualIndex::put_back(WorkerIndex worker) {
 }
 
 void ResidualIndex::change(WorkerIndex worker, const Amounts& needs, bool gives_back) {
-  auto* free = &free_[worker * dimensions_];
-  for (std::size_t d = 0; d < dimensions_; ++d)
-    free[d] += gives_back ? std::int64_t{needs[d]} : -std::int64_t{needs[d]};
+  const auto change_of = [&](std::size_t d) {
+    return gives_back ? std::int64_t{needs[d]} : -std::int64_t{needs[d]};
+  };
+  auto& free = workers_[worker].free;
+  free[0] += change_of(rows_.axis.dimension), free[1] += change_of(columns_.axis.dimension);
+  for (std::size_t i = 0; i < further_.size(); ++i)
+    further_free_[worker * further_.size() + i] += change_of(further_[i]);
   const auto cell = cell_for(worker);
-  if (!holds(worker) || cell == cell_of_[worker]) return;
+  if (!holds(worker) || cell == workers_[worker].cell) return;
   unlink(worker);
   link(worker, cell);
 }
 
 void ResidualIndex::link(WorkerIndex worker, std::uint32_t cell) {
   const auto next = head_[cell];
-  links_[worker] = {none, next};
-  head_[cell] = worker, cell_of_[worker] = cell;
+  auto& one = workers_[worker];
+  one.cell = cell, one.previous = none, one.next = next;
+  head_[cell] = worker;
   if (next != none) {
-    links_[next].previous = worker;
+    workers_[next].previous = worker;
     return;
   }
   const auto row = cell / columns_.steps, column = cell % columns_.steps;
@@ -63,11 +72,10 @@ void ResidualIndex::link(WorkerIndex worker, std::uint32_t cell) {
 }
 
 void ResidualIndex::unlink(WorkerIndex worker) {
-  const auto cell = cell_of_[worker];
-  const auto [previous, next] = links_[worker];
-  if (next != none) links_[next].previous = previous;
-  if (previous != none) links_[previous].next = next;
-  cell_of_[worker] = none;
+  const auto cell = std::exchange(workers_[worker].cell, none);
+  const auto previous = workers_[worker].previous, next = workers_[worker].next;
+  if (next != none) workers_[next].previous = previous;
+  if (previous != none) workers_[previous].next = next;
   if (previous != none) return;
   head_[cell] = next;
   if (next != none) return;

@@ -36,15 +36,18 @@ class ResidualIndex final {
   void put_back(WorkerIndex worker);
   void take(WorkerIndex worker, const Amounts& needs) { change(worker, needs, false); }
   void give_back(WorkerIndex worker, const Amounts& needs) { change(worker, needs, true); }
-  bool holds(WorkerIndex worker) const { return cell_of_[worker] != none; }
+  bool holds(WorkerIndex worker) const { return workers_[worker].cell != none; }
   // 0 also where it is less.
   Amount free(WorkerIndex worker, std::size_t dimension) const {
-    return static_cast<Amount>(std::max<std::int64_t>(0, free_[worker * dimensions_ + dimension]));
+    if (dimension == rows_.axis.dimension) return amount(workers_[worker].free[0]);
+    if (dimension == columns_.axis.dimension) return amount(workers_[worker].free[1]);
+    return amount(further_free(worker)[further_at_[dimension]]);
   }
   bool fits(WorkerIndex worker, const Amounts& needs) const {
-    const auto* free = &free_[worker * dimensions_];
-    for (std::size_t d = 0; d < dimensions_; ++d)
-      if (free[d] < needs[d]) return false;
+    const auto& free = workers_[worker].free;
+    if (free[0] < needs[rows_.axis.dimension] || free[1] < needs[columns_.axis.dimension]) return false;
+    for (std::size_t i = 0; i < further_.size(); ++i)
+      if (further_free(worker)[i] < needs[further_[i]]) return false;
     return true;
   }
 
@@ -85,7 +88,8 @@ class ResidualIndex final {
     for (auto row = first + rows_.steps; row-- > first;)
       for (auto column = words_in_use_[row] == 0 ? columns_.steps : next_column(row, 0);
            column < columns_.steps; column = next_column(row, column + 1))
-        for (auto worker = head_[row * columns_.steps + column]; worker != none; worker = links_[worker].next)
+        for (auto worker = head_[row * columns_.steps + column]; worker != none;
+             worker = workers_[worker].next)
           if (!look(worker)) return;
   }
 
@@ -108,10 +112,17 @@ class ResidualIndex final {
     Amount step;
     std::uint32_t steps;
   };
-  struct Links {
-    WorkerIndex previous = none, next = none;
+  // All that a look at a worker needs in two dimensions lies in one cache line: most of the time is spent waiting for that.
+  struct alignas(32) Worker {
+    std::array<std::int64_t, 2> free{};  // of the dimensions of rows and columns
+    std::uint32_t sort = 0, cell = none;
+    WorkerIndex previous = none, next = none;  // in the cell
   };
 
+  static Amount amount(std::int64_t free) { return static_cast<Amount>(std::max<std::int64_t>(0, free)); }
+  const std::int64_t* further_free(WorkerIndex worker) const {
+    return &further_free_[worker * further_.size()];
+  }
   std::uint32_t first_row(std::uint32_t sort) const { return sort * rows_.steps; }
   // columns_.steps if there is none.
   std::uint32_t next_column(std::uint32_t row, std::uint32_t from) const {
@@ -127,27 +138,27 @@ class ResidualIndex final {
   }
   template <class Allowed>
   WorkerIndex first_in(std::uint32_t cell, const Amounts& needs, Allowed& allowed) const {
-    for (auto worker = head_[cell]; worker != none; worker = links_[worker].next)
+    for (auto worker = head_[cell]; worker != none; worker = workers_[worker].next)
       if (fits(worker, needs) && allowed(worker)) return worker;
     return none;
   }
   std::uint32_t cell_for(WorkerIndex worker) const {
-    return (first_row(sort_of_[worker]) + rows_.of(free(worker, rows_.axis.dimension))) * columns_.steps +
-           columns_.of(free(worker, columns_.axis.dimension));
+    const auto& [free, sort, cell, previous, next] = workers_[worker];
+    return (first_row(sort) + rows_.of(amount(free[0]))) * columns_.steps + columns_.of(amount(free[1]));
   }
   void change(WorkerIndex worker, const Amounts& needs, bool gives_back);
   void link(WorkerIndex worker, std::uint32_t cell);
   void unlink(WorkerIndex worker);
 
-  std::size_t dimensions_;
   Steps rows_, columns_;
+  std::vector<std::size_t> further_,
+      further_at_;  // dimensions that are neither; by dimension: where it stands there
   std::uint32_t words_a_row_;
-  std::vector<std::uint64_t> bits_;               // of cells that hold anybody, row by row
-  std::vector<std::uint64_t> words_in_use_;       // by row: a bit for each of its words that is not 0
-  std::vector<WorkerIndex> head_;                 // by cell
-  std::vector<Links> links_;                      // by worker
-  std::vector<std::uint32_t> sort_of_, cell_of_;  // by worker
-  std::vector<std::int64_t> free_;                // by worker and dimension
+  std::vector<std::uint64_t> bits_;          // of cells that hold anybody, row by row
+  std::vector<std::uint64_t> words_in_use_;  // by row: a bit for each of its words that is not 0
+  std::vector<WorkerIndex> head_;            // by cell
+  std::vector<Worker> workers_;
+  std::vector<std::int64_t> further_free_;  // by worker and further dimension
 };
 
 }  // namespace ebb::placement
