@@ -108,7 +108,7 @@ class Scheduler {
           const auto waiter = for_boot_.top();
           for_boot_.pop();
           wave_ = waiter.wave;
-          attempt(waiter.job);
+          start(waiter.job);
         }
         if (!for_boot_.empty()) wait_for_token();
       } else if (event.kind == Event::ended) {
@@ -126,7 +126,8 @@ class Scheduler {
 
  private:
   struct Event {
-    enum Kind : std::uint8_t { ended, healthy, boots };
+    // In the order in which they count at one instant: who waited for another to be healthy is in line for what that one's end sets free.
+    enum Kind : std::uint8_t { healthy, ended, boots };
     double at;
     Kind kind;
     std::uint32_t of;    // job, resource
@@ -142,7 +143,8 @@ class Scheduler {
   };
   using Queue = std::priority_queue<Waiter, std::vector<Waiter>, std::greater<>>;
 
-  // A move matters more the more work still waits for the resource of it that is worst off, and of those the longer it is itself.
+  // A move matters more the more work waits for the resource of it that is worst off, and of those who share that one, the more waits for the
+  // next worst, and the longer it is itself.
   void rank(Order order) {
     std::vector<double> load(resources_.size());
     for (std::size_t j = 0; j < input_.jobs.size(); ++j)
@@ -152,9 +154,13 @@ class Scheduler {
                      std::max(1u, resources_.slots(r));
     std::vector<double> urgency(input_.jobs.size());
     for (std::size_t j = 0; j < input_.jobs.size(); ++j) {
-      for (const auto r : resources_.of(j))
-        if (r != none) urgency[j] = std::max(urgency[j], load[r]);
-      urgency[j] += input_.jobs[j].seconds;
+      double worst = 0, second = input_.jobs[j].seconds;
+      for (const auto r : resources_.of(j)) {
+        if (r == none) continue;
+        second = std::max(second, std::min(worst, load[r]));
+        worst = std::max(worst, load[r]);
+      }
+      urgency[j] = worst + second + input_.jobs[j].seconds;
     }
     // What others wait for matters as much as the longest chain behind it.
     std::vector<double> behind(input_.jobs.size());
@@ -183,26 +189,27 @@ class Scheduler {
   void wait_for_token() {
     events_.push({now_ + (1 - tokens_now()) / input_.limits.boots_per_second, Event::boots, 0, wave_ - 1});
   }
-  // Starts it, or has it wait for the first thing that it lacks.
+  // Starts it, or has it wait for the first thing that it lacks. What it then needs is its own, also while it waits for a token: who is less
+  // urgent would get one later.
   void attempt(std::uint32_t job) {
     for (const auto r : resources_.of(job))
       if (r != none && free_[r] == 0) {
         waiting_[r].push({rank_[job], job});
         return;
       }
-    if (!has_token()) {
-      if (for_boot_.empty()) wait_for_token();
-      for_boot_.push({rank_[job], job, wave_});
-      return;
-    }
+    for (const auto r : resources_.of(job))
+      if (r != none) --free_[r];
+    if (has_token()) return start(job);
+    if (for_boot_.empty()) wait_for_token();
+    for_boot_.push({rank_[job], job, wave_});
+  }
+  void start(std::uint32_t job) {
     if (input_.limits.boots_per_second > 0) tokens_ = tokens_now() - 1, tokens_at_ = now_;
     const auto end = now_ + input_.jobs[job].seconds;
     result_.start[job] = now_, result_.wave[job] = wave_;
-    for (const auto r : resources_.of(job)) {
-      if (r == none) continue;
-      --free_[r];
-      if (resources_.is_budget(r)) events_.push({end + resources_.after(r), Event::healthy, r, wave_});
-    }
+    for (const auto r : resources_.of(job))
+      if (r != none && resources_.is_budget(r))
+        events_.push({end + resources_.after(r), Event::healthy, r, wave_});
     events_.push({end, Event::ended, job, wave_});
   }
   void release(std::uint32_t resource) {

@@ -70,6 +70,16 @@ TEST(Schedule, LimitsOfNothingForbidAndDivideNothing) {
   EXPECT_EQ(makespan_bounds(input).front().seconds, 5);
 }
 
+TEST(Schedule, OfThoseWhoShareTheWorstQueueThoseGoFirstWhoStandInAnotherLongOne) {
+  auto input = input_of({});
+  input.budgets = {{.away_max = 1, .healthy_seconds = 0}};
+  input.tenant_max = {2};
+  for (std::uint32_t i = 0; i < 6; ++i)
+    input.jobs.push_back({.seconds = 10, .from = i, .to = 10 + i, .budget = i < 3 ? none : 0, .tenant = 0});
+  EXPECT_EQ(makespan_bounds(input).front().seconds, 30);
+  EXPECT_EQ(schedule(input).makespan, 30);
+}
+
 TEST(Schedule, WhoNeedsRoomWaitsUntilItIsThere) {
   auto input = input_of({{.seconds = 40, .from = 10, .to = 11}, {.seconds = 5, .from = 0, .to = 10}});
   input.precedences = {{1, 0}};
