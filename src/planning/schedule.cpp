@@ -5,6 +5,8 @@
 #include <cmath>
 #include <queue>
 
+#include "placement/grouped.h"
+
 namespace ebb::planning {
 namespace {
 
@@ -43,12 +45,7 @@ class Resources {
   std::uint32_t slots(std::uint32_t resource) const { return slots_[resource]; }
   // For how long it is taken beyond the move; below 0: it is no budget.
   double after(std::uint32_t resource) const { return after_[resource]; }
-  bool is_budget(std::uint32_t resource) const { return after_[resource] >= 0; }
   std::uint32_t size() const { return static_cast<std::uint32_t>(slots_.size()); }
-  bool can_start(std::size_t job) const {
-    return std::ranges::all_of(of_job_[job],
-                               [&](auto resource) { return resource == none || slots_[resource] > 0; });
-  }
 
  private:
   std::uint32_t add(std::size_t kind, std::uint32_t which) {
@@ -77,54 +74,112 @@ class Resources {
   std::vector<OfJob> of_job_;
 };
 
+// A move matters more the more work waits for the resource of it that is worst off, and of those who share that one, the more waits for the
+// next worst, and the longer it is itself.
+std::vector<double> urgencies(const ScheduleInput& input, const Resources& resources) {
+  const auto& jobs = input.jobs;
+  std::vector<double> load(resources.size());
+  for (std::size_t j = 0; j < jobs.size(); ++j)
+    for (const auto r : resources.of(j))
+      if (r != none)
+        load[r] += (jobs[j].seconds + std::max(0.0, resources.after(r))) / std::max(1u, resources.slots(r));
+  std::vector<double> urgency(jobs.size());
+  for (std::size_t j = 0; j < jobs.size(); ++j) {
+    double worst = 0, second = jobs[j].seconds;
+    for (const auto r : resources.of(j)) {
+      if (r == none) continue;
+      second = std::max(second, std::min(worst, load[r]));
+      worst = std::max(worst, load[r]);
+    }
+    urgency[j] = worst + second + jobs[j].seconds;
+  }
+  // What others wait for matters as much as the longest chain behind it.
+  std::vector<double> behind(jobs.size());
+  for (auto p = input.precedences.rbegin(); p != input.precedences.rend(); ++p) {
+    behind[p->after] = std::max(behind[p->after], behind[p->move] + jobs[p->move].seconds);
+    urgency[p->after] = std::max(urgency[p->after], urgency[p->move] + jobs[p->after].seconds);
+  }
+  for (std::size_t j = 0; j < jobs.size(); ++j) urgency[j] += behind[j];
+  return urgency;
+}
+
+// Job numbers, the most urgent first.
+std::vector<std::uint32_t> ranked(const ScheduleInput& input, const Resources& resources, Order order) {
+  struct Keyed {
+    double key;
+    std::uint32_t job;
+  };
+  std::vector<Keyed> keyed;
+  if (order == Order::critical_first)
+    for (const auto urgency : urgencies(input, resources)) keyed.push_back({urgency, 0});
+  else
+    for (const auto& job : input.jobs) keyed.push_back({order == Order::longest_first ? job.seconds : 0, 0});
+  for (std::uint32_t j = 0; j < keyed.size(); ++j) keyed[j].job = j;
+  std::ranges::sort(
+      keyed, [](const Keyed& a, const Keyed& b) { return a.key != b.key ? a.key > b.key : a.job < b.job; });
+  std::vector<std::uint32_t> jobs;
+  for (const auto& one : keyed) jobs.push_back(one.job);
+  return jobs;
+}
+
+// Jobs are known by their rank here, and lie in that order: the most urgent are looked at most often.
 class Scheduler {
  public:
-  Scheduler(const ScheduleInput& input, Order order)
-      : input_(input), resources_(input), free_(resources_.size()), waiting_(resources_.size()) {
-    for (std::uint32_t r = 0; r < resources_.size(); ++r) free_[r] = resources_.slots(r);
-    rank(order);
+  Scheduler(const ScheduleInput& input, Order order) : limits_(input.limits) {
+    const Resources resources(input);
+    job_of_ = ranked(input, resources, order);
+    std::vector<std::uint32_t> rank_of(job_of_.size());
+    for (std::uint32_t rank = 0; rank < job_of_.size(); ++rank) {
+      rank_of[job_of_[rank]] = rank;
+      jobs_.push_back({resources.of(job_of_[rank]), input.jobs[job_of_[rank]].seconds});
+    }
+    resources_.resize(resources.size());
+    for (std::uint32_t r = 0; r < resources.size(); ++r)
+      resources_[r].free = resources.slots(r), resources_[r].after = resources.after(r);
     bucket_ = std::max(1.0, input.limits.boots_at_once);
     tokens_ = bucket_;
-    blocked_by_.assign(input.jobs.size(), 0);
-    follows_.assign(input.jobs.size() + 1, 0);
-    for (const auto& p : input.precedences) ++blocked_by_[p.move], ++follows_[p.after + 1];
-    for (std::size_t j = 0; j < input.jobs.size(); ++j) follows_[j + 1] += follows_[j];
-    followers_.resize(input.precedences.size());
-    auto next = follows_;
-    for (const auto& p : input.precedences) followers_[next[p.after]++] = p.move;
+    std::vector<std::uint32_t> after;  // by precedence
+    for (const auto& p : input.precedences) {
+      ++jobs_[rank_of[p.move]].blocked_by;
+      after.push_back(rank_of[p.after]);
+    }
+    followers_ = placement::Grouped(jobs_.size(), after);
+    for (const auto& p : input.precedences) follower_.push_back(rank_of[p.move]);
   }
 
   Schedule run() {
-    result_.start.assign(input_.jobs.size(), -1);
-    result_.wave.assign(input_.jobs.size(), 0);
-    for (const auto job : by_rank_)
-      if (blocked_by_[job] == 0) attempt(job);
+    result_.start.assign(jobs_.size(), -1);
+    result_.wave.assign(jobs_.size(), 0);
+    for (std::uint32_t job = 0; job < jobs_.size(); ++job)
+      if (jobs_[job].blocked_by == 0) attempt(job);
     while (!events_.empty()) {
       const auto event = events_.top();
       events_.pop();
       now_ = event.at, wave_ = event.wave + 1;
-      if (event.kind == Event::boots) {
-        while (!for_boot_.empty() && has_token()) {
-          const auto waiter = for_boot_.top();
-          for_boot_.pop();
-          wave_ = waiter.wave;
-          start(waiter.job);
-        }
-        if (!for_boot_.empty()) wait_for_token();
-      } else if (event.kind == Event::ended) {
-        result_.makespan = now_;
-        for (auto i = follows_[event.of]; i < follows_[event.of + 1]; ++i)
-          if (--blocked_by_[followers_[i]] == 0) attempt(followers_[i]);
-        for (const auto resource : resources_.of(event.of))
-          if (resource != none && !resources_.is_budget(resource)) release(resource);
-      } else {
-        release(event.of);
-      }
+      if (event.kind == Event::boots)
+        boot_next();
+      else if (event.kind == Event::ended)
+        end(event.of);
+      else
+        release(resources_[event.of]);
     }
     return std::move(result_);
   }
 
  private:
+  template <class T>
+  using LeastFirst = std::priority_queue<T, std::vector<T>, std::greater<>>;
+  struct Job {
+    Resources::OfJob takes;
+    double seconds;
+    std::uint32_t blocked_by = 0;  // so many others
+  };
+  struct Resource {
+    std::uint32_t free = 0;
+    double after = 0;  // see Resources
+    LeastFirst<std::uint32_t> waiting{};
+    bool is_budget() const { return after >= 0; }
+  };
   struct Event {
     // In the order in which they count at one instant: who waited for another to be healthy is in line for what that one's end sets free.
     enum Kind : std::uint8_t { healthy, ended, boots };
@@ -136,118 +191,94 @@ class Scheduler {
       return std::tuple(at, kind, of) > std::tuple(other.at, other.kind, other.of);
     }
   };
-  struct Waiter {
-    std::uint32_t rank, job;
-    std::uint32_t wave = 0;  // in which it would have started, but for a token
-    bool operator>(const Waiter& other) const { return rank > other.rank; }
+  struct ForBoot {
+    std::uint32_t job, wave;  // in which it would have started, but for a token
+    auto operator<=>(const ForBoot&) const = default;
   };
-  using Queue = std::priority_queue<Waiter, std::vector<Waiter>, std::greater<>>;
 
-  // A move matters more the more work waits for the resource of it that is worst off, and of those who share that one, the more waits for the
-  // next worst, and the longer it is itself.
-  void rank(Order order) {
-    std::vector<double> load(resources_.size());
-    for (std::size_t j = 0; j < input_.jobs.size(); ++j)
-      for (const auto r : resources_.of(j))
-        if (r != none)
-          load[r] += (input_.jobs[j].seconds + std::max(0.0, resources_.after(r))) /
-                     std::max(1u, resources_.slots(r));
-    std::vector<double> urgency(input_.jobs.size());
-    for (std::size_t j = 0; j < input_.jobs.size(); ++j) {
-      double worst = 0, second = input_.jobs[j].seconds;
-      for (const auto r : resources_.of(j)) {
-        if (r == none) continue;
-        second = std::max(second, std::min(worst, load[r]));
-        worst = std::max(worst, load[r]);
-      }
-      urgency[j] = worst + second + input_.jobs[j].seconds;
-    }
-    // What others wait for matters as much as the longest chain behind it.
-    std::vector<double> behind(input_.jobs.size());
-    for (auto p = input_.precedences.rbegin(); p != input_.precedences.rend(); ++p) {
-      behind[p->after] = std::max(behind[p->after], behind[p->move] + input_.jobs[p->move].seconds);
-      urgency[p->after] = std::max(urgency[p->after], urgency[p->move] + input_.jobs[p->after].seconds);
-    }
-    for (std::size_t j = 0; j < input_.jobs.size(); ++j) urgency[j] += behind[j];
-    by_rank_.resize(input_.jobs.size());
-    for (std::uint32_t j = 0; j < by_rank_.size(); ++j) by_rank_[j] = j;
-    if (order != Order::first_in_first_out)
-      std::ranges::sort(by_rank_, [&](auto a, auto b) {
-        const auto key = [&](auto j) {
-          return order == Order::critical_first ? urgency[j] : input_.jobs[j].seconds;
-        };
-        return key(a) != key(b) ? key(a) > key(b) : a < b;
-      });
-    rank_.resize(by_rank_.size());
-    for (std::uint32_t i = 0; i < by_rank_.size(); ++i) rank_[by_rank_[i]] = i;
-  }
-
-  bool has_token() const { return input_.limits.boots_per_second <= 0 || tokens_now() > 1 - 1e-6; }
+  bool has_token() const { return limits_.boots_per_second <= 0 || tokens_now() > 1 - 1e-6; }
   double tokens_now() const {
-    return std::min(bucket_, tokens_ + (now_ - tokens_at_) * input_.limits.boots_per_second);
+    return std::min(bucket_, tokens_ + (now_ - tokens_at_) * limits_.boots_per_second);
   }
   void wait_for_token() {
-    events_.push({now_ + (1 - tokens_now()) / input_.limits.boots_per_second, Event::boots, 0, wave_ - 1});
+    events_.push({now_ + (1 - tokens_now()) / limits_.boots_per_second, Event::boots, 0, wave_ - 1});
+  }
+  void boot_next() {
+    while (!for_boot_.empty() && has_token()) {
+      const auto [job, wave] = for_boot_.top();
+      for_boot_.pop();
+      wave_ = wave;
+      start(job);
+    }
+    if (!for_boot_.empty()) wait_for_token();
   }
   // Starts it, or has it wait for the first thing that it lacks. What it then needs is its own, also while it waits for a token: who is less
   // urgent would get one later.
   void attempt(std::uint32_t job) {
-    for (const auto r : resources_.of(job))
-      if (r != none && free_[r] == 0) {
-        waiting_[r].push({rank_[job], job});
-        return;
-      }
-    for (const auto r : resources_.of(job))
-      if (r != none) --free_[r];
+    for (const auto r : jobs_[job].takes)
+      if (r != none && resources_[r].free == 0) return resources_[r].waiting.push(job);
+    for (const auto r : jobs_[job].takes)
+      if (r != none) --resources_[r].free;
     if (has_token()) return start(job);
     if (for_boot_.empty()) wait_for_token();
-    for_boot_.push({rank_[job], job, wave_});
+    for_boot_.push({job, wave_});
   }
   void start(std::uint32_t job) {
-    if (input_.limits.boots_per_second > 0) tokens_ = tokens_now() - 1, tokens_at_ = now_;
-    const auto end = now_ + input_.jobs[job].seconds;
-    result_.start[job] = now_, result_.wave[job] = wave_;
-    for (const auto r : resources_.of(job))
-      if (r != none && resources_.is_budget(r))
-        events_.push({end + resources_.after(r), Event::healthy, r, wave_});
+    if (limits_.boots_per_second > 0) tokens_ = tokens_now() - 1, tokens_at_ = now_;
+    const auto end = now_ + jobs_[job].seconds;
+    result_.start[job_of_[job]] = now_, result_.wave[job_of_[job]] = wave_;
+    for (const auto r : jobs_[job].takes)
+      if (r != none && resources_[r].is_budget())
+        events_.push({end + resources_[r].after, Event::healthy, r, wave_});
     events_.push({end, Event::ended, job, wave_});
   }
-  void release(std::uint32_t resource) {
-    ++free_[resource];
-    auto& queue = waiting_[resource];
-    while (free_[resource] > 0 && !queue.empty()) {
-      const auto job = queue.top().job;
-      queue.pop();
+  void end(std::uint32_t job) {
+    result_.makespan = now_;
+    for (const auto precedence : followers_[job])
+      if (const auto follower = follower_[precedence]; --jobs_[follower].blocked_by == 0) attempt(follower);
+    for (const auto r : jobs_[job].takes)
+      if (r != none && !resources_[r].is_budget()) release(resources_[r]);
+  }
+  void release(Resource& resource) {
+    ++resource.free;
+    while (resource.free > 0 && !resource.waiting.empty()) {
+      const auto job = resource.waiting.top();
+      resource.waiting.pop();
       attempt(job);
     }
   }
 
-  const ScheduleInput& input_;
-  Resources resources_;
-  std::vector<std::uint32_t> free_;  // by resource
-  std::vector<Queue> waiting_;       // by resource
-  std::vector<std::uint32_t> by_rank_, rank_;
-  std::vector<std::uint32_t> blocked_by_, follows_, followers_;  // precedences
-  Queue for_boot_;
+  const MoveLimits& limits_;
+  std::vector<Job> jobs_;
+  std::vector<std::uint32_t> job_of_;  // of the input
+  std::vector<Resource> resources_;
+  placement::Grouped followers_;         // precedences, by the job that is waited for
+  std::vector<std::uint32_t> follower_;  // by precedence
+  LeastFirst<ForBoot> for_boot_;
   double bucket_ = 1, tokens_ = 0, tokens_at_ = 0;
-  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
+  LeastFirst<Event> events_;
   double now_ = 0;
   std::uint32_t wave_ = 1;  // of what starts now
   Schedule result_;
 };
+
+bool can_start(const ScheduleInput& input, const Job& job) {
+  const auto& limits = input.limits;
+  return limits.per_source > 0 && limits.per_target > 0 && (!job.is_clone || limits.clones_per_domain > 0) &&
+         (job.budget == none || input.budgets[job.budget].away_max > 0) &&
+         (job.tenant == none || input.tenant_max[job.tenant] > 0);
+}
 
 }  // namespace
 
 Schedule schedule(const ScheduleInput& input, Order order) { return Scheduler(input, order).run(); }
 
 std::vector<Bound> makespan_bounds(const ScheduleInput& input) {
-  const Resources resources(input);
   std::vector<double> source(input.workers), source_bytes(input.workers), out(input.domains),
       budget(input.budgets.size()), tenant(input.tenant_max.size());
   double longest = 0, all = 0, clones = 0, count = 0;
-  for (std::size_t j = 0; j < input.jobs.size(); ++j) {
-    if (!resources.can_start(j)) continue;
-    const auto& job = input.jobs[j];
+  for (const auto& job : input.jobs) {
+    if (!can_start(input, job)) continue;
     longest = std::max(longest, job.seconds), all += job.seconds, ++count;
     source[job.from] += job.seconds, source_bytes[job.from] += job.bytes;
     if (job.is_clone) out[job.from_domain] += job.seconds, clones += job.seconds;
