@@ -41,7 +41,7 @@ std::vector<RoomMaker::Way> RoomMaker::ways_for(VmIndex vm) {
     if (placer_.gap(vm, worker) + move_cost_ >= worst()) return false;
     if (is_taken(worker) || !placer_.may_run(vm, worker)) return true;
     if (++looked_at > workers_max) return false;
-    const auto& known = cheapest_known(vm, worker, worst());
+    const auto& known = cheapest_known(vm, worker);
     if (known.out.empty() || known.cost >= worst()) return true;
     const auto at = std::ranges::upper_bound(ways, known.cost, {}, &Way::cost);
     ways.insert(at, {worker, known.out, known.cost});
@@ -52,13 +52,14 @@ std::vector<RoomMaker::Way> RoomMaker::ways_for(VmIndex vm) {
 }
 
 // Those that fit nowhere are of few shapes, and between two of them little changes.
-const RoomMaker::Known& RoomMaker::cheapest_known(VmIndex vm, WorkerIndex worker, double below) {
+const RoomMaker::Known& RoomMaker::cheapest_known(VmIndex vm, WorkerIndex worker) {
   auto& known = known_[std::uint64_t{fleet_.shape_of[vm]} << 32 | worker];
-  const bool holds = known.changes == changes_[worker] && (!known.out.empty() || known.cost >= below) &&
+  const bool holds = known.changes == changes_[worker] &&
                      std::ranges::all_of(known.out, [&](VmIndex other) { return may_move(other); });
-  if (holds) return known;
-  known = {changes_[worker], below, cheapest_out(vm, worker, below)};
-  if (!known.out.empty()) known.cost = cost_of(known.out);
+  if (!holds) {
+    auto out = cheapest_out(vm, worker);
+    known = {changes_[worker], cost_of(out), std::move(out)};
+  }
   return known;
 }
 
@@ -69,11 +70,11 @@ double RoomMaker::cost_of(const std::vector<VmIndex>& out) const {
 }
 
 // The cheapest set that closes the gap, by branch and bound over the VMs there, the largest first; a limited number of steps.
-std::vector<VmIndex> RoomMaker::cheapest_out(VmIndex vm, WorkerIndex worker, double below) const {
+std::vector<VmIndex> RoomMaker::cheapest_out(VmIndex vm, WorkerIndex worker) const {
   struct Search {
     const RoomMaker& maker;
     std::vector<VmIndex> able, taken, best;
-    double best_cost;
+    double best_cost = std::numeric_limits<double>::infinity();
     int steps = steps_max;
 
     void go_on(std::size_t from, const Amounts& gap, double cost) {
@@ -93,7 +94,7 @@ std::vector<VmIndex> RoomMaker::cheapest_out(VmIndex vm, WorkerIndex worker, dou
         taken.pop_back();
       }
     }
-  } search{*this, {}, {}, {}, below};
+  } search{*this, {}, {}, {}};
   Amounts gap{};
   for (std::size_t d = 0; d < fleet_.dimensions; ++d) {
     const auto need = placer_.needs(vm)[d], free = placer_.free(worker, d);

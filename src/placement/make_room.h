@@ -32,14 +32,14 @@ class RoomMaker final {
   // What was found out about a worker for VMs of one shape: it holds until something else comes to that worker, or leaves it.
   struct Known {
     std::uint32_t changes = none;  // of the worker, when it was looked at
-    double cost = 0;               // at least so much if `out` is empty
-    std::vector<VmIndex> out;
+    double cost = 0;
+    std::vector<VmIndex> out;  // empty: there is no set that would do
   };
 
   std::vector<Way> ways_for(VmIndex vm);
-  // The VMs to move out, and what that costs; none if there is no such set that costs less than `below`.
-  const Known& cheapest_known(VmIndex vm, WorkerIndex worker, double below);
-  std::vector<VmIndex> cheapest_out(VmIndex vm, WorkerIndex worker, double below) const;
+  // The VMs to move out, and what that costs.
+  const Known& cheapest_known(VmIndex vm, WorkerIndex worker);
+  std::vector<VmIndex> cheapest_out(VmIndex vm, WorkerIndex worker) const;
   double cost_of(const std::vector<VmIndex>& out) const;
   bool clear(VmIndex vm, const Way& way, unsigned depth);
   // Of moving it out: its size, and something for the move itself.
