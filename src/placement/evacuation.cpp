@@ -40,6 +40,7 @@ class Attempt {
 
   Evacuation run(const std::vector<VmIndex>& vms) {
     moves_max_ = static_cast<std::size_t>(options_.extra_moves_max * static_cast<double>(vms.size()));
+    result_.moves.reserve(vms.size());
     for (const auto vm : vms) {
       if (const auto to = target_of(vm); to != none)
         move(vm, to);

@@ -20,6 +20,7 @@ std::vector<VmIndex> by_key(std::vector<VmIndex> vms, const std::function<double
     VmIndex vm;
   };
   std::vector<Keyed> keyed;
+  keyed.reserve(vms.size());
   for (const auto vm : vms) keyed.push_back({key(vm), keyed.size(), vm});
   std::ranges::sort(
       keyed, [](const Keyed& a, const Keyed& b) { return a.key != b.key ? a.key > b.key : a.at < b.at; });

@@ -85,7 +85,9 @@ FleetPlan plan_fleet(const FleetNumbers& fleet, placement::Placer* placer, const
   plan.state = std::move(state);
   // What has to leave, wherever to, bounds the makespan; a target should not need longer for what comes.
   auto leaving = frame_of(fleet, *placer, request);
-  for (const auto vm : placement::leaving(*placer, request.sources))
+  const auto vms = placement::leaving(*placer, request.sources);
+  leaving.jobs.reserve(vms.size());
+  for (const auto vm : vms)
     leaving.jobs.push_back(job_of(fleet, request, vm, placer->at(vm), placer->at(vm)));
   const auto expected = makespan_bounds(leaving).front().seconds;
 
@@ -115,10 +117,12 @@ FleetPlan plan_fleet(const FleetNumbers& fleet, placement::Placer* placer, const
     if (!move.makes_room) input.jobs.push_back(job_of(fleet, request, move.vm, move.from, move.to));
   plan.bounds = makespan_bounds(input);
   input.jobs.clear();
+  input.jobs.reserve(found.moves.size());
   for (const auto& move : found.moves)
     input.jobs.push_back(job_of(fleet, request, move.vm, move.from, move.to));
   input.precedences = std::move(found.precedences);
   const auto times = schedule(input, order);
+  plan.rows.reserve(found.moves.size());
   for (std::size_t i = 0; i < found.moves.size(); ++i) {
     const auto& move = found.moves[i];
     plan.rows.push_back({move.vm, move.from, move.to, times.start[i], times.start[i] + input.jobs[i].seconds,

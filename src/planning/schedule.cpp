@@ -110,6 +110,7 @@ std::vector<std::uint32_t> ranked(const ScheduleInput& input, const Resources& r
     std::uint32_t job;
   };
   std::vector<Keyed> keyed;
+  keyed.reserve(input.jobs.size());
   if (order == Order::critical_first)
     for (const auto urgency : urgencies(input, resources)) keyed.push_back({urgency, 0});
   else
@@ -118,6 +119,7 @@ std::vector<std::uint32_t> ranked(const ScheduleInput& input, const Resources& r
   std::ranges::sort(
       keyed, [](const Keyed& a, const Keyed& b) { return a.key != b.key ? a.key > b.key : a.job < b.job; });
   std::vector<std::uint32_t> jobs;
+  jobs.reserve(keyed.size());
   for (const auto& one : keyed) jobs.push_back(one.job);
   return jobs;
 }
@@ -129,6 +131,7 @@ class Scheduler {
     const Resources resources(input);
     job_of_ = ranked(input, resources, order);
     std::vector<std::uint32_t> rank_of(job_of_.size());
+    jobs_.reserve(job_of_.size());
     for (std::uint32_t rank = 0; rank < job_of_.size(); ++rank) {
       rank_of[job_of_[rank]] = rank;
       jobs_.push_back({resources.of(job_of_[rank]), input.jobs[job_of_[rank]].seconds});
