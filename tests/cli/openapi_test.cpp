@@ -237,8 +237,9 @@ TEST_F(OpenApiTest, EveryDescribedTypeOfTheModelIsComparedAndNothingElseIsDescri
   EBB_API_STRUCTS(EBB_INSERT)
   EBB_API_ENUMS(EBB_INSERT)
   EBB_API_PAGES(EBB_INSERT_PAGE)
-  for (const char* header : {"base/firmware.h", "base/stop_signal.h", "model/fleet_types.h",
-                             "model/agent_types.h", "model/api_types.h", "model/session_types.h"}) {
+  for (const char* header :
+       {"base/firmware.h", "base/stop_signal.h", "model/drain_types.h", "model/fleet_types.h",
+        "model/agent_types.h", "model/api_types.h", "model/session_types.h"}) {
     auto text = read_text_file(std::string(EBB_ROOT "/src/") + header);
     std::regex announcement(R"(BOOST_DESCRIBE_(STRUCT|ENUM)\((Page<)?(\w+))");
     for (std::sregex_iterator at(text.begin(), text.end(), announcement), end; at != end; ++at) {

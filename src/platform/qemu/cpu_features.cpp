@@ -9,8 +9,9 @@ std::vector<std::string> parse_cpu_flags(std::string_view cpuinfo) {
   std::istringstream lines{std::string(cpuinfo)};
   std::vector<std::string> flags;
   for (std::string line; flags.empty() && std::getline(lines, line);) {
-    if (!line.starts_with("flags")) continue;
-    std::istringstream words(line.substr(std::min(line.find(':') + 1, line.size())));
+    const auto colon = line.find(':');
+    if (!line.starts_with("flags") || colon == std::string::npos) continue;
+    std::istringstream words(line.substr(colon + 1));
     for (std::string word; words >> word;) flags.push_back(word);
   }
   std::ranges::sort(flags);
