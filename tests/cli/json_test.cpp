@@ -47,6 +47,7 @@ struct JsonTest : testing::Test {
     if (kind == "drains") return about_drains(request, is_one);
     if (kind == "holds") return reply(Page<Hold>{{sample_hold()}, {}});
     if (kind == "budgets") return about_budgets(request, is_one);
+    if (kind == "groups") return about_groups(request, is_one);
     if (kind == "migrations") {
       auto done = sample::migration("M-1", "db-1", sample::all_phases);
       return is_one ? reply(done) : reply(Page<MigrationView>{{done}, {}});
@@ -113,7 +114,13 @@ struct JsonTest : testing::Test {
     if (request.method == "DELETE") return {204, {}, "", {}};
     return is_one || request.method == "POST" ? reply(view) : reply(Page<BudgetView>{{view}, {}});
   }
+  static HttpResponse about_groups(const HttpRequest& request, bool is_one) {
+    GroupView view{Group{GroupId("web"), {{DomainLevel::rack, 1}}}, 3, {}};
+    if (request.method == "DELETE") return {204, {}, "", {}};
+    return is_one || request.method == "POST" ? reply(view) : reply(Page<GroupView>{{view}, {}});
+  }
   static HttpResponse about_drains(const HttpRequest& request, bool is_one) {
+    if (is_one && request.body.contains("\"validate_only\":true")) return reply(sample::plan());
     if (is_one) return reply(sample::ended_drain());
     if (request.method == "GET") return reply(Page<DrainView>{{sample::ended_drain()}, {}});
     auto create = json::read_text<CreateDrain>(request.body).value();
@@ -150,6 +157,12 @@ const std::map<std::string, std::vector<Arguments>> calls{
     {"drain", {{"worker-1"}, {"worker-1", "--plan"}, {"worker-1", "--detach"}, {"--rack", "r1", "--plan"}}},
     {"pause", {{"D-1"}}},
     {"resume", {{"D-1"}}},
+    {"undo", {{"D-1"}, {"D-1", "--plan"}, {"D-1", "--detach"}}},
+    {"groups", {{}}},
+    {"groups ls", {{}}},
+    {"groups show", {{"web"}}},
+    {"groups set", {{"web", "--apart", "rack", "--apart", "worker:2", "--together", "region"}}},
+    {"groups rm", {{"web"}}},
     {"holds", {{}}},
     {"holds ls", {{}}},
     {"budgets", {{}}},
