@@ -74,11 +74,18 @@ TEST_F(Room, IsMadeAsThePlanSaysAndNothingIsOvercommittedOnTheWay) {
 }
 
 TEST_F(Room, ThatIsBeingMadeIsNobodyElses) {
+  w.workers()["c"].trouble = "its clock is wrong";  // it takes its time
   start();
-  ASSERT_TRUE(w.tick_until([&] { return move_of("small") != nullptr; }));
-  w.create_vm("intruder", Storage::object, of(1500));
+  ASSERT_TRUE(w.tick_until([&] { return move_of("big") != nullptr; }));
+  w.create_vm("intruder", Storage::none, of(1500));
+  w.tick(20);
+  EXPECT_EQ(w.worker_of("intruder"), "-") << "b has 2000 MiB that nobody uses, and 1000 to give";
+  w.create_vm("guest", Storage::none, of(900));
+  EXPECT_TRUE(w.tick_until([&] { return w.worker_of("guest") == "b"; }));
+  w.workers()["c"].trouble.clear();
   ASSERT_TRUE(w.tick_until([&] { return w.worker_of("big") == "b" && w.is_running("big"); }));
-  EXPECT_EQ(w.worker_of("intruder"), "-");
+  for (const auto& [worker, record] : fleet().workers())
+    EXPECT_TRUE(fleet().used_on(worker).fits_in(record.capacity)) << worker.value;
 }
 
 TEST_F(Room, IsNotMadeIfThatIsNotWanted) {
@@ -91,6 +98,7 @@ TEST_F(Room, IsNotMadeByThoseThatMayNotMove) {
   w.ask("POST", "/v1/vms/small:edit", R"({"labels":{"app":"db"}})");
   w.ask("POST", "/v1/budgets", R"({"id":"db","selector":{"app":"db"},"away_max":0})");
   EXPECT_TRUE(plan().moves.empty());
+  EXPECT_EQ(plan().blockers.size(), 1u) << "nobody else is asked, and nothing is said of him";
   w.ask("DELETE", "/v1/budgets/db");
   EXPECT_EQ(plan().moves.size(), 2u);
   w.ask("POST", "/v1/vms/small:edit", R"({"restart":"never"})");

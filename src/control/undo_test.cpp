@@ -54,6 +54,9 @@ TEST_F(Undo, OfADrainThatRunsTurnsWhatCanTurnAndBringsTheRestBack) {
   EXPECT_EQ(post(id, "undo").status, 200);
   ASSERT_TRUE(becomes(id, "undone"));
   EXPECT_EQ(at_home(), 3u);
+  std::size_t turned = 0;
+  for (const auto& m : view(id).migrations) turned += m.migration.phase == Phase::aborted;
+  EXPECT_GT(turned, 0u);
 }
 
 TEST_F(Undo, IsResumedByTheNextControlPlane) {
