@@ -98,8 +98,7 @@ Task<HttpResponse> WorkersService::give_back(Call call) {
       return fail(Code::busy, "{} has not yet confirmed the newest wanted set: try again in a moment", id);
     for (const auto* hold : fleet.holds_on(id)) {
       if (hold->owner == "operator") continue;
-      const auto* due =
-          hold->owner.starts_with("drain:") ? fleet.find(DrainId(hold->owner.substr(6))) : nullptr;
+      const auto* due = drain_of(fleet, *hold);
       if (due && !is_ended(due->state)) continue;  // that is to come
       batch.erase(*hold);
       batch.journal("worker.returned", "workers/" + id.value,

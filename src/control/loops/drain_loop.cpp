@@ -143,16 +143,25 @@ DoneCheck done_check(const Fleet& fleet, const Seen& seen, const Drain& drain,
   return check;
 }
 
+namespace {
+constexpr std::string_view of_drain = "drain:";
+}  // namespace
+
+std::string hold_owner(const Drain& drain) { return fmt::format("{}{}", of_drain, drain.id); }
+
+const Drain* drain_of(const Fleet& fleet, const Hold& hold) {
+  return hold.owner.starts_with(of_drain) ? fleet.find(DrainId(hold.owner.substr(of_drain.size()))) : nullptr;
+}
+
 void hold_workers(const Fleet& fleet, const Drain& drain, Batch& batch) {
-  const auto owner = "drain:" + drain.id.value;
+  const auto owner = hold_owner(drain);
   for (const auto& worker : drain.workers) {
     if (batch.is_full()) return;
     const auto holds = fleet.holds_on(worker);
     if (std::ranges::any_of(holds, [&](const Hold* hold) { return hold->owner == owner; })) continue;
     // The holds of earlier drains of this worker have served: this one's takes their place.
     for (const auto* hold : holds) {
-      const auto* other =
-          hold->owner.starts_with("drain:") ? fleet.find(DrainId(hold->owner.substr(6))) : nullptr;
+      const auto* other = drain_of(fleet, *hold);
       if (other && is_ended(other->state) && drain.state != DrainState::scheduled) batch.erase(*hold);
     }
     auto reason = drain.reason;
@@ -167,7 +176,7 @@ void release_holds(const Fleet& fleet, const Drain& drain, Batch& batch) {
   for (const auto& worker : drain.workers) {
     for (const auto* hold : fleet.holds_on(worker)) {
       if (batch.is_full()) return;
-      if (hold->owner == "drain:" + drain.id.value) batch.erase(*hold);
+      if (hold->owner == hold_owner(drain)) batch.erase(*hold);
     }
   }
 }

@@ -22,6 +22,9 @@ void step_drain(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& l
 // Its workers take nothing new; as many as the batch takes. Holds of drains that have ended give way to it.
 void hold_workers(const Fleet& fleet, const Drain& drain, Batch& batch);
 void release_holds(const Fleet& fleet, const Drain& drain, Batch& batch);
+// Of its holds; and whose a hold is, null: no drain's, or one that is not there any more.
+std::string hold_owner(const Drain& drain);
+const Drain* drain_of(const Fleet& fleet, const Hold& hold);
 
 DoneCheck done_check(const Fleet& fleet, const Seen& seen, const Drain& drain, const DrainProgress& progress);
 

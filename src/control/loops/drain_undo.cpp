@@ -72,8 +72,8 @@ DrainPlan plan_undo(const Fleet& fleet, const Seen& seen, const Drain& drain) {
   // The drain's own hold goes first.
   for (auto& [id, home] : homes) {
     const auto holds = fleet.holds_on(id);
-    const bool is_ours_alone = std::ranges::all_of(
-        holds, [&](const Hold* hold) { return hold->owner == "drain:" + drain.id.value; });
+    const bool is_ours_alone =
+        std::ranges::all_of(holds, [&](const Hold* hold) { return hold->owner == hold_owner(drain); });
     if (is_ours_alone && seen.is_ready(id)) home.refusal.clear();
   }
   std::map<GroupId, std::vector<placement::Stand>> going;

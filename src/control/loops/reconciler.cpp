@@ -149,8 +149,7 @@ Task<void> Reconciler::expire_holds() {
   co_await decide([&](Batch& batch) {
     for (const auto& [id, hold] : owner_.fleet().holds()) {
       if (batch.is_full()) return;
-      const auto* drain =
-          hold.owner.starts_with("drain:") ? owner_.fleet().find(DrainId(hold.owner.substr(6))) : nullptr;
+      const auto* drain = drain_of(owner_.fleet(), hold);
       if (drain && drain->state == DrainState::cancelled) batch.erase(hold);
       if (!hold.expires_at || *hold.expires_at > now) continue;
       batch.erase(hold);
