@@ -161,6 +161,7 @@ TEST_F(Terms, VmsThatEndByThemselvesAreWaitedForAndNamed) {
   EXPECT_EQ(w.worker_of("job"), "w1");
   EXPECT_TRUE(is_said(id, "job is left to end by itself on w1")) << reasons(id);
   EXPECT_TRUE(is_said(id, "operator: ebb stop job"));
+  EXPECT_FALSE(view(id).eta_ms) << "nobody knows";
   w.workers()["w1"].ended[VmId("job")] = w.get<VmView>("/v1/vms/job").vm.epoch;
   EXPECT_TRUE(becomes(id, "done"));
   EXPECT_TRUE(view(id).migrations.empty());

@@ -162,9 +162,12 @@ std::string status_of(const Context& c, const Drain& drain, bool any_move_open,
   return blockers.empty() && all_answer ? "running" : "blocked";
 }
 
-// Moves that have not begun, as a plan; moves that run count with what is left of them.
-std::uint32_t time_left(const Context& c, const Drain& drain, const std::vector<const Migration*>& moves,
-                        const drain::Eta& eta) {
+// Moves that have not begun, as a plan; moves that run count with what is left of them. Nobody knows when a VM
+// ends that is left to.
+std::optional<std::uint32_t> time_left(const Context& c, const Drain& drain,
+                                       const std::vector<const Migration*>& moves, const drain::Eta& eta) {
+  for (const auto& worker : drain.workers)
+    if (!drain::finishing_on(c.fleet(), worker, drain::terms_of(drain)).empty()) return std::nullopt;
   std::vector<PlanMove> left;
   for (const auto* m : moves) {
     if (is_ended(m->phase)) continue;
