@@ -149,6 +149,17 @@ class Bench {
     co_return Status{};
   }
 
+  // The others of them by one request.
+  Task<Status> cordon_at_once() {
+    CordonWorkers wish;
+    for (std::uint32_t i = 0; i < size_.cordons; ++i)
+      wish.workers.push_back(worker_name(size_.workers - 1 - size_.cordons - i));
+    wish.reason = "bench";
+    auto reply = co_await ask("POST", "/v1/workers:cordon", json::write_text(wish));
+    if (reply.status != 200) co_return fail(Code::internal, "cordon: {}", reply.body);
+    co_return Status{};
+  }
+
   // From the request until the first wave of every drained worker has been told to its targets.
   Task<Status> burst() {
     CreateDrain wish;
@@ -209,6 +220,9 @@ Status run(std::string folder, Size size) {
     began = Clock::now();
     EBB_CHECKED(run_until_done(env.loop, bench.cordon_some()));
     print("cordons_per_s", size.cordons / seconds_since(began));
+    began = Clock::now();
+    EBB_CHECKED(run_until_done(env.loop, bench.cordon_at_once()));
+    print("cordons_at_once_per_s", size.cordons / seconds_since(began));
   }
   began = Clock::now();
   EBB_CHECKED(run_until_done(env.loop, bench.burst()));
@@ -226,7 +240,8 @@ int main(int argc, char** argv) {
   if (argc != 6) return std::fputs(ebb::control::usage, stderr), 2;
   auto number = [&](int i) { return static_cast<std::uint32_t>(std::strtoul(argv[i], nullptr, 10)); };
   ebb::control::Size size{number(2), number(3), number(4), number(5)};
-  if (size.workers == 0 || size.drained == 0 || size.drained > size.workers)
+  if (size.workers == 0 || size.drained == 0 || size.drained > size.workers ||
+      2 * size.cordons > size.workers)
     return std::fputs(ebb::control::usage, stderr), 2;
   if (auto status = ebb::control::run(argv[1], size); !status)
     return std::fprintf(stderr, "ebb-bench-control: %s\n", status.error().message.c_str()), 1;

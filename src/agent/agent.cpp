@@ -383,7 +383,7 @@ Task<AgentReport> Agent::Impl::make_report() {
   report.worker = config.worker, report.boot_id = config.boot_id, report.agent_run = run_id,
   report.version = config.version;
   report.wanted_revision = applied_revision;
-  report.sequence = ++reports;
+  report.sequence = ++reports, report.clock = env.loop.wall_now();
   for (const auto& [vm, runner] : runners) report.vms.push_back(runner->seen());
   if (machines) {
     machines_seen = 0;

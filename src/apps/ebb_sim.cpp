@@ -17,7 +17,7 @@ constexpr std::string_view usage = R"(usage: ebb-sim --seeds N [--first S] [--ve
        ebb-sim --crash-points [--script NAME] [--slice I/N] [--first S]
          crashes the control plane at each of its points in turn, in one script: drain, cancelled_drain,
          big_drain, drain_of_two, budgeted_drain, paused_drain, undone_drain, redirected_drain, forced_drain,
-         scheduled_drain, roomy_drain, life_of_a_vm
+         scheduled_drain, roomy_drain, returned_drain, life_of_a_vm
        ebb-sim --crash-point N [--script NAME] [--first S] [--verbose]
          at that one
        ebb-sim --kills [--slice I/N] [--first S]

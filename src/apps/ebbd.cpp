@@ -38,6 +38,11 @@ The control plane of one cell. ADDRESS stands for what FILE says. FILE is TOML:
   dead_min = 1                         or so many, if that is more; else nothing is taken from them
   [moves.label_max]
   rack = 10                            moves into one rack, and out of it; likewise for any label
+  [return]
+  image = "witness"                    a VM of this image starts on a worker before that takes VMs again;
+  memory = "256MiB"                    without an image none does
+  timeout = "5m"                       for all of it; then the worker stays held
+  clock = "5s"                         so far its clock may be from ours
 
 Tokens are made at the first start, in state_dir: operator.token (for ebb) and join.token (for agents).
 )";
@@ -117,6 +122,20 @@ Result<Config> read_config(const std::string& path, const std::optional<std::str
   EBB_TRY(rack, moves.integer("rack_max", 0, moves_max, 0));  // as it was called once
   if (rack > 0) pace.label_moves_max["rack"] = static_cast<std::uint32_t>(rack);
   for (const auto& [label, most] : by_label) pace.label_moves_max[label] = static_cast<std::uint32_t>(most);
+
+  EBB_TRY(returning, file.table("return"));
+  control::ReturnLimits returns;
+  EBB_TRY(image, returning.string("image", ""));
+  EBB_TRY(memory, returning.size("memory", returns.memory_bytes));
+  EBB_TRY(timeout, returning.duration("timeout", returns.timeout));
+  EBB_TRY(clock, returning.duration("clock", returns.clock));
+  if (!image.empty() && !is_valid_name(image))
+    return returning.wrong("image", "must be the name of an image");
+  if (memory < 16 * MiB) return returning.wrong("memory", "must be 16MiB or more");
+  if (timeout < 10s) return returning.wrong("timeout", "must be 10s or more");
+  if (!image.empty()) returns.image = ImageId(image);
+  returns.memory_bytes = memory, returns.timeout = timeout, returns.clock = clock;
+  config.limits.returns = returns;
   EBB_CHECKED(file.finish());
   return config;
 }

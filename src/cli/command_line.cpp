@@ -28,6 +28,37 @@ Exit codes:
   125  exec: the program was not run, or its end is not known; other statuses of exec are the program's
   130  interrupted by Ctrl-C; what runs on the server goes on
 )";
+// Workers by name, and by label.
+struct Selection {
+  std::vector<std::string> workers{}, labels{};
+};
+
+std::shared_ptr<Selection> add_selection(CLI::App* command) {
+  auto chosen = std::make_shared<Selection>();
+  command->add_option("WORKER", chosen->workers);
+  command
+      ->add_option("--selector", chosen->labels,
+                   "KEY=VALUE: workers with this label; may be repeated: with all of them")
+      ->allow_extra_args(false);
+  for (const char* domain : {"rack", "zone"}) {
+    command->add_option_function<std::string>(
+        fmt::format("--{}", domain),
+        [chosen, domain](const std::string& value) {
+          chosen->labels.push_back(fmt::format("{}={}", domain, value));
+        },
+        fmt::format("short for --selector {}=NAME", domain));
+  }
+  return chosen;
+}
+
+// Into a wish that has `workers` and `selector`.
+void read_selection(const Selection& chosen, auto& wish) {
+  if (chosen.workers.empty() && chosen.labels.empty())
+    refuse("WORKER", "name a worker, or --rack, --zone or --selector");
+  for (const auto& worker : chosen.workers) wish.workers.emplace_back(worker);
+  if (!chosen.labels.empty()) wish.selector = parse_labels("--selector", chosen.labels);
+}
+
 void add_worker_commands(Builder& b, CLI::App& app) {
   auto* workers = b.command("workers", "list workers");
   b.on_list(workers, list_workers);
@@ -36,43 +67,45 @@ void add_worker_commands(Builder& b, CLI::App& app) {
   b.on_one(workers, "rm", "forget a worker that is empty and silent", "WORKER", remove_worker);
 
   auto id = std::make_shared<std::string>(), lasts = std::make_shared<std::string>();
-  auto wish = std::make_shared<CordonWorker>();
-  auto* cordon = b.command("cordon", "keep new VMs off a worker");
-  cordon->add_option("WORKER", *id)->required();
+  auto wish = std::make_shared<CordonWorkers>();
+  auto* cordon = b.command("cordon", "keep new VMs off a worker, or many");
+  auto held = add_selection(cordon);
   cordon->add_option("--reason", wish->reason, "why; shown to everybody")->required();
   cordon->add_option("--for", *lasts, "how long, as 2h; without it until somebody releases it");
   b.on(cordon, [=] {
+    read_selection(*held, *wish);
     if (!lasts->empty())
       wish->expires_in_ms =
           static_cast<std::uint64_t>(to_ms(value_or_refuse(parse_duration(*lasts), "--for")));
-    return [id = WorkerId(*id), w = *wish](Context& c) { return cordon_worker(c, id, w); };
+    return [w = *wish](Context& c) { return cordon_workers(c, w); };
   });
-  b.on_one(&app, "uncordon", "release the operator's hold of a worker", "WORKER", uncordon_worker);
-  b.on_one(&app, "return", "verify a drained worker and let it take VMs again", "WORKER", return_worker);
+  auto* uncordon = b.command("uncordon", "release the operator's hold of a worker, or many");
+  auto freed = add_selection(uncordon);
+  b.on(uncordon, [=] {
+    UncordonWorkers release;
+    read_selection(*freed, release);
+    return [w = release](Context& c) { return uncordon_workers(c, w); };
+  });
+  auto back = std::make_shared<ReturnOptions>();
+  auto* give_back = b.command("return", "verify a drained worker and let it take VMs again");
+  give_back->add_option("WORKER", *id)->required();
+  auto* untested = give_back->add_flag("--untested", back->untested,
+                                       "start no test VM there: you have seen that it is fit");
+  give_back->add_flag("--detach", back->detach, "do not wait for its test VM")->excludes(untested);
+  b.on(give_back, [=] {
+    back->worker = WorkerId(*id);
+    return [o = *back](Context& c) { return return_worker(c, o); };
+  });
   b.on_one(&app, "why", "why something is as it is, since when, and who can act", "WORKER|VM|DRAIN|DISK",
            explain_why);
 }
 
 void add_drain_commands(Builder& b, CLI::App& app) {
   auto options = std::make_shared<DrainCommandOptions>();
-  auto workers = std::make_shared<std::vector<std::string>>(),
-       labels = std::make_shared<std::vector<std::string>>();
   auto begins_in = std::make_shared<std::string>(), deadline = std::make_shared<std::string>(),
        at_deadline = std::make_shared<std::string>();
   auto* drain = b.command("drain", "move everything off a worker, or many, and keep them empty");
-  drain->add_option("WORKER", *workers);
-  drain
-      ->add_option("--selector", *labels,
-                   "KEY=VALUE: workers with this label; may be repeated: with all of them")
-      ->allow_extra_args(false);
-  for (const char* domain : {"rack", "zone"}) {
-    drain->add_option_function<std::string>(
-        fmt::format("--{}", domain),
-        [labels, domain](const std::string& value) {
-          labels->push_back(fmt::format("{}={}", domain, value));
-        },
-        fmt::format("short for --selector {}=NAME", domain));
-  }
+  auto chosen = add_selection(drain);
   drain->add_option("--reason", options->reason, "why; shown to everybody");
   auto* plan =
       drain->add_flag("--plan", options->plan_only, "only show what would happen; exit 3 if it does not fit");
@@ -101,10 +134,7 @@ void add_drain_commands(Builder& b, CLI::App& app) {
                  "end with exit 3 when nothing can move; the drain stays")
       ->excludes(plan);
   b.on(drain, [=] {
-    if (workers->empty() && labels->empty())
-      refuse("WORKER", "name a worker, or --rack, --zone or --selector");
-    for (const auto& worker : *workers) options->workers.emplace_back(worker);
-    if (!labels->empty()) options->selector = parse_labels("--selector", *labels);
+    read_selection(*chosen, *options);
     const auto ms_of = [](const std::string& text, const char* option) {
       return static_cast<std::uint64_t>(to_ms(value_or_refuse(parse_duration(text), option)));
     };

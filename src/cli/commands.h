@@ -8,9 +8,13 @@ namespace ebb {
 Task<Result<Exit>> list_workers(Context& c);
 Task<Result<Exit>> show_worker(Context& c, WorkerId id);
 Task<Result<Exit>> remove_worker(Context& c, WorkerId id);
-Task<Result<Exit>> cordon_worker(Context& c, WorkerId id, CordonWorker wish);
-Task<Result<Exit>> uncordon_worker(Context& c, WorkerId id);
-Task<Result<Exit>> return_worker(Context& c, WorkerId id);
+Task<Result<Exit>> cordon_workers(Context& c, CordonWorkers wish);
+Task<Result<Exit>> uncordon_workers(Context& c, UncordonWorkers wish);
+struct ReturnOptions {
+  WorkerId worker;
+  bool untested = false, detach = false;
+};
+Task<Result<Exit>> return_worker(Context& c, ReturnOptions options);
 Task<Result<Exit>> list_disks(Context& c);
 Task<Result<Exit>> show_disk(Context& c, DiskId id);
 // `subject` is a name, or "workers/NAME", "vms/NAME", "drains/ID" where a name alone could mean two things.

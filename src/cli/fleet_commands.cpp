@@ -10,6 +10,11 @@ Exit show_one(Context& c, const WorkerView& view) {
   return Exit::ok;
 }
 
+void say_who_holds(Context& c, const WorkerView& view) {
+  for (const auto& hold : view.holds)
+    c.screen().say(fmt::format("{} is still held by {}: {}", view.worker.id, hold.owner, hold.reason));
+}
+
 }  // namespace
 
 Task<Result<Exit>> list_workers(Context& c) {
@@ -31,24 +36,53 @@ Task<Result<Exit>> remove_worker(Context& c, WorkerId id) {
   co_return Exit::ok;
 }
 
-Task<Result<Exit>> cordon_worker(Context& c, WorkerId id, CordonWorker wish) {
-  EBB_CO_TRY(view, co_await c.client.cordon(id, std::move(wish)));
-  co_return show_one(c, view);
+// One that is named is shown as one.
+Task<Result<Exit>> cordon_workers(Context& c, CordonWorkers wish) {
+  if (wish.workers.size() == 1 && !wish.selector) {
+    EBB_CO_TRY(view, co_await c.client.cordon(wish.workers[0], {wish.reason, wish.expires_in_ms}));
+    co_return show_one(c, view);
+  }
+  EBB_CO_TRY(views, co_await c.client.cordon_many(std::move(wish)));
+  c.show(views, workers_table(views, c.now()));
+  co_return Exit::ok;
 }
 
-Task<Result<Exit>> uncordon_worker(Context& c, WorkerId id) {
-  EBB_CO_TRY(view, co_await c.client.uncordon(id));
-  for (const auto& hold : view.holds) {
-    c.screen().say(fmt::format("{} is still held by {}: {}", id, hold.owner, hold.reason));
+Task<Result<Exit>> uncordon_workers(Context& c, UncordonWorkers wish) {
+  if (wish.workers.size() == 1 && !wish.selector) {
+    EBB_CO_TRY(view, co_await c.client.uncordon(wish.workers[0]));
+    say_who_holds(c, view);
+    co_return show_one(c, view);
   }
-  co_return show_one(c, view);
+  EBB_CO_TRY(views, co_await c.client.uncordon_many(std::move(wish)));
+  for (const auto& view : views) say_who_holds(c, view);
+  c.show(views, workers_table(views, c.now()));
+  co_return Exit::ok;
 }
 
-Task<Result<Exit>> return_worker(Context& c, WorkerId id) {
-  EBB_CO_TRY(view, co_await c.client.return_worker(id));
-  for (const auto& hold : view.holds) {
-    c.screen().say(fmt::format("{} is still held by {}: {}", id, hold.owner, hold.reason));
+Task<Result<Exit>> return_worker(Context& c, ReturnOptions options) {
+  const auto& id = options.worker;
+  ReturnWorker wish;
+  if (options.untested) wish.untested = true;
+  EBB_CO_TRY(view, co_await c.client.return_worker(id, wish));
+  const bool is_tested = view.worker.is_returning();
+  if (is_tested) c.screen().say(fmt::format("test VM {} starts on {}", view.worker.returning->vm, id));
+  if (is_tested && options.detach) {
+    c.screen().say(fmt::format("{} takes VMs when that has run; 'ebb why {}' tells", id, id));
+    co_return show_one(c, view);
   }
+  c.farewell = fmt::format("{} takes VMs when its test VM has run; 'ebb why {}' tells", id, id);
+  std::function<Task<Result<WorkerView>>()> ask = [&] { return c.client.worker(id); };
+  std::function<void(const Error&)> on_silence = [&](const Error& error) {
+    c.screen().say(error.message + "; trying on");
+  };
+  while (view.worker.is_returning()) {
+    co_await sleep_for(c.env.loop, poll_interval);
+    EBB_CO_TRY(next, co_await ask_patiently(c, ask, on_silence));
+    view = std::move(next);
+  }
+  if (is_tested && view.worker.returning)
+    co_return fail(Code::conflict, "{} has not returned: {}", id, view.worker.returning->error);
+  say_who_holds(c, view);
   co_return show_one(c, view);
 }
 

@@ -69,6 +69,7 @@ class Facts {
 std::string worker_state(const WorkerView& view) {
   if (view.liveness == Liveness::never_seen) return "never seen";
   if (view.liveness != Liveness::ready) return std::string(json::name_of(view.liveness));
+  if (view.worker.is_returning()) return "returning";
   return view.schedulable ? "ready" : view.holds.empty() ? "closed" : "held";
 }
 
@@ -112,6 +113,8 @@ std::string worker_page(const WorkerView& view, WallMs now) {
     holds.push_back({hold.owner + (hold.reason.empty() ? "" : ": " + hold.reason), hold.since, ""});
   }
   page.add_reasons("holds", holds, now);
+  if (const auto& last = view.worker.returning; last && !last->error.empty() && !view.holds.empty())
+    page.add_reasons("its return failed", {{last->error, last->began_at, ""}}, now);
   return page.text();
 }
 

@@ -104,8 +104,16 @@ Task<Result<WorkerView>> ApiClient::cordon(WorkerId id, CordonWorker wish) {
 Task<Result<WorkerView>> ApiClient::uncordon(WorkerId id) {
   return call<WorkerView>("POST", path_of("workers", id, ":uncordon"), "{}");
 }
-Task<Result<WorkerView>> ApiClient::return_worker(WorkerId id) {
-  return call<WorkerView>("POST", path_of("workers", id, ":return"), "{}");
+Task<Result<std::vector<WorkerView>>> ApiClient::cordon_many(CordonWorkers wish) {
+  EBB_CO_TRY(page, co_await call<Page<WorkerView>>("POST", "/v1/workers:cordon", json::write_text(wish)));
+  co_return std::move(page.items);
+}
+Task<Result<std::vector<WorkerView>>> ApiClient::uncordon_many(UncordonWorkers wish) {
+  EBB_CO_TRY(page, co_await call<Page<WorkerView>>("POST", "/v1/workers:uncordon", json::write_text(wish)));
+  co_return std::move(page.items);
+}
+Task<Result<WorkerView>> ApiClient::return_worker(WorkerId id, ReturnWorker wish) {
+  return call<WorkerView>("POST", path_of("workers", id, ":return"), json::write_text(wish));
 }
 Task<Result<WhyAnswer>> ApiClient::why_worker(WorkerId id) {
   return call<WhyAnswer>("GET", path_of("workers", id, ":why"));

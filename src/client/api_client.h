@@ -70,7 +70,9 @@ class ApiClient final {
   Task<Result<WorkerView>> worker(WorkerId id);
   Task<Result<WorkerView>> cordon(WorkerId id, CordonWorker wish);
   Task<Result<WorkerView>> uncordon(WorkerId id);
-  Task<Result<WorkerView>> return_worker(WorkerId id);
+  Task<Result<std::vector<WorkerView>>> cordon_many(CordonWorkers wish);
+  Task<Result<std::vector<WorkerView>>> uncordon_many(UncordonWorkers wish);
+  Task<Result<WorkerView>> return_worker(WorkerId id, ReturnWorker wish);
   Task<Result<WhyAnswer>> why_worker(WorkerId id);
   Task<Status> remove_worker(WorkerId id);
 

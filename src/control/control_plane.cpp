@@ -17,7 +17,7 @@ ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool
       reconciler_(loop, owner_, pools_, config_.limits, log.named("loops")),
       reclaimer_(loop, owner_, pools_, config_.reclaim_every, log.named("reclaim")),
       router_(config_.operator_token, config_.join_token),
-      workers_(Context{loop, owner_, reconciler_, effects_, pools_}),
+      workers_(Context{loop, owner_, reconciler_, effects_, pools_}, vms_),
       vms_(Context{loop, owner_, reconciler_, effects_, pools_}),
       disks_(Context{loop, owner_, reconciler_, effects_, pools_}),
       networks_(Context{loop, owner_, reconciler_, effects_, pools_}),

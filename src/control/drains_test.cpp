@@ -212,5 +212,39 @@ TEST(Holds, ExpireAndAreListed) {
   EXPECT_TRUE(w.is_held("b1")) << "without a time it stays";
 }
 
+TEST(Holds, OfManyWorkersComeAndGoByOneRequest) {
+  TwoRacks w;
+  const auto many = [&](const char* verb, const char* body) {
+    return w.ask("POST", fmt::format("/v1/workers:{}", verb), body);
+  };
+  EXPECT_EQ(many("cordon", R"({"reason":"x"})").status, 400) << "nobody is named";
+  EXPECT_EQ(many("cordon", R"({"reason":"x","selector":{}})").status, 400) << "nor is everybody";
+  EXPECT_EQ(many("cordon", R"({"reason":"x","workers":["b1","nobody"]})").status, 404);
+  EXPECT_FALSE(w.is_held("b1")) << "a slip changes nothing";
+  const auto before = w.control().owner().commits();
+  const auto held = many("cordon", R"({"reason":"fire","workers":["b1"],"selector":{"rack":"old"}})");
+  ASSERT_EQ(held.status, 200) << held.body;
+  EXPECT_EQ(w.control().owner().commits(), before + 1) << "all of them are durable at once";
+  const auto views = json::read_text<Page<WorkerView>>(held.body);
+  ASSERT_TRUE(views);
+  EXPECT_GE(views->items.size(), 3u);
+  for (const auto& view : views->items) {
+    ASSERT_EQ(view.holds.size(), 1u) << view.worker.id.value;
+    EXPECT_EQ(view.holds[0].reason, "fire");
+  }
+  EXPECT_EQ(many("uncordon", R"({"workers":["b1"]})").status, 200);
+  EXPECT_FALSE(w.is_held("b1"));
+  EXPECT_TRUE(w.is_held("a1"));
+}
+
+TEST(Holds, OfMoreWorkersThanACommitTakesAreAllSet) {
+  ControlWorld w(0);
+  constexpr std::size_t workers = 150;
+  for (std::size_t i = 0; i < workers; ++i) w.register_worker(fmt::format("n{}", i), GiB, {{"zone", "z"}});
+  const auto reply = w.ask("POST", "/v1/workers:cordon", R"({"reason":"fire","selector":{"zone":"z"}})");
+  ASSERT_EQ(reply.status, 200);
+  EXPECT_EQ(w.control().owner().fleet().holds().size(), workers);
+}
+
 }  // namespace
 }  // namespace ebb::control

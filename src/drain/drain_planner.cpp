@@ -40,6 +40,7 @@ static std::vector<VmId> at_home(const Fleet& fleet, const WorkerId& worker, con
   std::vector<VmId> ids;
   for (const auto& id : fleet.vms_owned_by(worker)) {
     const auto& vm = fleet.vms().at(id);
+    if (vm.test_of == worker && !terms.options.source_dead) continue;  // it goes by itself
     if (vm.desired == VmDesired::running && !fleet.open_migration_of(id) &&
         is_left_to_finish(vm, terms) == left_to_finish)
       ids.push_back(id);

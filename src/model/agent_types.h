@@ -169,13 +169,14 @@ struct AgentReport {
   std::vector<SeenRescue> rescues{};
   bool disk_daemon_up = false;
   std::string version;
-  std::string trouble;  // why it cannot take the newest wanted set; empty: it can
+  std::string trouble;            // why it cannot take the newest wanted set; empty: it can
+  std::optional<WallMs> clock{};  // the worker's, as this was written
   bool operator==(const AgentReport&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(AgentReport, (),
                       (worker, boot_id, agent_run, wanted_revision, sequence, vms, machines, exports, leases,
                        unsent_logs, unsent, unread_logs, orphan_logs, rescues, disk_daemon_up, version,
-                       trouble))
+                       trouble, clock))
 
 // The answer to a report: the lease of everything here is renewed, if this is the set that the agent knows.
 struct ReportAnswer {

@@ -386,6 +386,25 @@ struct CordonWorker {
 };
 BOOST_DESCRIBE_STRUCT(CordonWorker, (), (reason, expires_in_ms))
 
+struct ReturnWorker {
+  std::optional<bool> untested{};  // without a test VM: somebody has seen that it can run VMs
+};
+BOOST_DESCRIBE_STRUCT(ReturnWorker, (), (untested))
+
+// Those named, and those with all labels of the selector.
+struct CordonWorkers {
+  std::vector<WorkerId> workers{};
+  std::optional<Labels> selector{};
+  std::string reason;
+  std::optional<std::uint64_t> expires_in_ms{};  // absent: never
+};
+BOOST_DESCRIBE_STRUCT(CordonWorkers, (), (workers, selector, reason, expires_in_ms))
+struct UncordonWorkers {
+  std::vector<WorkerId> workers{};
+  std::optional<Labels> selector{};
+};
+BOOST_DESCRIBE_STRUCT(UncordonWorkers, (), (workers, selector))
+
 // ---- lists: pages of at most page_size (default 500) items ----
 template <class T>
 struct Page {
@@ -441,6 +460,9 @@ EBB_JSON_EXTERN(UndoDrain)
 EBB_JSON_EXTERN(MigrateVm)
 EBB_JSON_EXTERN(EditVm)
 EBB_JSON_EXTERN(CordonWorker)
+EBB_JSON_EXTERN(CordonWorkers)
+EBB_JSON_EXTERN(ReturnWorker)
+EBB_JSON_EXTERN(UncordonWorkers)
 EBB_JSON_EXTERN(Page<WorkerView>)
 EBB_JSON_EXTERN(Page<VmView>)
 EBB_JSON_EXTERN(Page<Disk>)

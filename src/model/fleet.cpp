@@ -49,7 +49,21 @@ std::vector<const Disk*> Fleet::disks_of(const Vm& vm) const {
   return all;
 }
 
+void Fleet::index(const Worker& worker, bool add) {
+  if (!worker.is_returning()) return;
+  if (add)
+    returning_.insert(worker.id);
+  else
+    returning_.erase(worker.id);
+}
+
 void Fleet::index(const Vm& vm, bool add) {
+  if (vm.test_of) {
+    if (add)
+      tests_.insert(vm.id);
+    else
+      tests_.erase(vm.id);
+  }
   if (vm.spec.group) {
     auto& members = grouped_[*vm.spec.group];
     if (add)
@@ -157,7 +171,7 @@ void Fleet::erase_from(M& map, const std::string& id) {
 
 void Fleet::put(Record record) {
   std::visit(
-      Overloaded{[&](Cell& r) { cell_ = std::move(r); }, [&](Worker& r) { workers_[r.id] = std::move(r); },
+      Overloaded{[&](Cell& r) { cell_ = std::move(r); }, [&](Worker& r) { put_in(workers_, std::move(r)); },
                  [&](Image& r) { images_[r.id] = std::move(r); },
                  [&](VmNetwork& r) { networks_[r.id] = std::move(r); },
                  [&](Vm& r) { put_in(vms_, std::move(r)); }, [&](Disk& r) { put_in(disks_, std::move(r)); },
@@ -170,7 +184,7 @@ void Fleet::put(Record record) {
 }
 
 void Fleet::erase(const RecordKey& key) {
-  if (key.kind == "worker") workers_.erase(WorkerId(key.id));
+  if (key.kind == "worker") erase_from(workers_, key.id);
   if (key.kind == "vm") erase_from(vms_, key.id);
   if (key.kind == "disk") erase_from(disks_, key.id);
   if (key.kind == "image") images_.erase(ImageId(key.id));
@@ -180,6 +194,11 @@ void Fleet::erase(const RecordKey& key) {
   if (key.kind == "migration") erase_from(migrations_, key.id);
   if (key.kind == "budget") erase_from(budgets_, key.id);
   if (key.kind == "group") groups_.erase(GroupId(key.id));
+}
+
+const Vm* Fleet::test_vm_of(const Worker& worker) const {
+  const auto* vm = worker.returning ? find(worker.returning->vm) : nullptr;
+  return vm && vm->test_of == worker.id ? vm : nullptr;
 }
 
 const std::set<VmId>& Fleet::vms_owned_by(const WorkerId& worker) const {
@@ -291,6 +310,9 @@ void Seen::take(AgentReport report, Instant now, WallMs wall) {
     at.vms[vm.vm] = std::move(vm);
   }
   report.vms.clear();
+  constexpr WallMs latest = 1ll << 60;  // of what is told, whatever is
+  at.clock_ahead_ms =
+      report.clock ? std::optional(std::clamp<WallMs>(*report.clock, 0, latest) - wall) : std::nullopt;
   at.report = std::move(report);
   at.heard = true, at.liveness = Liveness::ready;
   at.heard_at = now, at.heard_at_wall = wall;

@@ -52,6 +52,11 @@ class Fleet {
   const std::set<VmId>& unplaced_vms() const { return unplaced_; }
   // VMs that are to leave their worker where it is, or to go altogether.
   const std::set<VmId>& retiring_vms() const { return retiring_; }
+  // Those with a return that is under way.
+  const std::set<WorkerId>& returning_workers() const { return returning_; }
+  const std::set<VmId>& test_vms() const { return tests_; }
+  // Of a worker's last return; null: it is gone, or another VM has its name now.
+  const Vm* test_vm_of(const Worker& worker) const;
   // Migrations not ended that leave or enter `worker`.
   const std::set<MigrationId>& open_migrations_at(const WorkerId& worker) const;
   // The migration of `vm` that has not ended, or null.
@@ -95,6 +100,7 @@ class Fleet {
     auto found = map.find(id);
     return found == map.end() ? nullptr : &found->second;
   }
+  void index(const Worker& worker, bool add);
   void index(const Vm& vm, bool add);
   void index(const Migration& migration, bool add);
   void index(const Disk& disk, bool add);
@@ -122,7 +128,8 @@ class Fleet {
   std::map<VmId, MigrationId> moving_;
   std::set<MigrationId> open_;
   std::map<WorkerId, std::set<DiskId>> rescues_;
-  std::set<VmId> unplaced_, retiring_;
+  std::set<VmId> unplaced_, retiring_, tests_;
+  std::set<WorkerId> returning_;
   std::map<WorkerId, std::set<HoldId>> held_;
   std::map<WorkerId, DrainId> draining_;
   std::map<BudgetId, std::set<VmId>> counted_;
@@ -136,7 +143,8 @@ struct WorkerSeen {
   std::map<VmId, SeenVm> vms;
   Instant heard_at{};
   WallMs heard_at_wall = 0;
-  bool heard = false;  // a report has come since this control plane started
+  std::optional<std::int64_t> clock_ahead_ms{};  // of ours, less what the report's way took; absent: not told
+  bool heard = false;                            // a report has come since this control plane started
   Liveness liveness = Liveness::never_seen;
   std::uint64_t wanted_revision = 0;  // of the set that the worker should have reconciled with
 

@@ -48,6 +48,16 @@ BOOST_DESCRIBE_STRUCT(Resources, (), (cpu_millis, memory_bytes))
 // What QEMU itself takes above the guest's memory (measured: 75 MB).
 inline constexpr std::uint64_t machine_overhead_bytes = 75ull * 1024 * 1024;
 
+// A worker's way back to its work: a VM that nobody needs starts there and goes again, then its holds are released.
+struct WorkerReturn {
+  VmId vm;  // the test VM
+  WallMs began_at = 0;
+  std::optional<WallMs> started_at{};  // its guest was up
+  std::string error{};                 // why the worker stays held; empty: under way
+  bool operator==(const WorkerReturn&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(WorkerReturn, (), (vm, began_at, started_at, error))
+
 struct Worker {
   WorkerId id;
   std::string boot_id;  // of the host; changes with every reboot
@@ -60,11 +70,13 @@ struct Worker {
   std::optional<std::vector<NetworkId>> networks{};  // that it has a bridge for; absent: none
   // That its guests get, by the names of a guest's /proc/cpuinfo, sorted; absent: its agent does not say.
   std::optional<std::vector<std::string>> cpu_features{};
+  std::optional<WorkerReturn> returning{};  // the last one, unless it has succeeded
+  bool is_returning() const { return returning && returning->error.empty(); }
   bool operator==(const Worker&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Worker, (),
                       (id, boot_id, agent_version, labels, capacity, pools, registered_at, firmware, networks,
-                       cpu_features))
+                       cpu_features, returning))
 
 // How far apart two workers stand, by their labels of these names, which lie within each other: a rack in a zone, that in
 // a region. Workers that lack such a label count as one place.
@@ -440,11 +452,13 @@ struct Vm {
   std::optional<WorkerId> stopped_on{};  // without a worker: where it ran last, under `epoch`
   // When drains moved it away from a worker where it ran well, the oldest first; those of the last `moves_counted_ms`.
   std::optional<std::vector<WallMs>> drained_at{};
+  std::optional<WorkerId>
+      test_of{};  // a VM that shows that this worker can run VMs; it is placed nowhere else
   bool operator==(const Vm&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Vm, (),
                       (id, spec, desired, disk, worker, epoch, start_failures, last_error, created_at, ended,
-                       started_after_end, data_disks, interfaces, stopped_on, drained_at))
+                       started_after_end, data_disks, interfaces, stopped_on, drained_at, test_of))
 inline constexpr WallMs moves_counted_ms = 30ll * 24 * 3600 * 1000;
 
 // What a VM takes from its worker.
@@ -474,6 +488,7 @@ BOOST_DESCRIBE_STRUCT(Cell, (), (schema, last_epoch, last_id))
 
 // ---- JSON: see model.cpp ----
 EBB_JSON_EXTERN(Resources)
+EBB_JSON_EXTERN(WorkerReturn)
 EBB_JSON_EXTERN(Worker)
 EBB_JSON_EXTERN(EndedTurn)
 EBB_JSON_EXTERN(WantedSnapshot)

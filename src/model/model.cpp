@@ -113,6 +113,7 @@ Status json::read_into<DiskClass>(DiskClass& out, const json::Value& v, const st
 }
 
 EBB_JSON_INSTANTIATE(Resources)
+EBB_JSON_INSTANTIATE(WorkerReturn)
 EBB_JSON_INSTANTIATE(Worker)
 EBB_JSON_INSTANTIATE(EndedTurn)
 EBB_JSON_INSTANTIATE(LogRescue)
@@ -204,6 +205,9 @@ EBB_JSON_INSTANTIATE(UndoDrain)
 EBB_JSON_INSTANTIATE(MigrateVm)
 EBB_JSON_INSTANTIATE(EditVm)
 EBB_JSON_INSTANTIATE(CordonWorker)
+EBB_JSON_INSTANTIATE(CordonWorkers)
+EBB_JSON_INSTANTIATE(ReturnWorker)
+EBB_JSON_INSTANTIATE(UncordonWorkers)
 EBB_JSON_INSTANTIATE(GuestCommand)
 EBB_JSON_INSTANTIATE(ConsolePoint)
 EBB_JSON_INSTANTIATE(SessionCall)

@@ -204,6 +204,36 @@ TEST_F(CliTest, CordonUncordonAndReturnShowTheWorkerAndWhoStillHoldsIt) {
   EXPECT_EQ(ebb({"return", "worker-1"}), 0);
 }
 
+TEST_F(CliTest, ManyWorkersAreCordonedByOneRequest) {
+  const auto views = reply(Page<WorkerView>{sample::workers(), {}});
+  answers["POST /v1/workers:cordon"] = answers["POST /v1/workers:uncordon"] = views;
+  EXPECT_EQ(ebb({"cordon", "worker-1", "worker-2", "--zone", "b", "--reason", "fire"}), 0);
+  const auto wish = sent<CordonWorkers>();
+  EXPECT_EQ(wish.workers, (std::vector{WorkerId("worker-1"), WorkerId("worker-2")}));
+  EXPECT_EQ(wish.selector, (Labels{{"zone", "b"}}));
+  EXPECT_EQ(wish.reason, "fire");
+  EXPECT_EQ(ebb({"uncordon", "--rack", "r7"}), 0);
+  EXPECT_EQ(sent<UncordonWorkers>().selector, (Labels{{"rack", "r7"}}));
+  EXPECT_EQ(ebb({"cordon", "--reason", "nobody is named"}), 2);
+}
+
+TEST_F(CliTest, ReturnWaitsForTheTestVmAndSaysWhyAWorkerStaysHeld) {
+  auto view = sample::workers()[0];
+  view.worker.returning = WorkerReturn{VmId("test-7"), 1};
+  answers["POST /v1/workers/worker-1:return"] = reply(view);
+  EXPECT_EQ(ebb({"return", "worker-1", "--detach"}), 0);
+  EXPECT_EQ(talk().find("test VM test-7 starts on worker-1\nworker-1 takes VMs when that has run"), 0u)
+      << talk();
+  view.worker.returning->error = "test VM test-7: no such kernel";
+  answers["GET /v1/workers/worker-1"] = reply(view);
+  EXPECT_EQ(ebb({"return", "worker-1"}), 6);
+  EXPECT_NE(talk().find("worker-1 has not returned: test VM test-7: no such kernel"), std::string::npos)
+      << talk();
+  view.worker.returning.reset();
+  answers["GET /v1/workers/worker-1"] = reply(view);
+  EXPECT_EQ(ebb({"return", "worker-1"}), 0);
+}
+
 TEST_F(CliTest, EventsAreLinesThatEndWithTheStream) {
   std::string body;
   for (std::uint64_t i : {1, 2})

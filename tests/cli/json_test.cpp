@@ -39,6 +39,7 @@ struct JsonTest : testing::Test {
     const auto kind = std::string(parts.at(2));
     const bool is_one = parts.size() > 3;
     if (path.ends_with(":why")) return reply(WhyAnswer{"workers/worker-1", "it is held", {}});
+    if (kind.starts_with("workers:")) return reply(Page<WorkerView>{sample::workers(), {}});
     if (kind == "workers") return about_workers(request, is_one);
     if (kind == "vms") return about_vms(request, path, is_one);
     if (kind == "disks") return about_disks(request, path, is_one);
@@ -181,9 +182,12 @@ const std::map<std::string, std::vector<Arguments>> calls{
     {"workers ls", {{}}},
     {"workers show", {{"worker-1"}}},
     {"workers rm", {{"worker-1"}}},
-    {"cordon", {{"worker-1", "--reason", "fan"}, {"worker-1", "--reason", "fan", "--for", "2h"}}},
-    {"uncordon", {{"worker-1"}}},
-    {"return", {{"worker-1"}}},
+    {"cordon",
+     {{"worker-1", "--reason", "fan"},
+      {"worker-1", "--reason", "fan", "--for", "2h"},
+      {"--rack", "r7", "--reason", "fan"}}},
+    {"uncordon", {{"worker-1"}, {"worker-1", "worker-2"}}},
+    {"return", {{"worker-1"}, {"worker-1", "--detach"}, {"worker-1", "--untested"}}},
     {"why", {{"worker-1"}, {"drains/D-1"}}},
     {"vms", {{}, {"--tenant", "acme", "--label", "app=shop", "--worker", "worker-1"}}},
     {"vms ls", {{}, {"--tenant", "acme"}}},

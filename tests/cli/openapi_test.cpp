@@ -40,6 +40,7 @@ namespace {
   X(Registration)          \
   X(ErrorBody)             \
   X(Reason)                \
+  X(WorkerReturn)          \
   X(WorkerView)            \
   X(VmView)                \
   X(MigrationView)         \
@@ -95,7 +96,11 @@ namespace {
   X(SessionEvent)          \
   X(SessionOutput)         \
   X(SessionInput)          \
-  X(UnsentDisk) X(OrphanLog) X(DiskLoss) X(DiskLogEntry) X(DiskLogView) X(MigrateVm) X(EditVm) X(CordonWorker)
+  X(UnsentDisk)            \
+  X(OrphanLog)             \
+  X(DiskLoss)              \
+  X(DiskLogEntry)          \
+  X(DiskLogView) X(MigrateVm) X(EditVm) X(CordonWorker) X(ReturnWorker) X(CordonWorkers) X(UncordonWorkers)
 #define EBB_API_PAGES(X) \
   X(WorkerView)          \
   X(VmView)              \

@@ -103,6 +103,7 @@ void FleetSim::start_control() {
   std::map<PoolId, control::Pool> pools{{PoolId("pool-1"), {&pool, &pool, DiskClass::remote}}};
   control::ControlConfig config;
   config.limits.disk_retention = 3s;
+  config.limits.returns.image = ImageId("guest"), config.limits.returns.memory_bytes = VmSpec{}.memory_bytes;
   config.operator_token = operator_token, config.join_token = join_token;
   auto& plane = process.make<control::ControlPlane>(process.loop(), records, std::move(pools),
                                                     std::move(config), world_.logger("control"));

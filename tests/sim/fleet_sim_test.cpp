@@ -102,9 +102,9 @@ TEST(FleetSim, ACrashOfTheControlPlaneAtAnyCommitOrEffectOrReplyInTheLifeOfAVmLo
 // A third of the points of each; ebb-sim --crash-points plays all.
 TEST(FleetSim, ACrashOfTheControlPlaneInAnyKindOfDrainLosesNothingAndTheDrainEnds) {
   constexpr std::uint64_t stride = 3;
-  for (auto script :
-       {Script::drain_of_two, Script::budgeted_drain, Script::paused_drain, Script::undone_drain,
-        Script::redirected_drain, Script::forced_drain, Script::scheduled_drain, Script::roomy_drain}) {
+  for (auto script : {Script::drain_of_two, Script::budgeted_drain, Script::paused_drain,
+                      Script::undone_drain, Script::redirected_drain, Script::forced_drain,
+                      Script::scheduled_drain, Script::roomy_drain, Script::returned_drain}) {
     const auto first = static_cast<std::uint64_t>(script) % stride;
     EXPECT_GT(crash_control_everywhere(script, Workers::sketched, first, stride).size(), 10u)
         << json::name_of(script);

@@ -121,6 +121,22 @@ Status play_roomy_drain(FleetSim& sim) {
   return play_drain(sim);
 }
 
+Status play_returned_drain(FleetSim& sim) {
+  EBB_CHECKED(play_drain(sim));
+  const WorkerId id("worker-1");
+  // One that has not reconciled with the newest set, or was not heard of since a restart of the control plane, is to be asked for again.
+  const auto has_begun = [&] { return sim.ask("POST", "/v1/workers/" + id.value + ":return").has_value(); };
+  for (int tries = 0; !has_begun(); ++tries) {
+    if (tries == 10) return fail(Code::conflict, "{} is not taken back", id);
+    EBB_CHECKED(sim.run_for(2s));
+  }
+  EBB_CHECKED(end_well(sim));
+  if (const auto& last = sim.fleet().workers().at(id).returning)
+    return fail(Code::conflict, "{} does not return: {}", id, last->error);
+  if (!sim.fleet().holds_on(id).empty()) return fail(Code::conflict, "{} is still held", id);
+  return {};
+}
+
 Status play_life(FleetSim& sim) {
   const VmId id("mayfly");
   auto until = [&](const std::function<bool(const Vm&)>& holds) {
@@ -155,6 +171,7 @@ FleetSimOptions fleet_for(Script script, std::uint64_t seed, FleetSimOptions::Wo
     case Script::redirected_drain:
     case Script::forced_drain:
     case Script::scheduled_drain:
+    case Script::returned_drain:
       options.workers = 4, options.vms = 8;
       break;
     case Script::roomy_drain:
@@ -198,6 +215,8 @@ Status play_script(FleetSim& sim, Script script) {
       return play_scheduled_drain(sim);
     case Script::roomy_drain:
       return play_roomy_drain(sim);
+    case Script::returned_drain:
+      return play_returned_drain(sim);
     case Script::life_of_a_vm:
       return play_life(sim);
   }
@@ -209,6 +228,8 @@ bool all_is_well(FleetSim& sim) {
   if (!fleet.open_migrations().empty() || !sim.records().effects.empty()) return false;
   for (const auto& [id, drain] : fleet.drains())
     if (!is_ended(drain.state)) return false;
+  if (std::ranges::any_of(fleet.workers(), [](const auto& item) { return item.second.is_returning(); }))
+    return false;
   if (std::ranges::any_of(fleet.disks(), [](const auto& item) { return item.second.removal.has_value(); }))
     return false;
   return std::ranges::all_of(fleet.vms(), [&](const auto& item) {

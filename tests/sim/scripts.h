@@ -16,10 +16,12 @@ enum class Script {
   forced_drain,      // no VM may be away, until the deadline
   scheduled_drain,   // that begins five seconds after it was asked for
   roomy_drain,       // of one large VM, for which another one makes room
+  returned_drain,    // and its worker, which a VM tests, takes work again
   life_of_a_vm,  // one VM with a disk is created, stopped, started and removed, until nothing of it is left
 };
 BOOST_DESCRIBE_ENUM(Script, drain, cancelled_drain, big_drain, drain_of_two, budgeted_drain, paused_drain,
-                    undone_drain, redirected_drain, forced_drain, scheduled_drain, roomy_drain, life_of_a_vm)
+                    undone_drain, redirected_drain, forced_drain, scheduled_drain, roomy_drain,
+                    returned_drain, life_of_a_vm)
 
 // The fleet that a script is made for.
 FleetSimOptions fleet_for(Script script, std::uint64_t seed, FleetSimOptions::Workers kind);

@@ -63,6 +63,9 @@ Task<HttpResponse> AgentService::register_worker(Call call) {
     next.firmware = wish->firmware, next.networks = wish->networks;
     next.cpu_features = wish->cpu_features;
     if (!old) next.registered_at = batch.now();
+    // What had been shown was of the host as it was.
+    if (old && old->boot_id != next.boot_id && next.is_returning())
+      next.returning->error = "the host was rebooted or reinstalled meanwhile";
     if (old && *old == next) return true;
     batch.put(next);
     batch.journal("worker.registered", "workers/" + next.id.value, old ? "registered again" : "registered");

@@ -67,20 +67,7 @@ Result<DrainScope> DrainsService::scope_of_wish(const CreateDrain& wish) const {
   EBB_CHECKED(check_options(wish.options));
   if (wish.begins_in_ms && *wish.begins_in_ms > deadline_ms_max)
     return fail_field("begins_in_ms", "'begins_in_ms' must not be over {} (a year)", deadline_ms_max);
-  std::set<WorkerId> chosen;
-  for (const auto& id : wish.workers) {
-    if (!c_.fleet().find(id)) return fail(no_such("worker", id.value));
-    chosen.insert(id);
-  }
-  if (wish.selector) {
-    EBB_CHECKED(check_labels("selector", *wish.selector));
-    // All of the fleet is not what a slip of the hand should drain.
-    if (wish.selector->empty()) return fail_field("selector", "'selector' must name at least one label");
-    for (const auto& [id, worker] : c_.fleet().workers())
-      if (has_labels(worker.labels, *wish.selector)) chosen.insert(id);
-    if (chosen.empty()) return fail(Code::not_found, "no worker has the labels {}", text_of(*wish.selector));
-  }
-  if (chosen.empty()) return fail_field("workers", "name a worker, or a selector of labels");
+  EBB_TRY(chosen, workers_by(c_.fleet(), wish.workers, wish.selector));
   if (chosen.size() > drain_workers_max)
     return fail_field("workers", "{} workers: one drain takes at most {}", chosen.size(), drain_workers_max);
   for (const auto& id : chosen) {

@@ -9,9 +9,16 @@
 
 namespace ebb::control {
 
+// Those named, and those with all labels of the selector, each once. not_found: one of them, or any; invalid: nothing is named.
+Result<std::set<WorkerId>> workers_by(const Fleet& fleet, const std::vector<WorkerId>& names,
+                                      const std::optional<Labels>& selector);
+
+class VmsService;
+
 class WorkersService {
  public:
-  explicit WorkersService(Context context) : c_(context) {}
+  // `vms` makes the VMs that workers are tested with; it outlives this.
+  WorkersService(Context context, const VmsService& vms) : c_(context), vms_(vms) {}
   void add_routes(Router& router);
 
  private:
@@ -20,16 +27,28 @@ class WorkersService {
   Task<HttpResponse> why(Call call);
   Task<HttpResponse> list_holds(Call call);
   Task<HttpResponse> cordon(Call call);
+  Task<HttpResponse> cordon_many(Call call);
   Task<HttpResponse> uncordon(Call call);
+  Task<HttpResponse> uncordon_many(Call call);
+  using Decision = std::function<Result<bool>(Batch&, const WorkerId&)>;
+  Task<HttpResponse> decide(Call call, Decision decision);
+  Task<HttpResponse> decide_many(std::set<WorkerId> workers, Decision decision);
+  Result<bool> cordon_in(Batch& batch, const WorkerId& id, const CordonWorker& wish) const;
+  Result<bool> uncordon_in(Batch& batch, const WorkerId& id) const;
   Task<HttpResponse> give_back(Call call);
   Task<HttpResponse> forget(Call call);
+  Result<bool> return_in(Batch& batch, const WorkerId& id, const ReturnWorker& wish) const;
+  Result<VmId> create_test_vm(Batch& batch, const WorkerId& worker) const;
   Context c_;
+  const VmsService& vms_;
 };
 
 class VmsService {
  public:
   explicit VmsService(Context context) : c_(context) {}
   void add_routes(Router& router);
+  // The record, without a commit. `test_of`: it is to run there only, held as that worker may be.
+  Result<VmId> create_in(Batch& batch, const CreateVm& wish, std::optional<WorkerId> test_of = {}) const;
 
  private:
   Task<HttpResponse> list(Call call);
@@ -40,7 +59,6 @@ class VmsService {
   Task<HttpResponse> migrate(Call call);
   Task<HttpResponse> list_disks(Call call);
   Task<HttpResponse> show_disk(Call call);
-  Result<VmId> create_in(Batch& batch, const CreateVm& wish) const;
   Result<std::vector<NetworkInterface>> join(const std::vector<JoinNetwork>& wishes) const;
   Status check_may_remove(const Vm& vm) const;
   Task<HttpResponse> edit(Call call);

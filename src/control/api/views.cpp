@@ -284,6 +284,22 @@ WhyAnswer why_worker(const Context& c, const Worker& worker) {
   WhyAnswer answer;
   answer.subject = "workers/" + worker.id.value;
   auto view = view_of(c, worker);
+  const auto& returning = worker.returning;
+  if (returning && returning->error.empty()) {
+    answer.reasons.push_back(
+        {fmt::format("it returns: {}", returning->started_at
+                                           ? fmt::format("test VM {} ran, and is removed", returning->vm)
+                                           : fmt::format("test VM {} starts there", returning->vm)),
+         returning->began_at, "nobody: it goes on by itself"});
+  } else if (returning && !view.holds.empty()) {
+    answer.reasons.push_back({fmt::format("its return failed: {}", returning->error), returning->began_at,
+                              "operator: mend that, then ebb return " + worker.id.value});
+  }
+  if (const auto* at = c.seen().find(worker.id)) {
+    if (const auto off = clock_trouble(*at, c.reconciler.limits().returns.clock))
+      answer.reasons.push_back({fmt::format("its clock is {} the control plane's", *off), std::nullopt,
+                                "operator: set the clocks, by NTP on both"});
+  }
   for (const auto& hold : view.holds) {
     std::string who = "operator: ebb uncordon " + worker.id.value;
     if (hold.owner.starts_with("drain:")) {

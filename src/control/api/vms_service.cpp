@@ -240,7 +240,8 @@ Result<std::vector<NetworkInterface>> VmsService::join(const std::vector<JoinNet
   return interfaces;
 }
 
-Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
+Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish,
+                                   std::optional<WorkerId> test_of) const {
   if (!is_valid_name(wish.id.value))
     return fail_field("id", "'{}' is no name for a VM: 1 to 63 of a-z, 0-9 and '-'", wish.id);
   EBB_CHECKED(check_spec(wish.spec));
@@ -297,7 +298,7 @@ Result<VmId> VmsService::create_in(Batch& batch, const CreateVm& wish) const {
   EBB_CHECKED(check_group(c_.fleet(), spec));
   EBB_CHECKED(check_fits_somewhere(c_.fleet(), spec));
   Vm vm;
-  vm.id = wish.id, vm.spec = spec, vm.created_at = batch.now();
+  vm.id = wish.id, vm.spec = spec, vm.created_at = batch.now(), vm.test_of = std::move(test_of);
   if (spec.networks) {
     EBB_TRY(interfaces, join(*spec.networks));
     vm.interfaces = std::move(interfaces);
@@ -469,6 +470,9 @@ Result<MigrationId> VmsService::migrate_in(Batch& batch, const VmId& id, const M
   }
   if (vm->desired != VmDesired::running || !vm->worker)
     return fail(Code::conflict, "'{}' is not running: start it, and it is placed", id);
+  if (vm->test_of == vm->worker)
+    return fail(Code::conflict, "'{}' tests {} before that takes work again: it goes by itself", id,
+                *vm->worker);
   if (wish.target && !fleet.find(*wish.target)) return fail(no_such("worker", wish.target->value));
   if (wish.target == vm->worker) return fail_field("target", "'{}' runs on {} already", id, *vm->worker);
   if (wish.source_dead && c_.seen().is_ready(*vm->worker)) {

@@ -52,6 +52,7 @@ Task<bool> Reconciler::turn() {
   changed |= co_await decide([&](Batch& b) { replace_failing_vms(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) { retire_vms(fleet, seen, limits_.disk_retention, b); });
   changed |= co_await decide([&](Batch& b) { place_vms(fleet, seen, b, unplaced_); });
+  changed |= co_await decide([&](Batch& b) { step_returns(fleet, seen, limits_.returns, b); });
   changed |= co_await decide([&](Batch& b) { step_snapshots(fleet, seen, owner_.effects(), b); });
   changed |=
       co_await decide([&](Batch& b) { expire_removed_disks(fleet, b.now(), limits_.disk_retention, b); });

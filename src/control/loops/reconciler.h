@@ -2,6 +2,7 @@
 // small decisions, one commit each, until nothing is left to decide.
 #pragma once
 #include "control/loops/drain_loop.h"
+#include "control/loops/return_loop.h"
 #include "control/loops/vm_loop.h"
 #include "control/owner.h"
 #include "control/pools.h"
@@ -18,6 +19,7 @@ class Reconciler {
     LivenessLimits liveness;
     drain::PaceLimits pace;
     Duration disk_retention{};  // how long the data of a removed disk is kept
+    ReturnLimits returns{};
   };
   Reconciler(Loop& loop, Owner& owner, Pools& pools, Limits limits, Logger log);
   // Never ends.

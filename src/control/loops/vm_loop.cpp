@@ -25,7 +25,8 @@ bool has_left(const Seen& seen, const WorkerId& worker, const VmId& vm) {
 void remove_vm(const Fleet& fleet, const Vm& vm, Duration disk_retention, Batch& batch) {
   if (vm.disk) {
     const auto* disk = fleet.find(*vm.disk);
-    if (disk && disk->state != DiskState::deleting) remove_disk(*disk, disk_retention, batch);
+    if (disk && disk->state != DiskState::deleting)
+      remove_disk(*disk, vm.test_of ? Duration() : disk_retention, batch);
   }
   for (const auto* disk : fleet.disks_of(vm))
     if (disk->id != vm.disk) detach_disk(*disk, batch);
@@ -88,7 +89,7 @@ void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unp
   std::vector<placement::Request> requests;
   for (const auto& id : fleet.unplaced_vms()) {
     const auto& vm = fleet.vms().at(id);
-    if (is_ready_to_place(fleet, vm)) requests.push_back(request_for(fleet, vm, {}));
+    if (!vm.test_of && is_ready_to_place(fleet, vm)) requests.push_back(request_for(fleet, vm, {}));
   }
   unplaced.clear();
   if (requests.empty()) return;
@@ -152,7 +153,7 @@ void replace_failing_vms(const Fleet& fleet, const Seen& seen, Batch& batch) {
     if (batch.is_full()) return;
     const auto* found = fleet.find(id);
     if (!found || found->desired != VmDesired::running || found->worker != worker ||
-        fleet.open_migration_of(id))
+        found->test_of == worker || fleet.open_migration_of(id))
       continue;
     const auto& vm = *found;
     const auto* said = seen.find(worker, id);

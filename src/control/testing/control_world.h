@@ -18,6 +18,7 @@ struct ObedientWorker {
   std::uint64_t revision = 0, sequence = 0;
   WantedSet wanted{};  // as it was last told
   bool answers = true, disk_daemon_up = true;
+  std::optional<Duration> clock_ahead{};  // absent: it does not tell its clock
   std::set<VmId> cannot_start;
   std::set<VmId> ended_as_sealed;  // guests that end just as they are stopped for a move
   std::map<VmId, Epoch>
@@ -35,27 +36,24 @@ struct ObedientWorker {
 class ControlWorld {
  public:
   explicit ControlWorld(int workers = 3, std::uint64_t memory_each = 2 * GiB, Duration disk_retention = {})
-      : disk_retention_(disk_retention) {
+      : limits{.liveness = {}, .pace = {}, .disk_retention = disk_retention, .returns = {}} {
     restart();
     for (int i = 1; i <= workers; ++i) add_worker(fmt::format("w{}", i), memory_each);
     tick(3);
   }
 
+  Reconciler::Limits limits;  // from the next start on
+
   // Kills the control plane, if one runs, and starts another on the same records.
-  void restart() {
-    if (process_) process_->kill(), world_.loop().run_for(1s);
+  void restart(Duration away = 1s) {
+    if (process_) process_->kill(), world_.loop().run_for(away);
     process_ = &world_.start_process("control", "ebbd");
     auto& loop = process_->loop();
     auto& records = process_->make<MemoryStore>(loop, records_);
     auto& pool = process_->make<sim::SimStoreClient>(*process_, store_, "pool/");
     control_ = &process_->make<ControlPlane>(
         loop, records, std::map<PoolId, Pool>{{PoolId("main"), {&pool, &pool, DiskClass::remote}}},
-        ControlConfig{"operator-token-0",
-                      "join-token-0",
-                      "{}",
-                      {.liveness = {}, .pace = {}, .disk_retention = disk_retention_},
-                      30s},
-        Logger());
+        ControlConfig{"operator-token-0", "join-token-0", "{}", limits, 30s}, Logger());
     scope_ = &process_->make<Scope>(loop);
     EXPECT_TRUE(wait(control_->start()));
   }
@@ -176,6 +174,8 @@ class ControlWorld {
     report.wanted_revision = worker.revision, report.sequence = ++worker.sequence;
     report.disk_daemon_up = worker.disk_daemon_up, report.exports = worker.exports;
     report.trouble = worker.trouble;
+    if (worker.clock_ahead)
+      report.clock = world_.loop().wall_now() + static_cast<WallMs>(to_ms(*worker.clock_ahead));
     report.unsent = worker.unsent, report.orphan_logs = worker.orphan_logs;
     report.unsent_logs = static_cast<std::uint32_t>(worker.orphan_logs.size());
     report.unread_logs = worker.unread_logs;
@@ -244,7 +244,6 @@ class ControlWorld {
 
   sim::SimWorld world_;
   sim::SimStore store_{world_};
-  Duration disk_retention_;
   std::shared_ptr<MemoryRecords> records_ = std::make_shared<MemoryRecords>();
   sim::SimProcess* process_ = nullptr;
   ControlPlane* control_ = nullptr;
