@@ -79,6 +79,7 @@ TEST_F(Returns, AWorkerThatCannotStartItStaysHeldAndSaysWhy) {
   EXPECT_NE(why().find("its return failed: test VM"), std::string::npos) << why();
   EXPECT_TRUE(w.tick_until([&] { return vms() == 1; })) << "it is not left behind, and went nowhere else";
   EXPECT_TRUE(is_held());
+  EXPECT_EQ(w.get<Page<MigrationView>>("/v1/migrations").items.size(), 1u) << "that of the drain";
   w.workers()["w1"].cannot_start.clear();
   ASSERT_EQ(give_back().status, 200);
   EXPECT_TRUE(w.tick_until([&] { return !is_held(); }));

@@ -68,7 +68,10 @@ Task<Status> ServedDisk::remove_orphan(std::string log_id) {
 }
 
 bool ServedDisk::has_unsent_log() const {
-  bool is_unsent = life_->disk && state_ != DiskSeen::sealed && life_->disk->unsent_bytes() > 0;
+  // Once it was fenced, or has failed, it is told no more of what the store has: its log says so, and counts until it was examined.
+  const bool is_writing =
+      state_ == DiskSeen::opening || state_ == DiskSeen::open || state_ == DiskSeen::sealing;
+  const bool is_unsent = is_writing && life_->disk && life_->disk->unsent_bytes() > 0;
   return is_unsent || has_unexamined_logs_ || !kept_logs_.empty();
 }
 

@@ -54,6 +54,15 @@ TEST(DiskSim, WhateverBreaksADiskHoldsAPrefixAndNothingPromisedIsLost) {
   EXPECT_GT(all.zombies[DiskSeen::standby], 0u);
 }
 
+// A segment of its last write stands in the store, and it was fenced before it heard of that.
+TEST(DiskSim, AFencedOwnersLogCountsAsUnsentOnlyUntilTheStoreIsKnownToHaveIt) {
+  Story story{{Step::snapshot, Step::elsewhere, Step::grow}, DiskClass::remote, Start::fresh};
+  for (story.crash_at = 0; story.crash_at < 30; ++story.crash_at) {
+    const auto played = play_story(story);
+    EXPECT_TRUE(played.violations.empty()) << story.text() << text(played.violations);
+  }
+}
+
 TEST(DiskSim, EveryStoryOfUpToThreeStepsKeepsItsPromisesWithACrashAtEveryPoint) {
   StoriesPlan plan{.length_max = 3, .slices = 149};
   plan.slice = slice_of_commit() % plan.slices;
