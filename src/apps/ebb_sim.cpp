@@ -8,6 +8,7 @@
 #include "operator_script.h"
 #include "scenario.h"
 #include "sim_command.h"
+#include "what_if_command.h"
 
 namespace ebb::fleet_sim {
 namespace {
@@ -28,6 +29,8 @@ constexpr std::string_view usage = R"(usage: ebb-sim --seeds N [--first S] [--ve
          plays what an operator types (tests/scenarios/README.md) and prints it with what he sees
        ebb-sim disk --seeds N [--first S] [--verbose]
          plays the disk engine alone, under the prefix oracle
+       ebb-sim fleet --trace EXPORT|azure|huawei|alibaba [--workers N] --drain WHICH ...
+         what drains of a whole fleet would come to; says more without --drain
   --sketched: workers with sketched agents and disk daemons, many times faster
 )";
 
@@ -114,6 +117,8 @@ int main(int argc, char** argv) {
   auto words = std::span(argv, static_cast<std::size_t>(argc)).subspan(1);
   if (!words.empty() && std::string_view(words[0]) == "disk")
     return ebb::disk_sim::run_command(words.subspan(1));
+  if (!words.empty() && std::string_view(words[0]) == "fleet")
+    return ebb::what_if::run_command(words.subspan(1));
   if (!words.empty() && std::string_view(words[0]) == "scenario") return play_scenario(words.subspan(1));
   auto command = read_command(std::vector<std::string_view>(words.begin(), words.end()));
   if (!command) {
