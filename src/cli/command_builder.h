@@ -76,6 +76,8 @@ class Builder {
 // KEY=VALUE of each; `option` is what a refusal names.
 Labels parse_labels(const std::string& option, const std::vector<std::string>& words);
 
+// export_command.cpp
+void add_export_command(Builder& b);
 // budget_commands.cpp
 void add_budget_commands(Builder& b);
 // group_commands.cpp

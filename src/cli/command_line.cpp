@@ -214,6 +214,7 @@ ParsedCommandLine parse_command_line(std::vector<std::string> args) {
   add_worker_commands(builder, app);
   add_budget_commands(builder);
   add_group_commands(builder);
+  add_export_command(builder);
   add_vm_commands(builder);
   add_console_commands(builder, app);
   add_network_commands(builder);

@@ -92,6 +92,28 @@ Task<Result<std::vector<T>>> ApiClient::all_pages(std::string target) {
   co_return fail(Code::internal, "the list {} does not end", target);
 }
 
+// ---- the cell, and long lists ----
+
+Task<Result<CellView>> ApiClient::cell() { return call<CellView>("GET", "/v1/cell"); }
+
+template <class T>
+Task<Result<Page<T>>> ApiClient::page(std::string list, std::optional<std::string> token) {
+  constexpr std::size_t size = 1000;
+  return call<Page<T>>("GET",
+                       token ? fmt::format("{}?page_size={}&page_token={}", list, size, url_encode(*token))
+                             : fmt::format("{}?page_size={}", list, size));
+}
+template Task<Result<Page<WorkerView>>> ApiClient::page(std::string, std::optional<std::string>);
+template Task<Result<Page<VmView>>> ApiClient::page(std::string, std::optional<std::string>);
+template Task<Result<Page<Disk>>> ApiClient::page(std::string, std::optional<std::string>);
+template Task<Result<Page<Image>>> ApiClient::page(std::string, std::optional<std::string>);
+template Task<Result<Page<VmNetwork>>> ApiClient::page(std::string, std::optional<std::string>);
+template Task<Result<Page<GroupView>>> ApiClient::page(std::string, std::optional<std::string>);
+template Task<Result<Page<BudgetView>>> ApiClient::page(std::string, std::optional<std::string>);
+template Task<Result<Page<Hold>>> ApiClient::page(std::string, std::optional<std::string>);
+template Task<Result<Page<DrainView>>> ApiClient::page(std::string, std::optional<std::string>);
+template Task<Result<Page<MigrationView>>> ApiClient::page(std::string, std::optional<std::string>);
+
 // ---- workers ----
 
 Task<Result<std::vector<WorkerView>>> ApiClient::workers() { return all_pages<WorkerView>("/v1/workers"); }

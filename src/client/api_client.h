@@ -9,6 +9,7 @@
 #include "env/http.h"
 #include "env/loop.h"
 #include "model/api_types.h"
+#include "model/export_types.h"
 #include "model/session_types.h"
 
 namespace ebb {
@@ -65,6 +66,12 @@ class ApiClient final {
  public:
   ApiClient(Http& http, ClientOptions options) : http_(http), options_(std::move(options)) {}
   const ClientOptions& options() const { return options_; }
+
+  Task<Result<CellView>> cell();
+  // One page of a list such as "/v1/vms", for lists that are too long to be held: of workers, VMs, disks, images, networks, groups,
+  // budgets, holds, drains and migrations, as the API shows each.
+  template <class T>
+  Task<Result<Page<T>>> page(std::string list, std::optional<std::string> token);
 
   Task<Result<std::vector<WorkerView>>> workers();
   Task<Result<WorkerView>> worker(WorkerId id);

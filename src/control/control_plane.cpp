@@ -1,8 +1,22 @@
 #include "control/control_plane.h"
 
 #include "control/api/metrics.h"
+#include "model/export_types.h"
 
 namespace ebb::control {
+namespace {
+
+CellView cell_view(const Owner& owner, const drain::PaceLimits& pace, WallMs now) {
+  CellView view{owner.revision(), now};
+  for (const auto& [mechanism, times] : drain::measure(owner.fleet()).by_mechanism)
+    view.phases.push_back({mechanism, times.preparing, times.freezing, times.moving_lease, times.starting,
+                           times.releasing, times.samples});
+  view.limits = {pace.tenant_moves_min, pace.tenant_moves_percent, pace.label_moves_max, pace.vm_moves_max,
+                 pace.brake.dead_min,   pace.brake.dead_percent,   pace.horizon_ms};
+  return view;
+}
+
+}  // namespace
 
 ControlPlane::ControlPlane(Loop& loop, RecordStore& store, std::map<PoolId, Pool> pools, ControlConfig config,
                            Logger log)
@@ -60,6 +74,9 @@ void ControlPlane::add_common_routes() {
   router_.add("GET", "/metrics", Access::open, [this, text](Call) -> Task<HttpResponse> {
     co_return text(200, metrics_text(Context{loop_, owner_, reconciler_, effects_, pools_}, reclaimer_),
                    "text/plain; version=0.0.4");
+  });
+  router_.add("GET", "/v1/cell", Access::operator_token, [this](Call) -> Task<HttpResponse> {
+    co_return reply_with(cell_view(owner_, config_.limits.pace, loop_.wall_now()));
   });
   router_.add("GET", "/v1/openapi.json", Access::operator_token, [this, text](Call) -> Task<HttpResponse> {
     co_return text(200, config_.openapi, "application/json");

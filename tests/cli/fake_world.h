@@ -79,38 +79,55 @@ class ScriptedHttp final : public Http {
 
 class MemoryFile final : public File {
  public:
-  explicit MemoryFile(std::string bytes) : bytes_(std::move(bytes)) {}
+  // It outlives the file.
+  explicit MemoryFile(std::string& bytes) : bytes_(bytes) {}
   Task<Result<Bytes>> read(std::uint64_t offset, std::size_t length) override {
     co_return to_bytes(std::string_view(bytes_).substr(std::min<std::size_t>(offset, bytes_.size()), length));
   }
-  Task<Status> write(std::uint64_t, Bytes) override { co_return fail(Code::internal, "read only"); }
+  Task<Status> write(std::uint64_t offset, Bytes data) override {
+    bytes_.resize(std::max<std::size_t>(bytes_.size(), offset + data.size()));
+    bytes_.replace(offset, data.size(), as_text(data));
+    co_return Status{};
+  }
   Task<Status> sync() override { co_return Status{}; }
   Task<Result<std::uint64_t>> size() override { co_return bytes_.size(); }
-  Task<Status> resize(std::uint64_t) override { co_return fail(Code::internal, "read only"); }
+  Task<Status> resize(std::uint64_t bytes) override {
+    bytes_.resize(bytes);
+    co_return Status{};
+  }
 
  private:
-  std::string bytes_;
+  std::string& bytes_;
 };
 
 class MemoryFiles final : public Files {
  public:
   std::map<std::string, std::string> content;
 
-  Task<Result<std::unique_ptr<File>>> open(std::string path, OpenMode) override {
-    if (!content.contains(path)) co_return fail(Code::not_found, "{} does not exist", path);
+  Task<Result<std::unique_ptr<File>>> open(std::string path, OpenMode mode) override {
+    if (mode != OpenMode::create && !content.contains(path))
+      co_return fail(Code::not_found, "{} does not exist", path);
     std::unique_ptr<File> file = std::make_unique<MemoryFile>(content[path]);
     co_return file;
   }
   Task<Result<std::unique_ptr<DirectFile>>> open_direct(std::string, OpenMode) override {
     co_return fail(Code::internal, "not here");
   }
-  Task<Status> rename(std::string, std::string) override { co_return not_here(); }
+  Task<Status> rename(std::string from, std::string to) override {
+    if (content.contains(to)) co_return fail(Code::conflict, "{} is there", to);
+    content[to] = std::move(content[from]);
+    content.erase(from);
+    co_return Status{};
+  }
   Task<Result<Bytes>> read_all(std::string path) override {
     if (!content.contains(path)) co_return fail(Code::not_found, "{} does not exist", path);
     co_return to_bytes(content[path]);
   }
   Task<Status> write_atomic(std::string, Bytes) override { co_return not_here(); }
-  Task<Status> remove(std::string) override { co_return not_here(); }
+  Task<Status> remove(std::string path) override {
+    if (content.erase(path) == 0) co_return fail(Code::not_found, "{} does not exist", path);
+    co_return Status{};
+  }
   Task<Status> remove_tree(std::string) override { co_return not_here(); }
   Task<Result<std::vector<std::string>>> list(std::string) override {
     co_return fail(Code::internal, "not here");

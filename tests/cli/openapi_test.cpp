@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "fake_world.h"
 #include "model/api_types.h"
+#include "model/export_types.h"
 
 namespace ebb {
 namespace {
@@ -29,6 +30,9 @@ namespace {
   X(PhaseTime)             \
   X(Migration)             \
   X(JournalEntry)          \
+  X(MeasuredPhases)        \
+  X(MoveLimits)            \
+  X(CellView)              \
   X(Cell)                  \
   X(WantedDisk)            \
   X(WantedVm)              \
