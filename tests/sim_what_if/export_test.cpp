@@ -39,8 +39,7 @@ class Direct final : public Http {
 
 std::string export_of(control::ControlWorld& world) {
   auto& process = world.sim().start_process("operator", "ebb");
-  sim::SimDrive drive(world.sim());
-  sim::SimFiles files(process, drive);
+  sim::SimFiles files(process, std::make_shared<sim::SimDrive>());
   Direct http(world.control());
   Terminal terminal;
   Cli cli({world.sim().loop(), http, files, terminal, {{"EBB_TOKEN", "operator-token-0"}}});

@@ -40,7 +40,7 @@ sim::SimLoopOptions loop_options(std::uint64_t seed) {
 // What many workers say at once, a control plane that serves many hears together.
 LightFleetOptions light_options(const WhatIfOptions& options, std::size_t workers) {
   LightFleetOptions light;
-  light.tick = options.tick.value_or(workers > 20'000 ? 250ms : workers > 2'000 ? 100ms : 50ms);
+  light.tick = options.tick.value_or(workers > 20'000 ? 250ms : 100ms);
   light.heartbeat = options.heartbeat.value_or(workers > 20'000 ? 60s : workers > 2'000 ? 15s : 3s);
   light.boot_failures = options.failures.boots, light.standby_failures = options.failures.standbys;
   light.seed = options.seed;

@@ -63,7 +63,7 @@ std::string budgets_text(const BudgetFacts& b) {
 std::string costs_text(const CostFacts& c) {
   return fmt::format(
       "costs     {:.0f} s of virtual time in {:.1f} s: loading {:.1f}, plans {:.2f}, control loops {:.1f}, "
-      "answers to workers {:.1f}\n"
+      "workers and answers to them {:.1f}\n"
       "          {:.0f} s an hour of virtual time; {} commits, {} reports; memory {:.0f} MB, at most {:.0f} "
       "MB\n",
       c.virtual_s, c.real_s, c.load_s, c.plan_s, c.control_s, c.requests_s, c.real_s_per_virtual_hour,

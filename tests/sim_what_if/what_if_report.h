@@ -78,7 +78,7 @@ struct CostFacts {
   double load_s = 0;      // until the control plane has its records
   double plan_s = 0;      // all plans that were asked for
   double control_s = 0;   // the control plane's loops: decisions and commits
-  double requests_s = 0;  // its answers to workers
+  double requests_s = 0;  // workers, and its answers to them
   double real_s_per_virtual_hour = 0;
   std::uint64_t commits = 0, reports = 0;
   double rss_mb = 0, rss_peak_mb = 0;

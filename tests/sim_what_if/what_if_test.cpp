@@ -20,6 +20,7 @@ WhatIfOptions options_for(std::string_view drain, std::uint64_t seed = 1) {
   WhatIfOptions options;
   options.drains.push_back(parse_drain_wish(drain).value());
   options.drain_options.partial = true;
+  options.patience = 2min, options.failures.back_after = 2min;
   options.seed = seed;
   return options;
 }
@@ -50,7 +51,7 @@ TEST_P(EachTrace, ARackIsEmptiedWithinTheRulesAndNotBelowItsBound) {
 TEST_P(EachTrace, FailuresMeanwhileBreakNoRule) {
   const auto fleet = fleet_of(GetParam(), 200);
   auto options = options_for("15%", 7);
-  options.failures = {.dead = 0.05, .boots = 0.05, .standbys = 0.05};
+  options.failures = {.dead = 0.05, .boots = 0.05, .standbys = 0.05, .back_after = 2min};
   const auto report = ask(fleet, options);
   EXPECT_EQ(report.violations, std::vector<std::string>());
   EXPECT_TRUE(report.is_ok()) << text_of(report);
@@ -68,7 +69,7 @@ INSTANTIATE_TEST_SUITE_P(Traces, EachTrace, testing::Values("azure", "huawei", "
 TEST(WhatIf, TheSameSeedGivesTheSameRun) {
   const auto fleet = fleet_of("azure", 60);
   auto options = options_for("10%", 3);
-  options.failures = {.dead = 0.05, .boots = 0.05, .standbys = 0.05};
+  options.failures = {.dead = 0.05, .boots = 0.05, .standbys = 0.05, .back_after = 2min};
   const auto first = ask(fleet, options), again = ask(fleet, options);
   EXPECT_EQ(first.hash, again.hash);
   EXPECT_EQ(first.makespan_ms, again.makespan_ms);
@@ -94,11 +95,11 @@ TEST(WhatIf, ADrainThatDoesNotFitNamesWhatIsInItsWay) {
 TEST(WhatIf, ABudgetThatBindsIsSeenInTheReport) {
   auto fleet = fleet_of("azure", 60);
   fleet.budgets.clear();
-  for (std::size_t i = 0; i < 40; ++i) fleet.vms[i].spec.labels["tier"] = "db";
+  for (std::size_t i = 0; i < 100; ++i) fleet.vms[i].spec.labels["tier"] = "db";
   Budget budget;
   budget.id = BudgetId("db"), budget.selector = {{"tier", "db"}}, budget.away_max = 1;
   fleet.budgets.push_back(budget);
-  const auto report = ask(fleet, options_for("50%"));
+  const auto report = ask(fleet, options_for("20%"));
   EXPECT_EQ(report.violations, std::vector<std::string>());
   EXPECT_EQ(report.budgets.touched, 1u);
   EXPECT_EQ(report.budgets.exhausted, 1u);
