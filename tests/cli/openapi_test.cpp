@@ -248,13 +248,14 @@ TEST_F(OpenApiTest, EveryDescribedTypeOfTheModelIsComparedAndNothingElseIsDescri
   EBB_API_PAGES(EBB_INSERT_PAGE)
   for (const char* header :
        {"base/firmware.h", "base/stop_signal.h", "model/drain_types.h", "model/fleet_types.h",
-        "model/agent_types.h", "model/api_types.h", "model/session_types.h"}) {
+        "model/agent_types.h", "model/api_types.h", "model/session_types.h", "model/export_types.h"}) {
     auto text = read_text_file(std::string(EBB_ROOT "/src/") + header);
     std::regex announcement(R"(BOOST_DESCRIBE_(STRUCT|ENUM)\((Page<)?(\w+))");
     for (std::sregex_iterator at(text.begin(), text.end(), announcement), end; at != end; ++at) {
       announced.insert((*at)[3].str() + ((*at)[2].matched ? "Page" : ""));
     }
   }
+  announced.erase("ExportEnd");  // a line of a file
   for (const auto& item : schemas) written.insert(std::string(item.key()));
   EXPECT_EQ(compared, announced) << "list it at the head of this file";
   EXPECT_EQ(written, announced);
