@@ -192,6 +192,67 @@ TEST(Drains, OfAnEarlierVersionAreRead) {
   EXPECT_EQ(w.view(id).drain.workers, std::vector{WorkerId("a1")});
 }
 
+// Of three workers; the source has let go of the VM, and whoever has it now dies before it is up there.
+struct DeadTarget : ::testing::Test {
+  Fleet3 w;
+  std::string source, drain, target;
+
+  DeadTarget() {
+    w.create_vm("a");
+    EXPECT_TRUE(w.all_run({"a"}));
+    source = w.worker_of("a");
+    drain = w.drain(source);
+    EXPECT_TRUE(w.tick_until([&] { return phase() == Phase::freezing; }));
+    target = w.get<Page<MigrationView>>("/v1/migrations").items.at(0).migration.target.value;
+    w.workers()[target].answers = false;
+    EXPECT_TRUE(w.tick_until([&] { return phase() == Phase::moving_lease; }));
+  }
+  Phase phase() {
+    const auto moves = w.get<Page<MigrationView>>("/v1/migrations").items;
+    return moves.empty() ? Phase::reserving : moves.at(0).migration.phase;
+  }
+  void pass(int seconds) {
+    for (int i = 0; i < seconds; ++i) w.sim().loop().run_for(1s), w.tick();
+  }
+  bool is_done(const std::string& id) {
+    return w.tick_until([&] { return w.drain_view(id).status == "done"; });
+  }
+};
+
+TEST_F(DeadTarget, OnceDeclaredDeadItsVmGoesOnElsewhereAndBothDrainsEnd) {
+  pass(70);
+  EXPECT_EQ(phase(), Phase::moving_lease) << "silence alone proves nothing";
+  const auto second = w.drain(target, R"(,"options":{"source_dead":true})");
+  EXPECT_TRUE(is_done(second)) << json::write_text(w.drain_view(second));
+  EXPECT_TRUE(is_done(drain)) << json::write_text(w.drain_view(drain));
+  EXPECT_TRUE(w.is_running("a"));
+  EXPECT_NE(w.worker_of("a"), target);
+  EXPECT_NE(w.worker_of("a"), source);
+}
+
+TEST_F(DeadTarget, IsNotDeclaredSoByADrainThatOnlyEmptiesIt) {
+  pass(70);
+  const auto second = w.drain(target);
+  pass(10);
+  EXPECT_EQ(phase(), Phase::moving_lease);
+  w.workers()[target].answers = true;
+  EXPECT_TRUE(is_done(second));
+  EXPECT_TRUE(w.is_running("a"));
+}
+
+TEST_F(DeadTarget, WithItsSourceDeadTooNobodyIsWaitedFor) {
+  w.add_worker("w4", 2 * GiB);
+  w.workers()[source].answers = false;
+  pass(70);
+  EXPECT_EQ(w.ask("POST", fmt::format("/v1/drains/{}:cancel", drain), "{}").status, 200);
+  for (const auto& worker : {target, source})
+    w.drain(worker, R"(,"options":{"source_dead":true,"many_dead":true})");
+  EXPECT_TRUE(w.tick_until([&] { return w.is_running("a"); }));
+  pass(30);
+  for (const auto& view : w.get<Page<DrainView>>("/v1/drains").items)
+    EXPECT_TRUE(is_ended(view.drain.state)) << json::write_text(view);
+}
+
 TEST(Holds, ExpireAndAreListed) {
   TwoRacks w;
   const auto cordon = [&](const char* body) { return w.ask("POST", "/v1/workers/b1:cordon", body); };

@@ -55,6 +55,8 @@ StepResult before_no_return(const Migration& m, const Event& event, WallMs now) 
     case EventKind::guest_healthy:
     case EventKind::source_empty:
       return refused(m, "the new epoch has not been published: the target may own nothing");
+    case EventKind::target_dead:
+      return ignored(m, "the target owns nothing yet");
     case EventKind::source_running:
       return ignored(m, "it is not being undone");
   }
@@ -79,6 +81,13 @@ StepResult after_no_return(const Migration& m, const Event& event, WallMs now) {
       next.last_error = event.why;
       if (++next.attempts < boot_attempts_max) return {Outcome::applied, std::move(next), {}};
       // The VM is the target's now, though it does not boot there: it is for the caller to place it anew.
+      next.rejected.push_back(m.target);
+      return enter(std::move(next), Phase::releasing, now);
+    }
+    case EventKind::target_dead: {
+      if (m.phase == Phase::releasing) return ignored(m, "only the source is waited for");
+      auto next = m;
+      next.last_error = event.why;
       next.rejected.push_back(m.target);
       return enter(std::move(next), Phase::releasing, now);
     }

@@ -13,24 +13,25 @@ inline constexpr std::uint32_t boot_attempts_max =
     3;  // of preparing, and then of booting; then the VM is placed anew
 
 enum class EventKind {
-  begin,           // the limits allow it to start
-  standby_ready,   // the target can take over
-  source_sealed,   // the guest has stopped and HEAD says detached-clean
-  source_dead,     // an operator has declared the source dead: nothing to wait for
-  lease_taken,     // the target owns the disk (or, without one, has begun to boot)
-  guest_healthy,   // the guest runs on the target
-  source_empty,    // nothing of the VM is left on the source
-  start_failed,    // the target could not prepare or boot it
-  target_lost,     // the target does not answer
-  cancel,          // somebody asked for it
+  begin,          // the limits allow it to start
+  standby_ready,  // the target can take over
+  source_sealed,  // the guest has stopped and HEAD says detached-clean
+  source_dead,    // an operator has declared the source dead: nothing to wait for
+  lease_taken,    // the target owns the disk (or, without one, has begun to boot)
+  guest_healthy,  // the guest runs on the target
+  source_empty,   // nothing of the VM is left on the source
+  start_failed,   // the target could not prepare or boot it
+  target_lost,    // the target does not answer
+  target_dead,  // an operator has declared the target dead, which has the VM: that one's drain takes it over
+  cancel,       // somebody asked for it
   source_running,  // (aborting) the guest runs on the source again, and the target holds nothing
 };
 BOOST_DESCRIBE_ENUM(EventKind, begin, standby_ready, source_sealed, source_dead, lease_taken, guest_healthy,
-                    source_empty, start_failed, target_lost, cancel, source_running)
+                    source_empty, start_failed, target_lost, target_dead, cancel, source_running)
 
 struct Event {
   EventKind kind = EventKind::begin;
-  std::string why;      // for start_failed, target_lost and cancel
+  std::string why;      // for start_failed, target_lost, target_dead and cancel
   Epoch new_epoch = 0;  // for source_sealed and source_dead: the epoch that the commit will publish
 };
 

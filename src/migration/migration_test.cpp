@@ -11,7 +11,7 @@ constexpr std::array all_phases{Phase::reserving,    Phase::preparing, Phase::fr
 constexpr std::array all_events{EventKind::begin,        EventKind::standby_ready, EventKind::source_sealed,
                                 EventKind::source_dead,  EventKind::lease_taken,   EventKind::guest_healthy,
                                 EventKind::source_empty, EventKind::start_failed,  EventKind::target_lost,
-                                EventKind::cancel,       EventKind::source_running};
+                                EventKind::target_dead,  EventKind::cancel,        EventKind::source_running};
 
 Migration at(Phase phase) {
   Migration m;
@@ -45,6 +45,17 @@ TEST(Migration, EveryPairOfPhaseAndEventKeepsTheRules) {
       if (result.next.phase != phase) EXPECT_EQ(result.next.history.back().entered_at, 1000);
     }
   }
+}
+
+TEST(Migration, ATargetThatIsDeclaredDeadEndsTheMoveOnceItOwnsTheVm) {
+  for (auto phase : {Phase::moving_lease, Phase::starting}) {
+    const auto result = step(at(phase), {EventKind::target_dead, "b was declared dead", 0}, 1);
+    EXPECT_EQ(result.next.phase, Phase::releasing);
+    EXPECT_EQ(result.next.rejected, std::vector{WorkerId("b")});
+    EXPECT_EQ(result.next.last_error, "b was declared dead");
+  }
+  for (auto phase : {Phase::reserving, Phase::preparing, Phase::freezing, Phase::releasing, Phase::aborting})
+    EXPECT_EQ(step(at(phase), {EventKind::target_dead, "x", 0}, 1).outcome, Outcome::ignored);
 }
 
 TEST(Migration, CancelIsAppliedBeforeTheNewEpochAndRefusedAfter) {

@@ -297,8 +297,8 @@ std::vector<HttpRequest> all_requests() {
   DrainId d("d");
   MigrationId m("m");
   auto go = [&](auto task) { (void)world.await(std::move(task)); };
-  go(c.workers()), go(c.worker(w)), go(c.cordon(w, {"r", {}})), go(c.uncordon(w)), go(c.return_worker(w)),
-      go(c.why_worker(w));
+  go(c.workers()), go(c.worker(w)), go(c.cordon(w, {"r", {}})), go(c.uncordon(w)), go(c.return_worker(w, {})),
+      go(c.cordon_many({})), go(c.uncordon_many({})), go(c.why_worker(w));
   go(c.remove_worker(w)), go(c.vms()), go(c.vm(v)), go(c.create_vm({})), go(c.start_vm(v)), go(c.stop_vm(v));
   go(c.remove_vm(v)), go(c.migrate_vm(v, {})), go(c.edit_vm(v, {})), go(c.why_vm(v)), go(c.disks()),
       go(c.disk(DiskId("x"))), go(c.images());

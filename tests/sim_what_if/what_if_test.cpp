@@ -54,9 +54,7 @@ TEST_P(EachTrace, FailuresMeanwhileBreakNoRule) {
   options.failures = {.dead = 0.05, .boots = 0.05, .standbys = 0.05, .back_after = 2min};
   const auto report = ask(fleet, options);
   EXPECT_EQ(report.violations, std::vector<std::string>());
-  // The drain of the dead may be left with a move whose target died when it owned the VM already: that does not end, and is not told.
-  for (const auto& drain : report.drains)
-    EXPECT_TRUE(drain.is_explained() || drain.what == "declared dead") << text_of(report);
+  for (const auto& drain : report.drains) EXPECT_TRUE(drain.is_explained()) << text_of(report);
   EXPECT_EQ(report.troubles.killed, 10u);
   EXPECT_EQ(report.troubles.back + report.troubles.declared_dead, 10u);
   EXPECT_GT(report.troubles.declared_dead, 0u);

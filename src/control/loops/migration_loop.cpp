@@ -25,6 +25,14 @@ std::string why_unwanted(const Drain& drain, const Migration& m) {
   return "";
 }
 
+// A drain takes over what it has, and may: not too many others are silent with it.
+bool is_declared_dead(const Fleet& fleet, const Seen& seen, const WorkerId& worker, drain::Brake& brake) {
+  const auto* drain = fleet.active_drain_of(worker);
+  return drain && drain->options.source_dead && drain->state != DrainState::undoing &&
+         !seen.is_ready(worker) &&
+         (drain->options.many_dead.value_or(false) || brake.why_not(worker).empty());
+}
+
 std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migration& m,
                                 const std::set<MigrationId>& may_begin, drain::Brake& brake) {
   const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
@@ -50,6 +58,12 @@ std::optional<Event> next_event(const Fleet& fleet, const Seen& seen, const Migr
     return may_begin.contains(m.id) ? std::optional(Event{}) : std::nullopt;
   }
   auto event = vm ? migration::observe(m, *vm, seen) : std::nullopt;
+  if (!event && is_past_no_return(m.phase)) {
+    if (m.phase != Phase::releasing && is_declared_dead(fleet, seen, m.target, brake))
+      return Event{EventKind::target_dead, fmt::format("{} was declared dead", m.target), 0};
+    if (m.phase == Phase::releasing && is_declared_dead(fleet, seen, m.source, brake))
+      return Event{EventKind::source_empty, {}, 0};
+  }
   // So many have fallen silent since that this one may not be dead at all.
   if (event && event->kind == EventKind::source_dead && drain && !drain->options.many_dead.value_or(false) &&
       !brake.why_not(m.source).empty())
