@@ -53,7 +53,11 @@ VmNetwork without_secrets(const VmNetwork& network) {
   out.id = network.id, out.created_at = network.created_at;
   return out;
 }
-Worker without_secrets(const WorkerView& view) { return view.worker; }
+Worker without_secrets(const WorkerView& view) {
+  auto out = view.worker;
+  out.returning.reset();
+  return out;
+}
 Vm without_secrets(const VmView& view) { return without_secrets(view.vm); }
 Group without_secrets(const GroupView& view) { return view.group; }
 Budget without_secrets(const BudgetView& view) { return view.budget; }
@@ -72,6 +76,7 @@ Migration without_secrets(const MigrationView& view) {
 // Those that have ended change nothing any more.
 bool is_of_interest(const DrainView& view) { return !is_ended(view.drain.state); }
 bool is_of_interest(const MigrationView& view) { return !is_ended(view.migration.phase); }
+bool is_of_interest(const VmView& view) { return !view.vm.test_of; }
 bool is_of_interest(const Disk& disk) { return disk.vm && disk.state == DiskState::ready; }
 template <class T>
 bool is_of_interest(const T&) {

@@ -44,11 +44,14 @@ struct ExportTest : testing::Test {
       // Two pages.
       if (!request.target.contains("page_token")) return reply(Page<VmView>{{vm_view("a")}, "a"});
       EXPECT_TRUE(request.target.contains("page_token=a")) << request.target;
-      return reply(Page<VmView>{{vm_view("b")}, {}});
+      auto test = vm_view("secret-test");  // goes by itself, and is nobody's
+      test.vm.test_of = WorkerId("worker-1");
+      return reply(Page<VmView>{{vm_view("b"), test}, {}});
     }
     if (path == "/v1/workers") {
       WorkerView view;
       view.worker.id = WorkerId("worker-1"), view.worker.capacity = {8000, 1ull << 34};
+      view.worker.returning = WorkerReturn{VmId("secret-test"), 1, {}, "secret-return"};
       return reply(Page<WorkerView>{{view}, {}});
     }
     if (path == "/v1/disks")
