@@ -38,6 +38,20 @@ struct Returns : ::testing::Test {
     again.capacity = {16'000, 2 * GiB}, again.pools = {PoolId("main")};
     EXPECT_EQ(w.ask("POST", "/v1/agent/register", json::write_text(again), "join-token-0").status, 200);
   }
+  // With the test VM on it.
+  void dies_for(Duration time) {
+    EXPECT_EQ(give_back().status, 200);
+    const auto test = test_vm();
+    EXPECT_TRUE(w.tick_until([&] { return w.get<VmView>("/v1/vms/" + test).vm.epoch > 0; }));
+    w.workers()["w1"].answers = false;
+    w.sim().loop().run_for(time);
+    w.tick(2);
+  }
+  bool is_drained_as_dead() {
+    const auto second = w.drain("w1", R"(,"options":{"source_dead":true})");
+    return w.tick_until([&] { return w.drain_view(second).status == "done"; }) &&
+           w.tick_until([&] { return vms() == 1; });
+  }
   bool has_started() {
     return w.tick_until(
         [&] { return view().worker.returning.value_or(WorkerReturn()).started_at.has_value(); });
@@ -119,28 +133,15 @@ TEST_F(Returns, ADrainThatBeginsEndsThem) {
 }
 
 TEST_F(Returns, AWorkerThatDiesMeanwhileIsDrainedAsDead) {
-  ASSERT_EQ(give_back().status, 200);
-  const auto test = test_vm();
-  ASSERT_TRUE(w.tick_until([&] { return w.get<VmView>("/v1/vms/" + test).vm.epoch > 0; }));
-  w.workers()["w1"].answers = false;
-  w.sim().loop().run_for(30s);
-  w.tick(2);
-  const auto second = w.drain("w1", R"(,"options":{"source_dead":true})");
-  EXPECT_TRUE(w.tick_until([&] { return w.drain_view(second).status == "done"; }));
-  EXPECT_TRUE(w.tick_until([&] { return vms() == 1; }));
+  dies_for(30s);
+  EXPECT_EQ(error(), "") << "there is time yet";
+  EXPECT_TRUE(is_drained_as_dead());
 }
 
 TEST_F(Returns, AWorkerThatDiesIsDrainedAsDeadAlsoWhenItsTimeIsOver) {
-  ASSERT_EQ(give_back().status, 200);
-  const auto test = test_vm();
-  ASSERT_TRUE(w.tick_until([&] { return w.get<VmView>("/v1/vms/" + test).vm.epoch > 0; }));
-  w.workers()["w1"].answers = false;
-  w.sim().loop().run_for(6min);
-  ASSERT_FALSE(error().empty());
-  w.tick(2);
-  const auto second = w.drain("w1", R"(,"options":{"source_dead":true})");
-  EXPECT_TRUE(w.tick_until([&] { return w.drain_view(second).status == "done"; }));
-  EXPECT_TRUE(w.tick_until([&] { return vms() == 1; }));
+  dies_for(6min);
+  EXPECT_NE(error(), "");
+  EXPECT_TRUE(is_drained_as_dead());
 }
 
 TEST_F(Returns, AHostThatRebootsMeanwhileHasShownNothing) {

@@ -7,8 +7,8 @@
 #include "base/random.h"
 #include "env/http.h"
 #include "env/scope.h"
-#include "fleet_index.h"
 #include "fleet_records.h"
+#include "numbered.h"
 
 namespace ebb::what_if {
 

@@ -1,6 +1,6 @@
 // What the moves came to: how many, how long guests were away, and who was moved more than once.
 #pragma once
-#include "fleet_index.h"
+#include "numbered.h"
 #include "watched_records.h"
 
 namespace ebb::what_if {

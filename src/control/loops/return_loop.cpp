@@ -12,14 +12,11 @@ namespace {
 // Why its test VM will not start any more, or not yet; both empty: it runs.
 struct Verdict {
   std::string failed{}, waits{};
-  bool operator==(const Verdict&) const = default;
 };
-
-bool is_usable(const Disk* disk) { return disk->is_usable(); }
 
 // At its worker, whatever holds that: it is what the holds wait for.
 Verdict place_test(const Fleet& fleet, const Worker& worker, const Vm& vm, Batch& batch) {
-  if (!std::ranges::all_of(fleet.disks_of(vm), is_usable)) return {.waits = "its disk is being made"};
+  if (!std::ranges::all_of(fleet.disks_of(vm), &Disk::is_usable)) return {.waits = "its disk is being made"};
   const auto choice =
       placement::place({{&worker, fleet.used_on(worker.id), {}}}, {request_for(fleet, vm, {})}).at(0);
   if (!choice.worker) return {.failed = placement::describe(choice.refusals)};
