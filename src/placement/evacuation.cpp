@@ -8,6 +8,9 @@
 namespace ebb::placement {
 namespace {
 
+// If more than so many have nowhere to go, the fleet lacks room, not an order: as many as can shall go.
+std::size_t unplaced_max(std::size_t vms) { return std::max<std::size_t>(100, vms / 50); }
+
 // Closed, and leaving, while this lives.
 class Closed {
  public:
@@ -40,6 +43,7 @@ class Attempt {
 
   Evacuation run(const std::vector<VmIndex>& vms) {
     moves_max_ = static_cast<std::size_t>(options_.extra_moves_max * static_cast<double>(vms.size()));
+    unplaced_max_ = unplaced_max(vms.size());
     result_.moves.reserve(vms.size());
     for (const auto vm : vms) {
       if (const auto to = target_of(vm); to != none)
@@ -65,7 +69,8 @@ class Attempt {
     }
     if (const auto to = placer_.choose(vm); to != none) return to;
     const auto shape = fleet_.shape_of[vm];
-    if (options_.eject_depth == 0 || is_hopeless_[shape]) return none;
+    if (options_.eject_depth == 0 || is_hopeless_[shape] || result_.unplaced.size() > unplaced_max_)
+      return none;
     if (!room_maker_) room_maker_.emplace(fleet_, &placer_, &result_, moves_max_, options_);
     for (unsigned depth = 1; depth <= options_.eject_depth; ++depth)
       if (const auto to = room_maker_->make_room(vm, depth); to != none) return to;
@@ -85,7 +90,7 @@ class Attempt {
   Placer& placer_;
   const EvacuationOptions& options_;
   Evacuation result_;
-  std::size_t moves_max_ = 0;
+  std::size_t moves_max_ = 0, unplaced_max_ = 0;
   std::vector<bool> is_hopeless_;        // by shape: no room could be made for one
   std::optional<RoomMaker> room_maker_;  // only once it is needed
   std::vector<double> arrival_seconds_;  // by worker
@@ -108,16 +113,23 @@ Evacuation evacuate(const FleetNumbers& fleet, Placer* placer, const std::vector
   const Closed closed(placer, sources);
   const auto vms = leaving(*placer, sources);
   std::optional<Evacuation> best;
-  for (const auto& order : orders(fleet, *placer, vms)) {
+  const auto attempt = [&](const NamedOrder& order, const EvacuationOptions& how) {
     const auto in_order = order.vms();
-    if (in_order.empty() && best) continue;
-    auto found = Attempt(fleet, placer, options).run(in_order);
+    if (in_order.empty() && best) return;
+    auto found = Attempt(fleet, placer, how).run(in_order);
     found.order = order.name;
     if (!best || std::tuple(found.unplaced.size(), found.extra_moves) <
                      std::tuple(best->unplaced.size(), best->extra_moves))
       best = std::move(found);
-    if (best->unplaced.empty()) break;
+  };
+  for (const auto& order : orders(fleet, *placer, vms)) {
+    attempt(order, options);
+    if (best->unplaced.empty()) return std::move(*best);
+    if (best->unplaced.size() > unplaced_max(vms.size())) break;
   }
+  auto without_room = options;
+  without_room.eject_depth = 0;
+  attempt(smallest_first(*placer, vms), without_room);
   return std::move(*best);
 }
 

@@ -301,6 +301,19 @@ TEST(Evacuation, FillsEmptyWorkersByPatternsWhereOtherOrdersLeaveSomething) {
   EXPECT_EQ(found.order, "by patterns that fill a worker");
 }
 
+TEST(Evacuation, WhereRoomIsFarFromEnoughAsManyAsCanGo) {
+  auto fleet = make_fleet(4, 1000);
+  for (int i = 0; i < 400; ++i) add_vm(fleet, {2, 2}, 0);
+  for (int i = 0; i < 200; ++i) add_vm(fleet, {5, 5}, 1);
+  add_vm(fleet, {200, 200}, 2);
+  add_vm(fleet, {1000, 1000}, 3);
+  Placer placer(fleet);
+  const auto found = evacuate(fleet, &placer, {0, 1}, {});
+  EXPECT_EQ(found.unplaced.size(), 200u) << "the large ones alone would take all of it";
+  EXPECT_EQ(found.order, "smallest first");
+  for (const auto vm : found.unplaced) EXPECT_EQ(placer.needs(vm)[0], 5u);
+}
+
 TEST(Patterns, BeginWithTheLargestAndKeepFeaturesAndFellowsApart) {
   auto fleet = make_fleet(4, 100);
   fleet.kinds.push_back({{100, 100}, 1});

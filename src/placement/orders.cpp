@@ -65,4 +65,8 @@ std::vector<NamedOrder> orders(const FleetNumbers& fleet, const Placer& placer,
   return all;
 }
 
+NamedOrder smallest_first(const Placer& placer, const std::vector<VmIndex>& vms) {
+  return {"smallest first", [&] { return by_key(vms, [&placer](VmIndex vm) { return -placer.size(vm); }); }};
+}
+
 }  // namespace ebb::placement

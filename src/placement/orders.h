@@ -16,4 +16,7 @@ struct NamedOrder {
 std::vector<NamedOrder> orders(const FleetNumbers& fleet, const Placer& placer,
                                const std::vector<VmIndex>& vms);
 
+// By which most are placed where not all can be.
+NamedOrder smallest_first(const Placer& placer, const std::vector<VmIndex>& vms);
+
 }  // namespace ebb::placement
