@@ -1,6 +1,5 @@
 #include "drain/drain_planner.h"
 
-#include "base/checksum.h"
 #include "base/text.h"
 
 namespace ebb::drain {
@@ -59,8 +58,9 @@ std::vector<VmId> finishing_on(const Fleet& fleet, const WorkerId& worker, const
 std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const DrainId& drain, const VmId& vm,
                                                  WallMs now) {
   std::map<WorkerId, std::string> rejected;
-  for (const auto& [id, m] : fleet.migrations()) {
-    if (m.vm != vm || m.drain != drain || m.rejected.empty()) continue;
+  for (const auto& id : fleet.migrations_of(vm)) {
+    const auto& m = fleet.migrations().at(id);
+    if (m.drain != drain || m.rejected.empty()) continue;
     auto again_at = m.history.back().entered_at + rejected_for_ms;
     if (again_at <= now) continue;
     for (const auto& target : m.rejected)
@@ -92,70 +92,6 @@ DrainPlan make_plan(const Fleet& fleet, std::vector<WorkerId> workers, const std
     plan.moves.push_back(std::move(move));
   }
   return plan;
-}
-
-StateFacts state_facts(const Fleet& fleet, const Seen& seen, const std::vector<WorkerId>& workers) {
-  StateFacts facts;
-  for (const auto& worker : workers) facts[fmt::format("{} of the plan", worker)] = "to be emptied";
-  auto of_each_worker = [&](const WorkerId& id, const Worker& w) {
-    const auto used = fleet.used_on(id);
-    std::string pools, networks;
-    for (const auto& pool : w.pools) pools += (pools.empty() ? "" : ", ") + pool.value;
-    for (const auto& network : w.networks.value_or(std::vector<NetworkId>()))
-      networks += (networks.empty() ? "" : ", ") + network.value;
-    facts[fmt::format("holds of {}", id)] = fmt::format("{}", fleet.holds_on(id).size());
-    facts[fmt::format("whether {} answers", id)] = seen.is_ready(id) ? "yes" : "no";
-    facts[fmt::format("memory taken on {}", id)] =
-        fmt::format("{} of {} bytes", used.memory_bytes, w.capacity.memory_bytes);
-    facts[fmt::format("cores taken on {}", id)] =
-        fmt::format("{} of {} thousandths", used.cpu_millis, w.capacity.cpu_millis);
-    facts[fmt::format("pools of {}", id)] = pools;
-    facts[fmt::format("networks of {}", id)] = networks;
-  };
-  for (const auto& [id, w] : fleet.workers()) of_each_worker(id, w);
-  bool asks_for_labels = false;
-  for (const auto& worker : workers) {
-    for (const auto& id : fleet.vms_owned_by(worker)) {
-      const auto& vm = fleet.vms().at(id);
-      const auto* m = fleet.open_migration_of(id);
-      facts[fmt::format("{} on {}", id, worker)] =
-          fmt::format("shall be {}, epoch {}{}", json::name_of(vm.desired), vm.epoch,
-                      m ? fmt::format(", moving to {}", m->target) : "");
-      const auto* group = vm.spec.group ? fleet.find(*vm.spec.group) : nullptr;
-      if (group) facts[fmt::format("group of {}", id)] = fmt::format("{} ({})", group->id, text_of(*group));
-      if (vm.spec.worker_labels)
-        facts[fmt::format("labels that {} asks for", id)] = text_of(*vm.spec.worker_labels);
-      if (vm.spec.cpu_features)
-        facts[fmt::format("CPU features that {} asks for", id)] = json::write_text(*vm.spec.cpu_features);
-      asks_for_labels |= group || vm.spec.worker_labels;
-    }
-  }
-  if (asks_for_labels)
-    for (const auto& [id, w] : fleet.workers()) facts[fmt::format("labels of {}", id)] = text_of(w.labels);
-  for (const auto& [id, budget] : fleet.budgets())
-    facts[fmt::format("budget {}", id)] = json::write_text(budget);
-  return facts;
-}
-
-std::string hash_of(const StateFacts& facts) {
-  std::string text;
-  for (const auto& [name, value] : facts) text += name + "=" + value + "\n";
-  return fmt::format("{:08x}{:08x}", crc32c(as_bytes(text)), crc32c(as_bytes(text), 0x9e3779b9));
-}
-
-std::vector<std::string> differences(const StateFacts& then, const StateFacts& now) {
-  std::vector<std::string> found;
-  for (const auto& [name, value] : then) {
-    auto at = now.find(name);
-    if (at == now.end())
-      found.push_back(fmt::format("{}: {}, now gone", name, value));
-    else if (at->second != value)
-      found.push_back(fmt::format("{}: {}, now {}", name, value, at->second));
-  }
-  for (const auto& [name, value] : now) {
-    if (!then.contains(name)) found.push_back(fmt::format("{}: new, {}", name, value));
-  }
-  return found;
 }
 
 DoneCheck check_done(const Fleet& fleet, const Seen& seen, const WorkerId& id) {

@@ -57,13 +57,6 @@ struct Placed {
 // Moves and blockers; when each move starts is for whoever knows what else is under way.
 DrainPlan make_plan(const Fleet& fleet, std::vector<WorkerId> workers, const std::vector<Placed>& placed,
                     const Eta& eta);
-// What a plan of `workers` is made from, by name: "holds of worker-2" -> "1".
-using StateFacts = std::map<std::string, std::string>;
-StateFacts state_facts(const Fleet& fleet, const Seen& seen, const std::vector<WorkerId>& workers);
-std::string hash_of(const StateFacts& facts);
-// "holds of worker-2: 0, now 1"
-std::vector<std::string> differences(const StateFacts& then, const StateFacts& now);
-
 // What the records and the agent's report say of "done" for one worker; heads_* are filled in by who reads the store.
 DoneCheck check_done(const Fleet& fleet, const Seen& seen, const WorkerId& worker);
 // Of all of them together: the sums; fresh if all are, silent if one is.

@@ -80,8 +80,8 @@ Result<DrainScope> DrainsService::scope_of_wish(const CreateDrain& wish) const {
 
 DrainPlan DrainsService::make_plan(const DrainScope& scope) {
   auto plan = plan_drain(c_.fleet(), c_.seen(), scope, c_.reconciler.limits().pace, c_.loop.wall_now());
-  auto facts = drain::state_facts(c_.fleet(), c_.seen(), scope.workers);
-  plan.state_hash = drain::hash_of(facts);
+  drain::StateFacts facts(c_.fleet(), c_.seen(), scope.workers);
+  plan.state_hash = facts.hash();
   planned_from_.emplace_back(plan.state_hash, std::move(facts));
   if (planned_from_.size() > plans_kept_max) planned_from_.pop_front();
   return plan;
@@ -90,12 +90,12 @@ DrainPlan DrainsService::make_plan(const DrainScope& scope) {
 // That a plan which is to be carried out was made from what is now; if not, says what is different.
 Status DrainsService::check_is_fresh(const CreateDrain& wish, const DrainScope& scope) const {
   if (!wish.state_hash) return {};
-  const auto now = drain::state_facts(c_.fleet(), c_.seen(), scope.workers);
-  if (*wish.state_hash == drain::hash_of(now)) return {};
+  const drain::StateFacts now(c_.fleet(), c_.seen(), scope.workers);
+  if (*wish.state_hash == now.hash()) return {};
   constexpr std::size_t shown_max = 5;
   std::vector<std::string> changed;
   for (const auto& [hash, then] : planned_from_) {
-    if (hash == *wish.state_hash) changed = drain::differences(then, now);
+    if (hash == *wish.state_hash) changed = then.differences(now);
   }
   if (changed.size() > shown_max) {
     auto more = changed.size() - shown_max;

@@ -6,6 +6,7 @@
 #include "control/limits.h"
 #include "control/sessions.h"
 #include "control/wanted.h"
+#include "drain/state_facts.h"
 
 namespace ebb::control {
 
@@ -32,6 +33,8 @@ class WorkersService {
   Task<HttpResponse> uncordon_many(Call call);
   using Decision = std::function<Result<bool>(Batch&, const WorkerId&)>;
   Task<HttpResponse> decide(Call call, Decision decision);
+  // For what is about this worker alone: many such requests at once share commits.
+  Task<HttpResponse> decide_together(Call call, Decision decision);
   Task<HttpResponse> decide_many(std::set<WorkerId> workers, Decision decision);
   Result<bool> cordon_in(Batch& batch, const WorkerId& id, const CordonWorker& wish) const;
   Result<bool> uncordon_in(Batch& batch, const WorkerId& id) const;
