@@ -142,6 +142,40 @@ Task<Result<bool>> Owner::change_if(std::function<void(Batch&)> decide) {
   co_return true;
 }
 
+Task<Status> Owner::change_together(std::string about, std::function<Status(Batch&)> decide) {
+  OneShot<Status> answered(loop_);
+  waiting_.push_back({std::move(about), std::move(decide), answered.completer()});
+  if (!std::exchange(commits_together_, true)) scope_.spawn(commit_together());
+  co_return co_await answered;
+}
+
+Task<void> Owner::commit_together() {
+  while (!waiting_.empty()) {
+    auto turn = co_await mutex_.lock();
+    Batch batch(fleet_, loop_.wall_now());
+    const auto decided = decide_together(batch);
+    Status committed = broken_ ? Status(fail(*broken_)) : Status{};
+    if (committed && !batch.empty()) committed = co_await commit(std::move(turn), std::move(batch));
+    for (const auto& [waiting, status] : decided) waiting.answer(status ? committed : status);
+  }
+  commits_together_ = false;
+}
+
+std::vector<std::pair<Owner::Waiting, Status>> Owner::decide_together(Batch& batch) {
+  std::vector<std::pair<Waiting, Status>> decided;
+  std::set<std::string> subjects;
+  for (auto at = waiting_.begin(); at != waiting_.end() && !batch.is_full();) {
+    if (!subjects.insert(at->about).second) {  // it has to see the one before it
+      ++at;
+      continue;
+    }
+    auto status = at->decide(batch);
+    decided.emplace_back(std::move(*at), std::move(status));
+    at = waiting_.erase(at);
+  }
+  return decided;
+}
+
 Task<Result<std::vector<JournalEntry>>> Owner::journal(std::uint64_t since, std::size_t limit) {
   EBB_CO_TRY(lines, co_await store_.journal(since, limit));
   std::vector<JournalEntry> entries;

@@ -3,6 +3,7 @@
 // A decision is a pure function of the fleet that fills a Batch; decisions run one at a time, each followed
 // by one commit. Only after the commit does memory change and do replies and effects go out.
 #pragma once
+#include <deque>
 #include <functional>
 
 #include "base/log.h"
@@ -46,6 +47,10 @@ class Owner {
     EBB_CO_CHECKED(co_await run_in(loop_, scope_, commit(std::move(turn), std::move(batch))));
     co_return answer;
   }
+  // Of decisions about different things, as many as have come together share one commit, and its wait for the disk. Such a decision
+  // reads and writes only what is about the thing that `about` names, fails before it has added anything, and owns what it
+  // touches: it is carried out even if the caller is destroyed.
+  Task<Status> change_together(std::string about, std::function<Status(Batch&)> decide);
   // For loops: true if something was changed.
   Task<Result<bool>> change_if(std::function<void(Batch&)> decide);
 
@@ -57,6 +62,14 @@ class Owner {
   std::uint64_t commits() const { return commits_; }
 
  private:
+  struct Waiting {
+    std::string about;
+    std::function<Status(Batch&)> decide;
+    std::function<void(Status)> answer;
+  };
+  Task<void> commit_together();
+  // Those that can be one commit, decided.
+  std::vector<std::pair<Waiting, Status>> decide_together(Batch& batch);
   Task<Status> commit(AsyncMutex::Guard turn, Batch batch);
   Task<Status> reload();
   Status take(const StoreSnapshot& snapshot);
@@ -71,6 +84,8 @@ class Owner {
   std::map<std::string, Effect> effects_;
   std::uint64_t revision_ = 0, commits_ = 0;
   std::optional<Error> broken_;
+  std::deque<Waiting> waiting_;
+  bool commits_together_ = false;
   std::vector<std::function<void(const Touched&)>> callbacks_;
   Notify committed_;
   Scope scope_;

@@ -114,5 +114,89 @@ TEST(Owner, WhenTheRecordsCannotBeReadBackNothingIsDecidedAnyMore) {
   EXPECT_EQ(w.records->commits, commits);
 }
 
+// Puts a worker under a name, unless it is there already.
+std::function<Status(Batch&)> put_once(const Owner& owner, std::string name) {
+  return [&owner, name = std::move(name)](Batch& batch) -> Status {
+    if (owner.fleet().find(WorkerId(name))) return fail(Code::conflict, "'{}' is there already", name);
+    Worker worker;
+    worker.id = WorkerId(name);
+    batch.put(worker);
+    return {};
+  };
+}
+
+struct Together : World {
+  // One decision for each name, all at once.
+  std::vector<Status> put(const std::vector<std::string>& names) {
+    std::vector<Task<Status>> tasks;
+    for (const auto& name : names)
+      tasks.push_back(owner.change_together("workers/" + name, put_once(owner, name)));
+    return wait(when_all(process.loop(), std::move(tasks)));
+  }
+};
+
+TEST(OwnerTogether, DecisionsAboutDifferentThingsShareACommit) {
+  Together w;
+  const auto commits = w.records->commits;
+  for (const auto& status : w.put({"a", "b", "c", "d"})) EXPECT_TRUE(status);
+  EXPECT_EQ(w.records->commits, commits + 1);
+  w.expect_the_fleet_is_what_is_stored();
+}
+
+TEST(OwnerTogether, ThoseAboutTheSameThingSeeEachOther) {
+  Together w;
+  const auto commits = w.records->commits;
+  const auto answers = w.put({"a", "a", "b", "w1"});
+  EXPECT_TRUE(answers[0]);
+  ASSERT_FALSE(answers[1]) << "the one before it is in the records by then";
+  EXPECT_EQ(answers[1].error().code, Code::conflict);
+  EXPECT_TRUE(answers[2]);
+  ASSERT_FALSE(answers[3]) << "a decision that fails takes no other one with it";
+  EXPECT_EQ(w.records->commits, commits + 1);
+}
+
+TEST(OwnerTogether, MoreThanACommitTakesAreSeveral) {
+  Together w;
+  const auto commits = w.records->commits;
+  std::vector<std::string> names;
+  for (int i = 0; i < 500; ++i) names.push_back(fmt::format("n{}", i));
+  for (const auto& status : w.put(names)) EXPECT_TRUE(status);
+  EXPECT_EQ(w.owner.fleet().workers().size(), 501u);
+  EXPECT_GT(w.records->commits, commits + 1);
+  EXPECT_LT(w.records->commits, commits + 50);
+  w.expect_the_fleet_is_what_is_stored();
+}
+
+TEST(OwnerTogether, ALostCommitIsLostForAllOfThem) {
+  Together w;
+  w.faulty.next = FaultyStore::Fault::lost_before;
+  for (const auto& status : w.put({"a", "b"})) {
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().code, Code::unavailable);
+  }
+  w.expect_the_fleet_is_what_is_stored();
+  for (const auto& status : w.put({"a", "b"})) EXPECT_TRUE(status);
+  w.faulty.next = FaultyStore::Fault::lost_after, w.faulty.is_readable = false;
+  EXPECT_FALSE(w.put({"c"})[0]);
+  EXPECT_FALSE(w.put({"d"})[0]) << "nothing is decided any more";
+}
+
+TEST(OwnerTogether, WhoeverHasGoneIsServedAllTheSame) {
+  Together w;
+  {
+    Scope scope(w.process.loop());
+    scope.spawn([](Owner* owner) -> Task<void> {
+      (void)co_await owner->change_together("workers/a", put_once(*owner, "a"));
+    }(&w.owner));
+    w.wait([](Loop* loop) -> Task<bool> {
+      co_await sleep_for(*loop, 0ms);
+      co_return true;
+    }(&w.process.loop()));
+  }
+  EXPECT_TRUE(w.put({"b"})[0]);
+  EXPECT_TRUE(w.owner.fleet().find(WorkerId("a")));
+  w.expect_the_fleet_is_what_is_stored();
+}
+
 }  // namespace
 }  // namespace ebb::control

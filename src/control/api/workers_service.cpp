@@ -61,6 +61,16 @@ Task<HttpResponse> WorkersService::decide(Call call, Decision decision) {
   co_return changed ? co_await show(std::move(call)) : error_reply(changed.error());
 }
 
+Task<HttpResponse> WorkersService::decide_together(Call call, Decision decision) {
+  const WorkerId id(call.param("id"));
+  auto changed = co_await c_.owner.change_together(
+      "workers/" + id.value, [id, decision = std::move(decision)](Batch& batch) -> Status {
+        auto done = decision(batch, id);
+        return done ? Status{} : Status(fail(std::move(done).error()));
+      });
+  co_return changed ? co_await show(std::move(call)) : error_reply(changed.error());
+}
+
 // As many in one commit as it takes. The same again goes on where it ended.
 Task<HttpResponse> WorkersService::decide_many(std::set<WorkerId> workers, Decision decision) {
   if (workers.size() > drain_workers_max)
@@ -96,8 +106,9 @@ Task<HttpResponse> WorkersService::cordon(Call call) {
   auto wish = body_of<CordonWorker>(call);
   if (!wish) co_return error_reply(wish.error());
   if (auto status = check_cordon(*wish); !status) co_return error_reply(status.error());
-  co_return co_await decide(std::move(call),
-                            [&](Batch& batch, const WorkerId& id) { return cordon_in(batch, id, *wish); });
+  co_return co_await decide_together(std::move(call), [this, wish = *wish](Batch& batch, const WorkerId& id) {
+    return cordon_in(batch, id, wish);
+  });
 }
 
 Task<HttpResponse> WorkersService::cordon_many(Call call) {
@@ -131,8 +142,8 @@ Result<bool> WorkersService::cordon_in(Batch& batch, const WorkerId& id, const C
 }
 
 Task<HttpResponse> WorkersService::uncordon(Call call) {
-  co_return co_await decide(std::move(call),
-                            [this](Batch& batch, const WorkerId& id) { return uncordon_in(batch, id); });
+  co_return co_await decide_together(
+      std::move(call), [this](Batch& batch, const WorkerId& id) { return uncordon_in(batch, id); });
 }
 
 Task<HttpResponse> WorkersService::uncordon_many(Call call) {
