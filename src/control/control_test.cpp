@@ -140,10 +140,11 @@ TEST(Control, ABlockedDrainNamesEveryReasonOfEveryWorker) {
   cordon("w2"), cordon("w3"), cordon("w4");
   for (auto name : {"w5", "w6"}) w.workers()[name].answers = false;
   w.workers()["w4"].answers = false;  // held and silent
-  ASSERT_TRUE(w.tick_until([&] {
+  const auto are_silent = [&] {
     auto at = [&](auto* name) { return w.get<WorkerView>(fmt::format("/v1/workers/{}", name)).liveness; };
     return at("w4") == Liveness::silent && at("w5") == Liveness::silent && at("w6") == Liveness::silent;
-  }));
+  };
+  ASSERT_TRUE(w.tick_until(are_silent, 300));
   for (auto name : {"b", "c", "d", "e", "f"})
     w.create_vm(name, Storage::object, 1500 * MiB);  // w7 to w11 are full
   ASSERT_TRUE(w.tick_until([&] { return w.is_running("f") && w.is_running("e") && w.is_running("b"); }));

@@ -46,21 +46,16 @@ class Presence {
  private:
   // When it was last seen running after a move; long ago: never.
   WallMs moved_at(const VmId& vm) const {
-    if (!moved_at_) {
-      moved_at_.emplace();
-      for (const auto& [id, m] : fleet_.migrations())
-        for (const auto& entered : m.history)
-          if (entered.phase == Phase::releasing)
-            (*moved_at_)[m.vm] = std::max((*moved_at_)[m.vm], entered.entered_at);
-    }
-    auto found = moved_at_->find(vm);
-    return found == moved_at_->end() ? now_ - 10 * 24 * 3'600'000ll : found->second;
+    WallMs latest = now_ - 10 * 24 * 3'600'000ll;
+    for (const auto& id : fleet_.migrations_of(vm))
+      for (const auto& entered : fleet_.migrations().at(id).history)
+        if (entered.phase == Phase::releasing) latest = std::max(latest, entered.entered_at);
+    return latest;
   }
 
   const Fleet& fleet_;
   const Seen& seen_;
   WallMs now_;
-  mutable std::optional<std::map<VmId, WallMs>> moved_at_;  // once it is asked for
 };
 
 struct BudgetState {
@@ -76,25 +71,31 @@ BudgetState state_of(const Fleet& fleet, const Presence& presence, const Budget&
   return state;
 }
 
-// One turn: what is under way, and what is let go on top of it.
+// One turn: what is under way, and what is let go on top of it. Words are for whoever asks why: there may be many thousand moves.
 class Turn {
  public:
-  Turn(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now)
+  Turn(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now, bool with_words)
       : fleet_(fleet),
         limits_(limits),
         now_(now),
+        with_words_(with_words),
         presence_(fleet, seen, now),
         brake_(fleet, seen, limits.brake) {
-    for (const auto& id : fleet.open_migrations()) {
+    for (const auto& id : fleet.begun_migrations()) {
       const auto& m = fleet.migrations().at(id);
       if (is_moving(m.phase)) count(m);
     }
   }
 
-  // Why it may not begin; no text: it may, and counts from now on.
-  Reason let(const Migration& m) {
+  // No further move of that drain (none: one by hand) may begin from there.
+  bool is_busy(const WorkerId& source, const DrainId& drain) const {
+    const auto at = leaving_.find(source);
+    return at != leaving_.end() && at->second >= options_of(fleet_.find(drain)).parallel_max;
+  }
+  // Why it may not begin; nullopt: it may, and counts from now on.
+  std::optional<Reason> let(const Migration& m) {
     auto reason = why_not(m);
-    if (reason.text.empty()) {
+    if (!reason) {
       count(m);
       const auto* vm = fleet_.find(m.vm);
       for (const auto* budget : vm ? fleet_.budgets_of(*vm) : std::vector<const Budget*>())
@@ -104,6 +105,7 @@ class Turn {
   }
 
  private:
+  static DrainOptions options_of(const Drain* drain) { return drain ? drain->options : DrainOptions{}; }
   void count(const Migration& m) {
     ++leaving_[m.source], ++entering_[m.target];
     for (const auto& [label, most] : limits_.label_moves_max)
@@ -122,62 +124,75 @@ class Turn {
     if (is_new) at->second = state_of(fleet_, presence_, budget);
     return at->second;
   }
-  Reason why_not(const Migration& m) {
+  std::optional<Reason> why_not(const Migration& m) {
     if (const auto awaited = fleet_.awaited_by(m); !awaited.empty())
-      return by_itself(m, fmt::format("{} has to make room on {} first", awaited[0]->vm, m.target));
+      return by_itself(
+          m, [&] { return fmt::format("{} has to make room on {} first", awaited[0]->vm, m.target); });
     const auto* drain = m.drain ? fleet_.find(*m.drain) : nullptr;
-    const DrainOptions options = drain ? drain->options : DrainOptions{};
+    const auto options = options_of(drain);
     if (auto n = leaving_[m.source]; n >= options.parallel_max)
-      return by_itself(m, fmt::format("{} from {} under way", count_of(n, "move is", "moves are"), m.source));
+      return by_itself(m, [&] {
+        return fmt::format("{} from {} under way", count_of(n, "move is", "moves are"), m.source);
+      });
     if (auto n = entering_[m.target]; n >= options.per_target_max)
-      return by_itself(m, fmt::format("{} to {} under way", count_of(n, "move is", "moves are"), m.target));
+      return by_itself(m, [&] {
+        return fmt::format("{} to {} under way", count_of(n, "move is", "moves are"), m.target);
+      });
     for (const auto& [label, most] : limits_.label_moves_max) {
       if (auto at = label_of(m.source, label); !at.empty() && leaving_label_[at] >= most)
-        return by_itself(m, fmt::format("as many moves leave {} as may at once", at));
+        return by_itself(m, [&] { return fmt::format("as many moves leave {} as may at once", at); });
       if (auto at = label_of(m.target, label); !at.empty() && entering_label_[at] >= most)
-        return by_itself(m, fmt::format("as many moves enter {} as may at once", at));
+        return by_itself(m, [&] { return fmt::format("as many moves enter {} as may at once", at); });
     }
     const auto* vm = fleet_.find(m.vm);
     if (m.source_dead && !presence_.answers(m.source))
-      return drain && !options.many_dead.value_or(false) ? braked(m, *drain) : Reason{};
+      return drain && !options.many_dead.value_or(false) ? braked(m, *drain) : std::nullopt;
     // One that was declared dead may be back, and run what it ran.
-    if (!vm || presence_.is_down(*vm) || (drain && drain->forced_at && drain->is_of(m.source))) return {};
+    if (!vm || presence_.is_down(*vm) || (drain && drain->forced_at && drain->is_of(m.source)))
+      return std::nullopt;
     if (drain && !drain->is_of(m.target))
       if (auto why = why_not_again(*vm, limits_, now_); !why.empty())
-        return {fmt::format("{}: {}", m.vm, why), since(m),
-                fmt::format("operator: ebb migrate {}, or a higher vm_max in [moves] of the control plane",
-                            m.vm)};
+        return Reason{
+            fmt::format("{}: {}", m.vm, why), since(m),
+            fmt::format("operator: ebb migrate {}, or a higher vm_max in [moves] of the control plane",
+                        m.vm)};
     if (vm->spec.tenant) {
       const auto& moves = tenant_moves_[*vm->spec.tenant];
       if (moves.size() >= tenant_moves_max(limits_, fleet_.vms_of_tenant(*vm->spec.tenant)))
-        return by_itself(m, fmt::format("tenant {} may have no more moves at once: {} under way",
-                                        *vm->spec.tenant, names(moves)));
+        return by_itself(m, [&] {
+          return fmt::format("tenant {} may have no more moves at once: {} under way", *vm->spec.tenant,
+                             names(moves));
+        });
     }
     for (const auto* budget : fleet_.budgets_of(*vm)) {
       const auto& now = state(*budget);
-      auto others = now.away;
-      others.erase(m.vm);
-      if (others.size() < now.away_max) continue;
-      if (auto why = why_impossible(fleet_, *budget); !why.empty())
-        return {fmt::format("{}: {}", m.vm, why), since(m),
-                fmt::format("operator: change it with ebb budgets set {}", budget->id)};
-      auto reason =
-          by_itself(m, fmt::format("budget {} lets {} of {} be away, and {}", budget->id, now.away_max,
-                                   count_of(fleet_.vms_of(budget->id).size(), "VM", "VMs"), names(others)));
-      for (const auto& id : others) {
-        const auto& other = fleet_.vms().at(id);
-        if (!presence_.is_moving(other) && (presence_.is_down(other) || presence_.is_lost(other)))
-          reason.who = fmt::format("operator: ebb why {}", id);
-      }
-      return reason;
+      if (now.away.size() - now.away.count(m.vm) < now.away_max) continue;
+      return with_words_ ? exhausted(m, *budget, now) : Reason{};
     }
-    return {};
+    return std::nullopt;
   }
-  Reason braked(const Migration& m, const Drain& drain) {
+  Reason exhausted(const Migration& m, const Budget& budget, const BudgetState& now) const {
+    if (auto why = why_impossible(fleet_, budget); !why.empty())
+      return {fmt::format("{}: {}", m.vm, why), since(m),
+              fmt::format("operator: change it with ebb budgets set {}", budget.id)};
+    auto others = now.away;
+    others.erase(m.vm);
+    auto reason = by_itself(m, [&] {
+      return fmt::format("budget {} lets {} of {} be away, and {}", budget.id, now.away_max,
+                         count_of(fleet_.vms_of(budget.id).size(), "VM", "VMs"), names(others));
+    });
+    for (const auto& id : others) {
+      const auto& other = fleet_.vms().at(id);
+      if (!presence_.is_moving(other) && (presence_.is_down(other) || presence_.is_lost(other)))
+        reason.who = fmt::format("operator: ebb why {}", id);
+    }
+    return reason;
+  }
+  std::optional<Reason> braked(const Migration& m, const Drain& drain) {
     const auto why = brake_.why_not(m.source);
-    if (why.empty()) return {};
-    return {fmt::format("{}: {}", m.vm, why), since(m),
-            fmt::format("{}: {}", brake_.owner(), brake_.remedy(drain.workers))};
+    if (why.empty()) return std::nullopt;
+    return Reason{fmt::format("{}: {}", m.vm, why), since(m),
+                  fmt::format("{}: {}", brake_.owner(), brake_.remedy(drain.workers))};
   }
   static std::string count_of(std::size_t count, std::string_view one, std::string_view many) {
     return fmt::format("{} {}", count, count == 1 ? one : many);
@@ -194,13 +209,16 @@ class Turn {
   static std::optional<WallMs> since(const Migration& m) {
     return m.history.empty() ? std::nullopt : std::optional(m.history.back().entered_at);
   }
-  static Reason by_itself(const Migration& m, const std::string& text) {
-    return {fmt::format("{}: {}", m.vm, text), since(m), "nobody: it goes on by itself"};
+  template <class Text>
+  Reason by_itself(const Migration& m, Text text) const {
+    if (!with_words_) return {};
+    return {fmt::format("{}: {}", m.vm, text()), since(m), "nobody: it goes on by itself"};
   }
 
   const Fleet& fleet_;
   const PaceLimits& limits_;
   WallMs now_;
+  bool with_words_;
   Presence presence_;
   Brake brake_;
   std::map<WorkerId, std::uint32_t> leaving_, entering_;
@@ -229,37 +247,50 @@ std::string why_not_again(const Vm& vm, const PaceLimits& limits, WallMs now) {
                      limits.vm_moves_max, format_time(first + moves_counted_ms));
 }
 
-Pacing pace(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now) {
-  Pacing pacing;
+namespace {
+
+// Why its drain lets it wait, or that it does not: nothing. nullopt: it is not its time.
+std::optional<Reason> why_paused(const Fleet& fleet, const Seen& seen, const Migration& m) {
+  const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
+  if (!m.drain || (drain && (drain->state == DrainState::running || drain->state == DrainState::undoing)))
+    return Reason{};
+  if (!drain || drain->state != DrainState::paused) return std::nullopt;
+  // One that has left the workers of its drain, and comes up nowhere yet, is not held back.
+  const auto* vm = fleet.find(m.vm);
+  if (!drain->is_of(m.source) && !(vm && !is_down(fleet, seen, *vm))) return Reason{};
+  return Reason{fmt::format("{}: {} is paused", m.vm, drain->id), std::nullopt,
+                fmt::format("operator: ebb resume {}", drain->id)};
+}
+
+}  // namespace
+
+std::set<MigrationId> may_begin(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now) {
+  Turn turn(fleet, seen, limits, now, false);
   std::vector<const Migration*> waiting;
+  for (const auto& [key, moves] : fleet.waiting_migrations()) {
+    if (turn.is_busy(key.first, key.second)) continue;  // as most are, when much is under way
+    for (const auto& id : moves) waiting.push_back(&fleet.migrations().at(id));
+  }
+  std::ranges::sort(waiting, [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
+  std::set<MigrationId> found;
+  for (const auto* m : waiting)
+    if (auto paused = why_paused(fleet, seen, *m); paused && paused->text.empty() && !turn.let(*m))
+      found.insert(m->id);
+  return found;
+}
+
+std::map<MigrationId, Reason> waits(const Fleet& fleet, const Seen& seen, const PaceLimits& limits,
+                                    WallMs now) {
+  Turn turn(fleet, seen, limits, now, true);
+  std::map<MigrationId, Reason> found;
   for (const auto& id : fleet.open_migrations()) {
     const auto& m = fleet.migrations().at(id);
     if (m.phase != Phase::reserving) continue;
-    const auto* drain = m.drain ? fleet.find(*m.drain) : nullptr;
-    // One that has left the workers of its drain, and comes up nowhere yet, is not held back.
-    const auto* vm = fleet.find(m.vm);
-    const bool is_paused = drain && drain->state == DrainState::paused &&
-                           (drain->is_of(m.source) || (vm && !is_down(fleet, seen, *vm)));
-    const bool may_go =
-        !m.drain || (drain && (drain->state == DrainState::running || drain->state == DrainState::paused ||
-                               drain->state == DrainState::undoing));
-    if (may_go && !is_paused) waiting.push_back(&m);
-    if (is_paused)
-      pacing.waits[id] = {fmt::format("{}: {} is paused", m.vm, drain->id), std::nullopt,
-                          fmt::format("operator: ebb resume {}", drain->id)};
+    auto reason = why_paused(fleet, seen, m);
+    if (reason && reason->text.empty()) reason = turn.let(m);
+    if (reason) found[id] = std::move(*reason);
   }
-  if (waiting.empty()) return pacing;
-  std::sort(waiting.begin(), waiting.end(),
-            [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
-  Turn turn(fleet, seen, limits, now);
-  for (const auto* m : waiting) {
-    auto reason = turn.let(*m);
-    if (reason.text.empty())
-      pacing.may_begin.push_back(m->id);
-    else
-      pacing.waits[m->id] = std::move(reason);
-  }
-  return pacing;
+  return found;
 }
 
 std::uint32_t away_max(const Fleet& fleet, const Budget& budget) {

@@ -22,15 +22,15 @@ struct PaceLimits {
 };
 std::uint32_t tenant_moves_max(const PaceLimits& limits, std::uint32_t vms_of_tenant);
 
-struct Pacing {
-  std::vector<MigrationId> may_begin;
-  std::map<MigrationId, Reason> waits;  // the others that could begin: what each waits for
-};
 // The VM's worker says that it does not run, or not as it should.
 bool is_down(const Fleet& fleet, const Seen& seen, const Vm& vm);
 // Why a VM that is well may not be moved again now by a drain; empty: it may.
 std::string why_not_again(const Vm& vm, const PaceLimits& limits, WallMs now);
-Pacing pace(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now);
+// Moves that may begin now, all of them together.
+std::set<MigrationId> may_begin(const Fleet& fleet, const Seen& seen, const PaceLimits& limits, WallMs now);
+// The others that could begin: what each waits for.
+std::map<MigrationId, Reason> waits(const Fleet& fleet, const Seen& seen, const PaceLimits& limits,
+                                    WallMs now);
 
 // How many of its VMs may be away at a time, if all of them are well now.
 std::uint32_t away_max(const Fleet& fleet, const Budget& budget);

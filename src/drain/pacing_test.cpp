@@ -9,10 +9,17 @@ namespace {
 
 constexpr WallMs now = 1'000'000;
 
+struct Pacing {
+  std::set<MigrationId> may_begin;
+  std::map<MigrationId, Reason> waits;
+};
+
 struct World : testing::World {
   PaceLimits limits;
 
-  Pacing pace() const { return drain::pace(fleet, seen, limits, now); }
+  Pacing pace(WallMs at = now) const {
+    return {may_begin(fleet, seen, limits, at), waits(fleet, seen, limits, at)};
+  }
   // A VM that runs on `worker`, as that has said.
   Vm& running(const char* id, const char* worker, Labels labels = {}, const char* tenant = nullptr) {
     static Vm v;
@@ -52,7 +59,7 @@ TEST(MayBegin, CountsMovesOverAllDrainsTogether) {
   w.migration("mig-2", "v2", "c", Phase::reserving);
   w.migration("mig-3", "v3", "c", Phase::reserving);
   w.migration("mig-10", "v4", "c", Phase::reserving, false);
-  EXPECT_EQ(w.pace().may_begin, std::vector{MigrationId("mig-2")})
+  EXPECT_EQ(w.pace().may_begin, std::set{MigrationId("mig-2")})
       << "two at a time from one worker, whoever asked";
 }
 
@@ -64,7 +71,7 @@ TEST(MayBegin, KeepsTheLimitOfEachTarget) {
   w.migration("mig-1", "v1", "b", Phase::reserving);
   w.migration("mig-2", "v2", "b", Phase::reserving);
   w.migration("mig-3", "v3", "c", Phase::reserving);
-  EXPECT_EQ(w.pace().may_begin, (std::vector{MigrationId("mig-1"), MigrationId("mig-3")}));
+  EXPECT_EQ(w.pace().may_begin, (std::set{MigrationId("mig-1"), MigrationId("mig-3")}));
 }
 
 TEST(MayBegin, NothingBeforeEverythingIsReserved) {
@@ -85,7 +92,7 @@ TEST(MayBegin, NothingOfADrainThatIsPaused) {
   EXPECT_TRUE(w.pace().may_begin.empty());
   EXPECT_EQ(w.pace().waits.at(MigrationId("mig-1")).who, "operator: ebb resume drain-1");
   w.migration("mig-2", "v1", "b", Phase::reserving, false);
-  EXPECT_EQ(w.pace().may_begin, std::vector{MigrationId("mig-2")}) << "an operator's own move goes on";
+  EXPECT_EQ(w.pace().may_begin, std::set{MigrationId("mig-2")}) << "an operator's own move goes on";
   w.running("v2", "b");
   auto homeless = w.migration("mig-3", "v2", "c", Phase::reserving);
   homeless.source = WorkerId("b");
@@ -102,7 +109,7 @@ TEST(Budgets, HoldOverAllMovesTogetherAndTellWhoIsAway) {
   w.running("other", "a");
   w.migration("mig-9", "other", "b", Phase::reserving);
   w.migration("mig-1", "v1", "b", Phase::starting, false);  // by an operator
-  EXPECT_EQ(w.pace().may_begin, (std::vector{MigrationId("mig-2"), MigrationId("mig-9")}));
+  EXPECT_EQ(w.pace().may_begin, (std::set{MigrationId("mig-2"), MigrationId("mig-9")}));
   EXPECT_EQ(w.why("mig-3"), "v3: budget web lets 2 of 3 VMs be away, and v1, v2 are");
   EXPECT_EQ(w.pace().waits.at(MigrationId("mig-3")).who, "nobody: it goes on by itself");
   EXPECT_EQ(w.view().away, 1u);
@@ -114,7 +121,7 @@ TEST(Budgets, CountWhoeverDoesNotRunAndLetThoseGo) {
   w.budget(1);
   w.web(3);
   w.says("v2", "a", VmSeen::failed);
-  EXPECT_EQ(w.pace().may_begin, std::vector{MigrationId("mig-2")}) << "it is down: moving it harms nobody";
+  EXPECT_EQ(w.pace().may_begin, std::set{MigrationId("mig-2")}) << "it is down: moving it harms nobody";
   EXPECT_EQ(w.why("mig-1"), "v1: budget web lets 1 of 3 VMs be away, and v2 is");
   EXPECT_EQ(w.pace().waits.at(MigrationId("mig-1")).who, "operator: ebb why v2")
       << "it does not end by itself";
@@ -154,7 +161,7 @@ TEST(Budgets, OfAControlPlaneThatHasJustStartedTakeNobodyForDown) {
   w.budget(1);
   w.web(3);
   w.seen.workers.clear();
-  EXPECT_EQ(w.pace().may_begin, std::vector{MigrationId("mig-1")});
+  EXPECT_EQ(w.pace().may_begin, std::set{MigrationId("mig-1")});
 }
 
 TEST(Budgets, KeepSoManyPresent) {
@@ -180,7 +187,7 @@ TEST(Budgets, CountAVmAsAwayUntilItHasRunForLongEnough) {
   EXPECT_TRUE(w.pace().may_begin.empty());
   moved.history[1].entered_at = now - 30'000;
   w.fleet.put(moved);
-  EXPECT_EQ(w.pace().may_begin, std::vector{MigrationId("mig-2")});
+  EXPECT_EQ(w.pace().may_begin, std::set{MigrationId("mig-2")});
 }
 
 TEST(Budgets, ThatLetNobodyGoAreSaidToBeSo) {
@@ -217,7 +224,7 @@ TEST(Tenants, MoveAFewOfTheirVmsAtATime) {
   World w;
   w.web(3);
   for (auto id : {"v1", "v2", "v3"}) w.running(id, "a", {}, "acme");
-  EXPECT_EQ(w.pace().may_begin, std::vector{MigrationId("mig-1")});
+  EXPECT_EQ(w.pace().may_begin, std::set{MigrationId("mig-1")});
   EXPECT_EQ(w.why("mig-2"), "v2: tenant acme may have no more moves at once: v1 is under way");
   for (int i = 0; i < 197; ++i) w.running(fmt::format("more-{}", i).c_str(), "b", {}, "acme");
   EXPECT_EQ(w.pace().may_begin.size(), 2u) << "one of a hundred";
@@ -254,7 +261,7 @@ TEST(Again, AVmIsMovedSoOftenInThirtyDays) {
   w.fleet.put(vm);
   w.migration("mig-1", "v1", "b", Phase::reserving);
   const auto why = [&] {
-    const auto pacing = drain::pace(w.fleet, w.seen, w.limits, later);
+    const auto pacing = w.pace(later);
     return pacing.waits.contains(MigrationId("mig-1")) ? pacing.waits.at(MigrationId("mig-1")).text : "";
   };
   EXPECT_EQ(why(), "") << "unless somebody sets a limit, any number";

@@ -10,6 +10,30 @@ struct Overloaded : Fs... {
   using Fs::operator()...;
 };
 
+// Under which a budget is found: by this label of its VMs.
+Labels::value_type first_label(const Budget& budget) {
+  return budget.selector.empty() ? Labels::value_type() : *budget.selector.begin();
+}
+
+bool has_work(const Disk& disk) {
+  return disk.removal || (disk.rescue && disk.rescue->state == RescueState::writing) ||
+         std::ranges::any_of(disk.snapshots, [](const DiskSnapshot& snapshot) {
+           return snapshot.state == SnapshotState::wanted || snapshot.cut_of;
+         });
+}
+
+template <class Map, class Key, class Member>
+void mark(Map& map, const Key& key, const Member& member, bool add) {
+  if (add) {
+    map[key].insert(member);
+    return;
+  }
+  const auto found = map.find(key);
+  if (found == map.end()) return;
+  found->second.erase(member);
+  if (found->second.empty()) map.erase(found);
+}
+
 // The worker where a migration's VM takes room besides the one that owns it.
 const WorkerId& second_end(const Migration& m) { return is_past_no_return(m.phase) ? m.source : m.target; }
 
@@ -64,29 +88,17 @@ void Fleet::index(const Vm& vm, bool add) {
     else
       tests_.erase(vm.id);
   }
-  if (vm.spec.group) {
-    auto& members = grouped_[*vm.spec.group];
-    if (add)
-      members.insert(vm.id);
-    else
-      members.erase(vm.id);
-    if (members.empty()) grouped_.erase(*vm.spec.group);
-  }
+  if (vm.spec.group) mark(grouped_, *vm.spec.group, vm.id, add);
+  if (const auto* m = open_migration_of(vm.id)) used_.erase(m->source), used_.erase(m->target);
   if (vm.desired == VmDesired::running) {
-    for (const auto& [id, budget] : budgets_) {
-      if (!has_labels(vm.spec.labels, budget.selector)) continue;
-      if (add)
-        counted_[id].insert(vm.id);
-      else
-        counted_[id].erase(vm.id);
-    }
+    for (const auto* budget : budgets_of(vm)) mark(counted_, budget->id, vm.id, add);
     if (vm.spec.tenant) {
       auto& count = of_tenant_[*vm.spec.tenant];
       count = add ? count + 1 : count - 1;
       if (count == 0) of_tenant_.erase(*vm.spec.tenant);
     }
   }
-  auto mark = [&](std::set<VmId>& set, bool belongs) {
+  auto keep = [&](std::set<VmId>& set, bool belongs) {
     if (!belongs) return;
     if (add)
       set.insert(vm.id);
@@ -94,45 +106,43 @@ void Fleet::index(const Vm& vm, bool add) {
       set.erase(vm.id);
   };
   const bool shall_run = vm.desired == VmDesired::running;
-  mark(unplaced_, shall_run && !vm.worker);
-  mark(retiring_,
+  keep(unplaced_, shall_run && !vm.worker);
+  keep(retiring_,
        shall_run ? vm.started_after_end == vm.epoch : vm.worker || vm.desired == VmDesired::absent);
   if (!vm.worker) return;
-  if (add) {
-    owned_[*vm.worker].insert(vm.id);
-  } else {
-    owned_[*vm.worker].erase(vm.id);
-  }
+  mark(owned_, *vm.worker, vm.id, add);
+  used_.erase(*vm.worker);
 }
 
 void Fleet::index(const Migration& m, bool add) {
+  mark(moves_of_, m.vm, m.id, add);
   if (is_ended(m.phase)) return;
+  for (const auto& worker : {m.source, m.target}) mark(moving_at_, worker, m.id, add), used_.erase(worker);
+  if (m.phase == Phase::reserving)
+    mark(waiting_, std::pair(m.source, m.drain.value_or(DrainId())), m.id, add);
   if (add) {
-    moving_at_[m.source].insert(m.id), moving_at_[m.target].insert(m.id);
     moving_[m.vm] = m.id;
     open_.insert(m.id);
+    if (m.phase != Phase::reserving) begun_.insert(m.id);
   } else {
-    moving_at_[m.source].erase(m.id), moving_at_[m.target].erase(m.id);
     if (moving_[m.vm] == m.id) moving_.erase(m.vm);
-    open_.erase(m.id);
+    open_.erase(m.id), begun_.erase(m.id);
   }
 }
 
 void Fleet::index(const Disk& disk, bool add) {
-  if (!disk.rescue || disk.rescue->state != RescueState::writing) return;
-  auto& at = rescues_[disk.rescue->worker];
-  if (add)
-    at.insert(disk.id);
-  else
-    at.erase(disk.id);
+  if (disk.origin) mark(forks_, disk.origin->disk, disk.id, add);
+  if (has_work(disk)) {
+    if (add)
+      disks_with_work_.insert(disk.id);
+    else
+      disks_with_work_.erase(disk.id);
+  }
+  if (disk.rescue && disk.rescue->state == RescueState::writing)
+    mark(rescues_, disk.rescue->worker, disk.id, add);
 }
 
-void Fleet::index(const Hold& hold, bool add) {
-  if (add)
-    held_[hold.worker].insert(hold.id);
-  else
-    held_[hold.worker].erase(hold.id);
-}
+void Fleet::index(const Hold& hold, bool add) { mark(held_, hold.worker, hold.id, add); }
 
 void Fleet::index(const Drain& drain, bool add) {
   if (is_ended(drain.state) || drain.state == DrainState::scheduled) return;
@@ -146,6 +156,7 @@ void Fleet::index(const Drain& drain, bool add) {
 
 void Fleet::index(const Budget& budget, bool add) {
   counted_.erase(budget.id);
+  mark(by_label_, first_label(budget), budget.id, add);
   if (!add) return;
   auto& vms = counted_[budget.id];
   for (const auto& [id, vm] : vms_)
@@ -213,6 +224,18 @@ const std::set<MigrationId>& Fleet::open_migrations_at(const WorkerId& worker) c
   return found == moving_at_.end() ? none : found->second;
 }
 
+const Migrations& Fleet::migrations_of(const VmId& vm) const {
+  static const Migrations none;
+  auto found = moves_of_.find(vm);
+  return found == moves_of_.end() ? none : found->second;
+}
+
+const std::set<DiskId>& Fleet::forks_of(const DiskId& disk) const {
+  static const std::set<DiskId> none;
+  auto found = forks_.find(disk);
+  return found == forks_.end() ? none : found->second;
+}
+
 const std::set<DiskId>& Fleet::rescues_at(const WorkerId& worker) const {
   static const std::set<DiskId> none;
   auto found = rescues_.find(worker);
@@ -256,8 +279,17 @@ const std::set<VmId>& Fleet::vms_of(const BudgetId& budget) const {
 
 std::vector<const Budget*> Fleet::budgets_of(const Vm& vm) const {
   std::vector<const Budget*> found;
-  for (const auto& [id, budget] : budgets_)
-    if (has_labels(vm.spec.labels, budget.selector)) found.push_back(&budget);
+  const auto add = [&](const Labels::value_type& label) {
+    const auto at = by_label_.find(label);
+    if (at == by_label_.end()) return;
+    for (const auto& id : at->second)
+      if (const auto& budget = budgets_.at(id); has_labels(vm.spec.labels, budget.selector))
+        found.push_back(&budget);
+  };
+  if (by_label_.empty()) return found;
+  add({});
+  for (const auto& label : vm.spec.labels) add(label);
+  std::ranges::sort(found, {}, &Budget::id);
   return found;
 }
 
@@ -267,12 +299,22 @@ std::uint32_t Fleet::vms_of_tenant(const std::string& tenant) const {
 }
 
 Resources Fleet::used_on(const WorkerId& worker) const {
+  if (const auto found = used_.find(worker); found != used_.end()) return found->second;
+  bool waits = false;
+  const auto used = sum_used_on(worker, &waits);
+  if (!waits) used_.emplace(worker, used);  // else moves between other workers change it, too
+  return used;
+}
+
+// `waits`: some move to it begins after others.
+Resources Fleet::sum_used_on(const WorkerId& worker, bool* waits) const {
   Resources used;
   std::map<DrainId, std::vector<const Migration*>> waiting;
   for (const auto& id : vms_owned_by(worker)) used += footprint(vms_.at(id).spec);
   for (const auto& id : open_migrations_at(worker)) {
     const auto& migration = migrations_.at(id);
     const auto* vm = find(migration.vm);
+    *waits |= migration.after.has_value();
     if (!vm || second_end(migration) != worker) continue;
     if (awaited_by(migration).empty())
       used += footprint(vm->spec);

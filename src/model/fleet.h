@@ -2,6 +2,7 @@
 // Changed only by apply(), after the store has the same change.
 #pragma once
 #include <set>
+#include <unordered_map>
 #include <variant>
 
 #include "model/api_types.h"
@@ -18,6 +19,14 @@ struct RecordKey {
   std::string kind, id;
   auto operator<=>(const RecordKey&) const = default;
 };
+
+// In the order in which they were minted.
+struct MintedBefore {
+  bool operator()(const MigrationId& a, const MigrationId& b) const {
+    return minted_before(a.value, b.value);
+  }
+};
+using Migrations = std::set<MigrationId, MintedBefore>;
 
 class Fleet {
  public:
@@ -61,7 +70,18 @@ class Fleet {
   const std::set<MigrationId>& open_migrations_at(const WorkerId& worker) const;
   // The migration of `vm` that has not ended, or null.
   const Migration* open_migration_of(const VmId& vm) const;
-  const std::set<MigrationId>& open_migrations() const { return open_; }
+  const Migrations& open_migrations() const { return open_; }
+  // Of these, those that have begun; and those that have not, by the worker that they leave and the drain that they are of (none: an
+  // empty id).
+  const Migrations& begun_migrations() const { return begun_; }
+  const std::map<std::pair<WorkerId, DrainId>, Migrations>& waiting_migrations() const { return waiting_; }
+  // All of `vm` that are on record, ended ones too.
+  const Migrations& migrations_of(const VmId& vm) const;
+  // Disks of which there may be something to do: removed ones, those with snapshots that are wanted or with cuts, and those that a
+  // log is written into.
+  const std::set<DiskId>& disks_with_work() const { return disks_with_work_; }
+  // Disks that began as a snapshot of `disk`.
+  const std::set<DiskId>& forks_of(const DiskId& disk) const;
   // Disks that `worker` is to write an orphaned log into.
   const std::set<DiskId>& rescues_at(const WorkerId& worker) const;
   // Of a disk by its id, or by its name if it has one; null: there is none.
@@ -80,7 +100,7 @@ class Fleet {
 
   // VMs that a budget is about: those with its labels that shall run.
   const std::set<VmId>& vms_of(const BudgetId& budget) const;
-  // Budgets that a VM counts for.
+  // Budgets that a VM counts for, by id.
   std::vector<const Budget*> budgets_of(const Vm& vm) const;
   // Who is placed by the rules of that group, whether it shall run or not.
   const std::set<VmId>& vms_in(const GroupId& group) const;
@@ -107,6 +127,7 @@ class Fleet {
   void index(const Hold& hold, bool add);
   void index(const Drain& drain, bool add);
   void index(const Budget& budget, bool add);
+  Resources sum_used_on(const WorkerId& worker, bool* waits) const;
   template <class M>
   void put_in(M& map, typename M::mapped_type record);
   template <class M>
@@ -126,15 +147,22 @@ class Fleet {
   std::map<WorkerId, std::set<VmId>> owned_;
   std::map<WorkerId, std::set<MigrationId>> moving_at_;
   std::map<VmId, MigrationId> moving_;
-  std::set<MigrationId> open_;
+  std::map<VmId, Migrations> moves_of_;
+  Migrations open_, begun_;
+  std::map<std::pair<WorkerId, DrainId>, Migrations> waiting_;
   std::map<WorkerId, std::set<DiskId>> rescues_;
+  std::set<DiskId> disks_with_work_;
+  std::map<DiskId, std::set<DiskId>> forks_;
   std::set<VmId> unplaced_, retiring_, tests_;
   std::set<WorkerId> returning_;
   std::map<WorkerId, std::set<HoldId>> held_;
   std::map<WorkerId, DrainId> draining_;
   std::map<BudgetId, std::set<VmId>> counted_;
+  std::map<Labels::value_type, std::set<BudgetId>> by_label_;  // by the first label that each asks for
   std::map<GroupId, std::set<VmId>> grouped_;
   std::map<std::string, std::uint32_t> of_tenant_;
+  mutable std::unordered_map<WorkerId, Resources>
+      used_;  // what used_on() has found, until something changes there
 };
 
 // What a worker's agent last said, in memory only.

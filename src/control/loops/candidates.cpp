@@ -21,9 +21,13 @@ Resources left_over(const Fleet& fleet, const Seen& seen, const WorkerId& id) {
   Resources taken;
   const auto* at = seen.find(id);
   if (!at) return taken;
+  const auto& owned = fleet.vms_owned_by(id);  // in the order of those that it tells of
+  auto own = owned.begin();
   for (const auto& [name, said] : at->vms) {
-    const auto* vm = said.machine ? fleet.find(name) : nullptr;
-    if (!vm || vm->worker == id) continue;
+    while (own != owned.end() && *own < name) ++own;
+    const bool is_owned = own != owned.end() && *own == name;
+    const auto* vm = said.machine && !is_owned ? fleet.find(name) : nullptr;
+    if (!vm) continue;
     const auto* m = fleet.open_migration_of(name);
     if (m && (m->source == id || m->target == id)) continue;
     taken += footprint(vm->spec);

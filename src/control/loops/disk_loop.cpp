@@ -22,16 +22,12 @@ void hear_agent(const Seen& seen, const Disk& disk, const Vm& vm, const Effects&
   }
 }
 
-bool has_forks(const Fleet& fleet, const DiskId& id) {
-  auto is_fork = [&](const auto& item) { return item.second.origin && item.second.origin->disk == id; };
-  return std::ranges::any_of(fleet.disks(), is_fork);
-}
-
 }  // namespace
 
 void step_snapshots(const Fleet& fleet, const Seen& seen, const Effects& effects, Batch& batch) {
-  for (const auto& [id, disk] : fleet.disks()) {
+  for (const auto& id : fleet.disks_with_work()) {
     if (batch.is_full()) return;
+    const auto& disk = fleet.disks().at(id);
     if (disk.state != DiskState::ready || disk.snapshots.empty()) continue;
     const auto* vm = disk.vm ? fleet.find(*disk.vm) : nullptr;
     if (vm && (vm->worker || fleet.open_migration_of(vm->id))) {
@@ -130,10 +126,12 @@ void remove_disk(const Disk& disk, Duration retention, Batch& batch) {
 }
 
 void expire_removed_disks(const Fleet& fleet, WallMs now, Duration retention, Batch& batch) {
-  for (const auto& [id, disk] : fleet.disks()) {
+  for (const auto& id : fleet.disks_with_work()) {
     if (batch.is_full()) return;
+    const auto& disk = fleet.disks().at(id);
     const bool is_over = disk.removal && now >= disk.removal->at + to_ms(retention);
-    if (is_over && disk.state == DiskState::ready && !has_forks(fleet, id)) begin_disk_removal(disk, batch);
+    if (is_over && disk.state == DiskState::ready && fleet.forks_of(id).empty())
+      begin_disk_removal(disk, batch);
   }
 }
 

@@ -30,6 +30,8 @@ bool may_still_go(const Fleet& fleet, const Seen& seen, const PlanMove& move) {
   return placement::place({{target, {}, {}}}, {std::move(request)})[0].worker.has_value();
 }
 
+bool is_about_room(const PlanMove& move) { return move.makes_room || !move.after.empty(); }
+
 // Carries out a plan, batch by batch.
 class Reserving {
  public:
@@ -37,20 +39,24 @@ class Reserving {
       : fleet_(fleet), seen_(seen), drain_(drain), batch_(batch) {}
 
   enum class Result { all, more_to_come, plan_is_stale, no_room_made };
-  // Those that make room, and those that wait for it, come first, and all of them or none: room that is made for somebody who is not
-  // there would be in nobody's account. The others in the order of the plan, as many as the batch takes.
-  Result run(const DrainPlan& plan) {
-    std::vector<const PlanMove*> about_room, others;
-    for (const auto& move : plan.moves)
-      if (!fleet_.open_migration_of(move.vm))  // else by an earlier batch
-        (move.makes_room || !move.after.empty() ? about_room : others).push_back(&move);
-    for (const auto* move : about_room)
-      if (!may_still_go(fleet_, seen_, *move) || !has_room(*move)) return Result::no_room_made;
-    for (const auto* move : about_room) begin(*move);
-    for (const auto* move : others) {
+  // All moves that are about room, or none: room that is made for somebody who is not there would be in nobody's account. The others
+  // in the order of the plan, as many as the batch takes.
+  Result run(PlanUnderWay& under_way) {
+    const auto& moves = under_way.plan.moves;
+    auto& next = under_way.next;
+    const auto is_moving = [&](const PlanMove& move) { return fleet_.open_migration_of(move.vm) != nullptr; };
+    if (next < under_way.about_room) {
+      const std::span about_room(moves.data(), under_way.about_room);
+      if (std::ranges::any_of(about_room, is_moving)) return Result::plan_is_stale;
+      for (const auto& move : about_room)
+        if (!may_still_go(fleet_, seen_, move) || !has_room(move)) return Result::no_room_made;
+      while (next < under_way.about_room) begin(moves[next++]);
+    }
+    for (; next < moves.size(); ++next) {
       if (batch_.is_full()) return Result::more_to_come;
-      if (!may_still_go(fleet_, seen_, *move) || !has_room(*move)) return Result::plan_is_stale;
-      begin(*move);
+      if (is_moving(moves[next])) continue;  // by somebody's hand
+      if (!may_still_go(fleet_, seen_, moves[next]) || !has_room(moves[next])) return Result::plan_is_stale;
+      begin(moves[next]);
     }
     return Result::all;
   }
@@ -95,8 +101,16 @@ class Reserving {
 // Records and planner do not agree about room: for a while it is planned without.
 constexpr WallMs without_room_ms = 60'000;
 
+// A plan looks at each worker, and takes so long in a large fleet that what fails meanwhile is better planned together. One that
+// came to nothing will hardly come to something in the same second.
+bool is_too_soon(const Fleet& fleet, const DrainProgress& progress, WallMs now) {
+  const auto pause = progress.is_stuck ? 1000 : static_cast<WallMs>(fleet.workers().size() / 100);
+  return now >= progress.looked_at && now < progress.looked_at + pause;
+}
+
 DrainPlan plan_now(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& limits, const Drain& drain,
-                   const DrainProgress& progress, WallMs now) {
+                   DrainProgress& progress, WallMs now) {
+  progress.looked_at = now, progress.is_stuck = false;
   auto scope = scope_of(drain);
   if (now < progress.without_room_until) scope.terms.options.make_room = false;
   return plan_drain(fleet, seen, scope, limits, now);
@@ -116,15 +130,17 @@ bool is_about_all(const Fleet& fleet, const Drain& drain, const DrainPlan& plan)
 // The plan is made once, and carried out over as many commits as it takes; anew when something has come between.
 void reserve_all(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& limits, const Drain& drain,
                  DrainProgress& progress, Batch& batch) {
-  if (!progress.plan) progress.plan = plan_now(fleet, seen, limits, drain, progress, batch.now());
-  progress.blockers = progress.plan->blockers;
+  if (!progress.plan && is_too_soon(fleet, progress, batch.now())) return;
+  if (!progress.plan) progress.plan.emplace(plan_now(fleet, seen, limits, drain, progress, batch.now()));
+  progress.blockers = progress.plan->plan.blockers;
   // Nothing is touched before everything has a destination, unless the operator said otherwise.
-  if (!progress.blockers.empty() && !drain.options.partial) return progress.plan.reset();
+  progress.is_stuck = !progress.blockers.empty() && !drain.options.partial;
+  if (progress.is_stuck) return progress.plan.reset();
   const auto done = Reserving(fleet, seen, drain, batch).run(*progress.plan);
   if (done == Reserving::Result::more_to_come) return;
   if (done == Reserving::Result::no_room_made) progress.without_room_until = batch.now() + without_room_ms;
   if (done != Reserving::Result::all) return progress.plan.reset();
-  if (!is_about_all(fleet, drain, *progress.plan)) return progress.plan.reset();
+  if (!is_about_all(fleet, drain, progress.plan->plan)) return progress.plan.reset();
   progress.plan.reset();
   auto next = drain;
   next.state = DrainState::running;
@@ -135,6 +151,14 @@ void reserve_all(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& 
 }
 
 }  // namespace
+
+PlanUnderWay::PlanUnderWay(DrainPlan made) : plan(std::move(made)) {
+  auto moves = std::exchange(plan.moves, {});
+  plan.moves.reserve(moves.size());
+  std::ranges::copy_if(moves, std::back_inserter(plan.moves), is_about_room);
+  about_room = plan.moves.size();
+  std::ranges::copy_if(moves, std::back_inserter(plan.moves), std::not_fn(is_about_room));
+}
 
 DoneCheck done_check(const Fleet& fleet, const Seen& seen, const Drain& drain,
                      const DrainProgress& progress) {
@@ -225,19 +249,25 @@ void step_drain(const Fleet& fleet, const Seen& seen, const drain::PaceLimits& l
   if (drain.state == DrainState::undoing) return step_undo(fleet, seen, drain, batch);
   if (force(drain, batch)) return;
   // All of them first: nothing may be placed on one while another one is emptied.
-  hold_workers(fleet, drain, batch);
+  if (!progress.plan) hold_workers(fleet, drain, batch);
   if (!batch.empty() || drain.state == DrainState::paused) return;
   if (drain.state == DrainState::reserving) return reserve_all(fleet, seen, limits, drain, progress, batch);
-  progress.blockers.clear();
+  if (!progress.plan && is_too_soon(fleet, progress, batch.now())) return;
+  progress.looked_at = batch.now();
   const auto has_leaving = [&](const WorkerId& worker) {
     return !drain::to_place(fleet, worker, drain::terms_of(drain)).empty();
   };
   if (std::ranges::any_of(drain.workers, has_leaving)) {
-    const auto plan = plan_now(fleet, seen, limits, drain, progress, batch.now());
-    progress.blockers = plan.blockers;
-    if (Reserving(fleet, seen, drain, batch).run(plan) == Reserving::Result::no_room_made)
+    if (!progress.plan) progress.plan.emplace(plan_now(fleet, seen, limits, drain, progress, batch.now()));
+    progress.blockers = progress.plan->plan.blockers;
+    const auto reserved = Reserving(fleet, seen, drain, batch).run(*progress.plan);
+    if (reserved == Reserving::Result::no_room_made)
       progress.without_room_until = batch.now() + without_room_ms;
+    if (reserved != Reserving::Result::more_to_come) progress.plan.reset();
+    progress.is_stuck = batch.empty();
     if (!batch.empty()) return;
+  } else {
+    progress.blockers.clear(), progress.plan.reset(), progress.is_stuck = false;
   }
   const auto owns = [&](const WorkerId& worker) { return !fleet.vms_owned_by(worker).empty(); };
   if (std::ranges::any_of(drain.workers, owns)) return;  // the rest need not be asked

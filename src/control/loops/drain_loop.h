@@ -5,10 +5,21 @@
 
 namespace ebb::control {
 
+// A plan that is being carried out, a commit after the other. Moves that make room, and those that wait for it, come first.
+struct PlanUnderWay {
+  explicit PlanUnderWay(DrainPlan made);
+
+  DrainPlan plan;
+  std::size_t about_room = 0;  // so many moves
+  std::size_t next = 0;        // the first that has not begun
+};
+
 // What is known of a drain besides its record; in memory only, made anew after a restart.
 struct DrainProgress {
   std::vector<PlanBlocker> blockers;
-  std::optional<DrainPlan> plan{};   // that is being reserved
+  std::optional<PlanUnderWay> plan{};
+  WallMs looked_at = 0;              // last; a plan looks at the whole fleet
+  bool is_stuck = false;             // that came to nothing
   WallMs without_room_until = 0;     // nobody is asked to make room before that
   bool heads_checked = false;        // since the last change at the worker
   std::uint32_t heads_attached = 0;  // disks that the store says the worker still holds

@@ -124,17 +124,31 @@ Status apply_event(const Fleet& fleet, Batch& batch, const Migration& m, Event e
   return {};
 }
 
+MovesRound begin_round(const Fleet& fleet, std::set<MigrationId> may_begin, bool with_waiting) {
+  MovesRound round;
+  const auto& all = fleet.open_migrations();
+  const auto& begun = fleet.begun_migrations();
+  if (with_waiting) {
+    round.moves.assign(all.begin(), all.end());
+  } else {
+    round.moves.assign(begun.begin(), begun.end());
+    round.moves.insert(round.moves.end(), may_begin.begin(), may_begin.end());
+  }
+  round.may_begin = std::move(may_begin);
+  return round;
+}
+
 void step_migrations(const Fleet& fleet, const Seen& seen, const drain::BrakeLimits& limits,
-                     const drain::Pacing& pacing, Batch& batch) {
+                     MovesRound& round, Batch& batch) {
   drain::Brake brake(fleet, seen, limits);
-  const std::set<MigrationId> may_begin(pacing.may_begin.begin(), pacing.may_begin.end());
-  for (const auto& id : fleet.open_migrations()) {
+  for (; !round.is_over(); ++round.next) {
     if (batch.is_full()) return;
-    const auto& m = fleet.migrations().at(id);
-    auto event = next_event(fleet, seen, m, may_begin, brake);
+    const auto* m = fleet.find(round.moves[round.next]);
+    auto event =
+        m && !is_ended(m->phase) ? next_event(fleet, seen, *m, round.may_begin, brake) : std::nullopt;
     // A refusal here means that the world shows something that should not be: it is not acted upon, and
     // explained.
-    if (event) (void)apply_event(fleet, batch, m, std::move(*event));
+    if (event) (void)apply_event(fleet, batch, *m, std::move(*event));
   }
 }
 

@@ -6,9 +6,17 @@
 
 namespace ebb::control {
 
-// `pacing`: which may begin now.
-void step_migrations(const Fleet& fleet, const Seen& seen, const drain::BrakeLimits& brake,
-                     const drain::Pacing& pacing, Batch& batch);
+// One look at the open moves, which may take several commits.
+struct MovesRound {
+  std::vector<MigrationId> moves;
+  std::size_t next = 0;               // the first that was not looked at
+  std::set<MigrationId> may_begin{};  // of those that wait, as one decision
+  bool is_over() const { return next == moves.size(); }
+};
+// Those that are under way, and those that may begin. Of the others each needs a look now and then only: `with_waiting`.
+MovesRound begin_round(const Fleet& fleet, std::set<MigrationId> may_begin, bool with_waiting);
+void step_migrations(const Fleet& fleet, const Seen& seen, const drain::BrakeLimits& brake, MovesRound& round,
+                     Batch& batch);
 
 // Applies one event in `batch`: the migration, the VM's ownership at `=>`, the journal. conflict if it is
 // refused.

@@ -5,6 +5,18 @@
 #include "control/loops/rescue_loop.h"
 
 namespace ebb::control {
+namespace {
+
+// With more moves than this, what many turns would look at in vain is looked at together.
+constexpr std::size_t few_moves = 1000;
+
+// From the beginning of one turn to the next.
+Duration turn_takes_at_least(const Fleet& fleet) {
+  const auto moves = fleet.open_migrations().size();
+  return moves > few_moves ? Duration(std::chrono::microseconds(moves)) : Duration();
+}
+
+}  // namespace
 
 Reconciler::Reconciler(Loop& loop, Owner& owner, Pools& pools, Limits limits, Logger log)
     : loop_(loop), owner_(owner), pools_(pools), limits_(limits), log_(std::move(log)), poke_(loop) {
@@ -12,25 +24,32 @@ Reconciler::Reconciler(Loop& loop, Owner& owner, Pools& pools, Limits limits, Lo
 }
 
 Task<void> Reconciler::run() {
-  began_ = loop_.now();  // from here on agents are answered
-  auto look_again = began_;
+  began_ = look_again_ = loop_.now();  // from here on agents are answered
   while (true) {
-    // Looks at the whole fleet, which take a tenth of our time at most, however often something changes.
-    if (const auto looked_at = loop_.now(); looked_at >= look_again) {
-      co_await update_liveness();
-      co_await expire_holds();
-      look_again = loop_.now() + 9 * (loop_.now() - looked_at);
-    }
-    while (co_await turn()) {
-    }
-    co_await poke_.wait_for(1s);
+    const auto began = loop_.now();
+    co_await look_around();
+    if (!co_await turn()) co_await poke_.wait_for(1s);
+    const auto pause = began + turn_takes_at_least(owner_.fleet()) - loop_.now();
+    if (pause > Duration()) co_await sleep_for(loop_, pause);
   }
+}
+
+// Looks at the whole fleet, which take a tenth of our time at most, however often something changes.
+Task<void> Reconciler::look_around() {
+  const auto began = loop_.now();
+  if (began < look_again_) co_return;
+  co_await update_liveness();
+  co_await expire_holds();
+  co_await decide([&](Batch& b) { forget_old_migrations(owner_.fleet(), b); });
+  looks_at_waiting_ = true;
+  look_again_ = loop_.now() + std::max<Duration>(9 * (loop_.now() - began), 100ms);
 }
 
 Task<bool> Reconciler::decide(std::function<void(Batch&)> decision) {
   auto changed = co_await owner_.change_if(std::move(decision));
   if (!changed) {
     log_.error("a decision could not be stored: {}", changed.error());
+    for (auto& [id, progress] : drains_) progress.plan.reset();  // what of it is reserved is not known
     co_await sleep_for(loop_, 1s);
     co_return false;
   }
@@ -44,11 +63,7 @@ Task<bool> Reconciler::turn() {
   const auto& seen = owner_.seen();
   // A move may end because its VM has.
   bool changed = co_await decide([&](Batch& b) { end_vms(fleet, seen, b); });
-  changed |= co_await decide([&](Batch& b) {
-    auto pacing = drain::pace(fleet, seen, limits_.pace, b.now());
-    step_migrations(fleet, seen, limits_.pace.brake, pacing, b);
-    waits_ = std::move(pacing.waits);
-  });
+  changed |= co_await step_moves();
   changed |= co_await decide([&](Batch& b) { replace_failing_vms(fleet, seen, b); });
   changed |= co_await decide([&](Batch& b) { retire_vms(fleet, seen, limits_.disk_retention, b); });
   changed |= co_await decide([&](Batch& b) { place_vms(fleet, seen, b, unplaced_); });
@@ -58,8 +73,42 @@ Task<bool> Reconciler::turn() {
       co_await decide([&](Batch& b) { expire_removed_disks(fleet, b.now(), limits_.disk_retention, b); });
   changed |= co_await decide([&](Batch& b) { step_rescues(fleet, seen, b); });
   changed |= co_await step_drains();
-  changed |= co_await decide([&](Batch& b) { forget_old_migrations(fleet, b); });
   co_return changed;
+}
+
+// Who may begin is decided once for several commits, and anew when somebody else has decided something in between.
+Task<bool> Reconciler::step_moves() {
+  constexpr int commits_max = 50;  // others wait
+  const auto& fleet = owner_.fleet();
+  const auto may_begin = [&](WallMs now) {
+    return drain::may_begin(fleet, owner_.seen(), limits_.pace, now);
+  };
+  std::optional<std::uint64_t> expected;
+  bool changed = false;
+  for (int i = 0; i < commits_max; ++i) {
+    const bool decided = co_await decide([&](Batch& batch) {
+      if (!round_ || round_->is_over()) {
+        const bool are_few = fleet.open_migrations().size() - fleet.begun_migrations().size() <= few_moves;
+        round_ =
+            begin_round(fleet, may_begin(batch.now()), are_few || std::exchange(looks_at_waiting_, false));
+      } else if (owner_.revision() != expected) {
+        round_->may_begin = may_begin(batch.now());
+      }
+      step_migrations(fleet, owner_.seen(), limits_.pace.brake, *round_, batch);
+      expected = owner_.revision() + 1;
+    });
+    changed |= decided;
+    if (!decided || round_->is_over()) break;
+  }
+  co_return changed;
+}
+
+const std::map<MigrationId, Reason>& Reconciler::waits() const {
+  constexpr Duration stale_after = 1s;
+  if (!waits_ || waits_->revision != owner_.revision() || loop_.now() >= waits_->at + stale_after)
+    waits_ = Waits{owner_.revision(), loop_.now(),
+                   drain::waits(owner_.fleet(), owner_.seen(), limits_.pace, loop_.wall_now())};
+  return waits_->reasons;
 }
 
 Task<bool> Reconciler::step_drains() {
@@ -125,14 +174,17 @@ Task<void> Reconciler::update_liveness() {
   constexpr Duration agents_pause_max = 15s;
   owner_.seen().has_listened = loop_.now() - began_ >= limits_.liveness.silent + agents_pause_max;
   std::vector<std::pair<WorkerId, Liveness>> transitions;
+  auto told = told_.begin();  // goes along with them
   for (auto& [id, at] : owner_.seen().workers) {
     if (!at.heard) continue;
+    while (told != told_.end() && told->first < id) ++told;
+    if (told == told_.end() || told->first != id) told = told_.emplace_hint(told, id, Liveness::never_seen);
     auto quiet = loop_.now() - at.heard_at;
     auto liveness = quiet < limits_.liveness.silent    ? Liveness::ready
                     : quiet < limits_.liveness.suspect ? Liveness::silent
                                                        : Liveness::suspect;
     at.liveness = liveness;
-    if (std::exchange(told_[id], liveness) != liveness) transitions.emplace_back(id, liveness);
+    if (std::exchange(told->second, liveness) != liveness) transitions.emplace_back(id, liveness);
   }
   if (transitions.empty()) co_return;
   co_await decide([transitions](Batch& batch) {

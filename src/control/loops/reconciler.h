@@ -2,6 +2,7 @@
 // small decisions, one commit each, until nothing is left to decide.
 #pragma once
 #include "control/loops/drain_loop.h"
+#include "control/loops/migration_loop.h"
 #include "control/loops/return_loop.h"
 #include "control/loops/vm_loop.h"
 #include "control/owner.h"
@@ -29,11 +30,13 @@ class Reconciler {
   const DrainProgresses& drains() const { return drains_; }
   const Unplaced& unplaced() const { return unplaced_; }
   // What moves that could begin wait for.
-  const std::map<MigrationId, Reason>& waits() const { return waits_; }
+  const std::map<MigrationId, Reason>& waits() const;
   const Limits& limits() const { return limits_; }
 
  private:
   Task<bool> turn();  // true if anything was decided
+  Task<bool> step_moves();
+  Task<void> look_around();
   Task<void> update_liveness();
   Task<void> expire_holds();
   Task<bool> step_drains();
@@ -50,7 +53,16 @@ class Reconciler {
   std::map<WorkerId, Liveness> told_;  // in the journal
   DrainProgresses drains_;
   Unplaced unplaced_;
-  std::map<MigrationId, Reason> waits_;
+  Instant look_again_{};
+  std::optional<MovesRound> round_;  // of looks at the moves
+  bool looks_at_waiting_ = false;    // the next one looks at all that wait, too
+  // As of a moment, for whoever asks.
+  struct Waits {
+    std::uint64_t revision;
+    Instant at;
+    std::map<MigrationId, Reason> reasons;
+  };
+  mutable std::optional<Waits> waits_;
 };
 
 }  // namespace ebb::control

@@ -101,9 +101,8 @@ void drop_cuts(const Fleet& fleet, const Seen& seen, const Disk& disk, Batch& ba
 }  // namespace
 
 const Disk* fork_of(const Fleet& fleet, const DiskOrigin& origin) {
-  for (const auto& [id, disk] : fleet.disks()) {
-    if (disk.origin == origin) return &disk;
-  }
+  for (const auto& id : fleet.forks_of(origin.disk))
+    if (const auto* fork = fleet.find(id); fork->origin == origin) return fork;
   return nullptr;
 }
 
@@ -115,8 +114,9 @@ void step_rescues(const Fleet& fleet, const Seen& seen, Batch& batch) {
     for (const auto& log : at.report.orphan_logs)
       if (!batch.is_full() && begin_rescue(fleet, worker, log, batch)) return;
   }
-  for (const auto& [id, disk] : fleet.disks()) {
+  for (const auto& id : fleet.disks_with_work()) {
     if (batch.is_full()) return;
+    const auto& disk = fleet.disks().at(id);
     if (disk.rescue && disk.rescue->state == RescueState::writing && !fleet.find(disk.rescue->worker))
       end_rescue(
           disk,

@@ -35,10 +35,8 @@ void remove_vm(const Fleet& fleet, const Vm& vm, Duration disk_retention, Batch&
 }
 
 const Migration* last_migration_of(const Fleet& fleet, const VmId& vm) {
-  const Migration* last = nullptr;
-  for (const auto& [id, m] : fleet.migrations())
-    if (m.vm == vm && (!last || minted_before(last->id.value, id.value))) last = &m;
-  return last;
+  const auto& moves = fleet.migrations_of(vm);
+  return moves.empty() ? nullptr : fleet.find(*moves.rbegin());
 }
 
 // A guest that comes up nowhere must not tour the fleet: so many moves in so long a time.
@@ -52,9 +50,10 @@ struct FailedLately {
 };
 FailedLately failed_lately(const Fleet& fleet, const VmId& vm, WallMs now) {
   FailedLately found;
-  for (const auto& [id, m] : fleet.migrations()) {
+  for (const auto& id : fleet.migrations_of(vm)) {
+    const auto& m = fleet.migrations().at(id);
     const bool is_recent = !m.history.empty() && now - m.history.front().entered_at < failing_moves_period_ms;
-    if (m.vm != vm || !is_recent || m.drain || !m.was_failing.value_or(false)) continue;
+    if (!is_recent || m.drain || !m.was_failing.value_or(false)) continue;
     ++found.moves;
     found.workers.insert(m.source);
     found.workers.insert(m.rejected.begin(), m.rejected.end());
