@@ -6,6 +6,7 @@
 #include <fstream>
 #include <unistd.h>
 
+#include "base/large_pages.h"
 #include "control/control_plane.h"
 #include "env/scope.h"
 #include "platform/asio_offload.h"
@@ -237,6 +238,7 @@ Status run(std::string folder, Size size) {
 }  // namespace ebb::control
 
 int main(int argc, char** argv) {
+  ebb::use_large_pages(argv);  // as ebbd does
   if (argc != 6) return std::fputs(ebb::control::usage, stderr), 2;
   auto number = [&](int i) { return static_cast<std::uint32_t>(std::strtoul(argv[i], nullptr, 10)); };
   ebb::control::Size size{number(2), number(3), number(4), number(5)};

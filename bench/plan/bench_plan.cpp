@@ -9,6 +9,7 @@
 #include <fstream>
 #include <map>
 
+#include "base/large_pages.h"
 #include "base/random.h"
 #include "bench/plan/plan_checker.h"
 #include "bench/plan/yardsticks.h"
@@ -341,6 +342,7 @@ int run(int count, char** words) {
 }  // namespace ebb::bench
 
 int main(int count, char** words) {
+  ebb::use_large_pages(words);  // as ebbd does
   try {
     return ebb::bench::run(count, words);
   } catch (const std::exception& error) {

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/large_pages.h"
 #include "disk_scenario.h"
 #include "operator_script.h"
 #include "scenario.h"
@@ -117,8 +118,10 @@ int main(int argc, char** argv) {
   auto words = std::span(argv, static_cast<std::size_t>(argc)).subspan(1);
   if (!words.empty() && std::string_view(words[0]) == "disk")
     return ebb::disk_sim::run_command(words.subspan(1));
-  if (!words.empty() && std::string_view(words[0]) == "fleet")
+  if (!words.empty() && std::string_view(words[0]) == "fleet") {
+    ebb::use_large_pages(argv);
     return ebb::what_if::run_command(words.subspan(1));
+  }
   if (!words.empty() && std::string_view(words[0]) == "scenario") return play_scenario(words.subspan(1));
   auto command = read_command(std::vector<std::string_view>(words.begin(), words.end()));
   if (!command) {

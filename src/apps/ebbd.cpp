@@ -1,6 +1,7 @@
 // ebbd: the control plane of one cell. Reads its configuration, opens records and pools, serves the API.
 #include <sys/stat.h>
 
+#include "base/large_pages.h"
 #include "base/text.h"
 #include "config/toml_table.h"
 #include "control/control_plane.h"
@@ -207,6 +208,7 @@ Status run(std::string path, std::optional<std::string> listen) {
 }  // namespace ebb
 
 int main(int argc, char** argv) {
+  ebb::use_large_pages(argv);
   auto listen = ebb::take_option(argc, argv, "--listen");
   return ebb::daemon_main(argc, argv, "ebbd", ebb::usage,
                           [listen](std::string path) { return ebb::run(std::move(path), listen); });

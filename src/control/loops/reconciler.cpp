@@ -78,7 +78,7 @@ Task<bool> Reconciler::turn() {
 
 // Who may begin is decided once for several commits, and anew when somebody else has decided something in between.
 Task<bool> Reconciler::step_moves() {
-  constexpr int commits_max = 50;  // others wait
+  constexpr int commits_max = 200;  // others wait
   const auto& fleet = owner_.fleet();
   const auto may_begin = [&](WallMs now) {
     return drain::may_begin(fleet, owner_.seen(), limits_.pace, now);
