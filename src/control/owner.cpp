@@ -38,6 +38,14 @@ Result<Record> read_record(const StoredRecord& stored) {
   return fail(Code::corrupt, "record {} {} is of a kind this version does not know", stored.kind, stored.id);
 }
 
+// A move that has only been chosen: of both ends the same is wanted as before, unless its drain is past its deadline.
+bool is_only_chosen(const Fleet& before, const Record& record) {
+  const auto* m = std::get_if<Migration>(&record);
+  if (!m || m->phase != Phase::reserving || before.find(m->id)) return false;
+  const auto* drain = m->drain ? before.find(*m->drain) : nullptr;
+  return !drain || !drain->forced_at;
+}
+
 // Workers whose wanted set may depend on a record.
 void touch(std::set<WorkerId>& workers, const Fleet& fleet, const Record& record) {
   auto add_vm = [&](const VmId& id) {
@@ -119,14 +127,16 @@ Task<Status> Owner::commit([[maybe_unused]] AsyncMutex::Guard turn, Batch batch)
 
 Touched Owner::apply(const Batch& batch) {
   Touched touched;
+  std::vector<const Record*> telling;
   for (const auto& record : batch.puts()) {
+    if (!is_only_chosen(fleet_, record)) telling.push_back(&record);
     if (const auto* vm = std::get_if<Vm>(&record)) {  // where it was counts too
       if (const auto* old = fleet_.find(vm->id); old && old->worker) touched.workers.insert(*old->worker);
     }
     fleet_.put(record);
   }
   for (const auto& key : batch.erases()) fleet_.erase(key);
-  for (const auto& record : batch.puts()) touch(touched.workers, fleet_, record);
+  for (const auto* record : telling) touch(touched.workers, fleet_, *record);
   for (const auto& effect : batch.effects()) effects_[effect.key] = effect, touched.effects = true;
   for (const auto& key : batch.effects_done()) effects_.erase(key);
   return touched;

@@ -3,6 +3,7 @@
 
 #include "control/loops/drain_loop.h"
 #include "control/loops/vm_loop.h"
+#include "control/wanted.h"
 
 namespace ebb::control {
 namespace {
@@ -20,13 +21,17 @@ struct World {
   World() {
     for (auto name : {"a", "b", "c", "d"}) {
       Worker worker;
-      worker.id = WorkerId(name), worker.capacity = {1'000'000, 64 * GiB};
+      worker.id = WorkerId(name), worker.capacity = {1'000'000, 64 * GiB}, worker.pools = {PoolId("main")};
       fleet.put(worker);
       auto& at = seen.workers[worker.id];
       at.heard = true, at.liveness = Liveness::ready;
     }
+    Image image;
+    image.id = ImageId("guest"), image.pool = PoolId("main"), image.state = ImageState::ready;
+    fleet.put(image);
     for (int i = 0; i < vms; ++i) {
       Vm vm;
+      vm.spec.image = image.id;
       vm.id = VmId(fmt::format("v{}", i)), vm.worker = WorkerId("a"), vm.epoch = 1;
       vm.spec.memory_bytes = GiB / 2;
       fleet.put(vm);
@@ -72,6 +77,21 @@ TEST(PlanUnderWay, IsCarriedOutOverSeveralCommits) {
   EXPECT_EQ(w.moves_of_each().size(), static_cast<std::size_t>(vms));
 }
 
+// The owner relies on it, and tells no worker.
+TEST(PlanUnderWay, WhileTargetsAreChosenTheSameIsWantedOfEachWorker) {
+  World w;
+  const auto wanted = [&] {
+    std::string all;
+    for (const auto& [id, worker] : w.fleet.workers())
+      all += json::write_text(wanted_set(w.fleet, id)) + "\n";
+    return all;
+  };
+  const auto before = wanted();
+  w.step_until_it_runs();
+  EXPECT_EQ(w.fleet.begun_migrations().size(), 0u);
+  EXPECT_EQ(wanted(), before);
+}
+
 TEST(PlanUnderWay, LeavesAloneWhatMovesByHandMeanwhile) {
   World w;
   w.step();
@@ -110,7 +130,7 @@ TEST(PlanUnderWay, ThatCameToNothingIsTriedAgainASecondLater) {
   w.step_until_it_runs();
   w.now -= 3'600'000;  // somebody sets the clock
   Vm late;
-  late.id = VmId("late"), late.worker = WorkerId("a"), late.epoch = 1;
+  late.spec.image = ImageId("guest"), late.id = VmId("late"), late.worker = WorkerId("a"), late.epoch = 1;
   w.fleet.put(late);
   w.step();
   EXPECT_TRUE(w.fleet.open_migration_of(late.id)) << "and does not keep it waiting for an hour";

@@ -19,8 +19,7 @@ Guest::Guest(Loop& loop, GuestHouse& house, Tenure& tenure, Device device, WorkP
 Task<void> Guest::live() {
   auto found = co_await disk::testing::read_all_stamps(device_);
   if (!found) {
-    if (found.error().code == Code::corrupt)
-      house_.world->violation(fmt::format("{} on {}: {}", tenure_.disk, tenure_.worker, found.error()));
+    refused("its first reads", found.error());
     device_.reset();
     co_return;
   }
@@ -87,8 +86,8 @@ Task<Status> Guest::change(Op op, double dice) {
 }
 
 Task<void> Guest::write_one(Op op, std::size_t index, double dice) {
-  if (!co_await change(op, dice)) {
-    is_refused_ = true;
+  if (auto done = co_await change(op, dice); !done) {
+    refused("a write", done.error());
     co_return;
   }
   for (const auto& part : parts_of(op)) {
@@ -113,9 +112,17 @@ Task<Status> Guest::flush() {
     check_bound();
     house_.oracle->flush_acknowledged(tenure_, covered);
   } else {
-    is_refused_ = true;
+    refused("a FLUSH", done.error());
   }
   co_return done;
+}
+
+// A fault of the store or of the log's disk is a wait. Whoever was taken over from is told so, and that is all that a guest is told.
+void Guest::refused(std::string_view request, const Error& error) {
+  is_refused_ = true;
+  if (error.code == Code::fenced) return;
+  house_.world->violation(fmt::format("{} on {} in epoch {}: its guest was refused {}: {}", tenure_.disk,
+                                      tenure_.worker, tenure_.epoch.text(), request, error));
 }
 
 // The announced loss of class `local`: beyond it no FLUSH is acknowledged.
@@ -142,9 +149,7 @@ Task<void> Guest::read_one(std::uint64_t block, std::uint64_t count) {
   auto before = settled(block, count);
   auto slices = co_await device_->gather(block * block_bytes, count * block_bytes);
   if (!slices) {
-    is_refused_ = true;
-    if (slices.error().code == Code::corrupt)
-      house_.world->violation(fmt::format("{} on {}: {}", tenure_.disk, tenure_.worker, slices.error()));
+    refused("a read", slices.error());
     co_return;
   }
   auto bytes = disk::testing::joined(*slices);

@@ -39,6 +39,7 @@ class Guest final {
   Task<Status> change(Op op, double dice);
   Task<void> flush_one();
   Task<Status> flush();
+  void refused(std::string_view request, const Error& error);
   void check_bound();
   Task<void> read_one(std::uint64_t block, std::uint64_t count);
   std::vector<std::size_t> settled(std::uint64_t block, std::uint64_t count) const;
