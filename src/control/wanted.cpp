@@ -50,13 +50,13 @@ VmDesired desired_at_home(const Vm& vm) {
 WantedSet wanted_set(const Fleet& fleet, const WorkerId& worker) {
   std::map<VmId, WantedVm> entries;
   for (const auto& id : fleet.vms_owned_by(worker)) {
-    const auto& vm = fleet.vms().at(id);
+    const auto& vm = fleet.at(id);
     if (fleet.open_migration_of(id) || vm.desired == VmDesired::absent) continue;
     const auto wanted = desired_at_home(vm) == VmDesired::running ? Wanted::running : Wanted::stopped;
     entries.emplace(id, entry_for(fleet, vm, vm.epoch, wanted, false));
   }
   for (const auto& id : fleet.open_migrations_at(worker)) {
-    const auto& m = fleet.migrations().at(id);
+    const auto& m = fleet.at(id);
     const auto* vm = fleet.find(m.vm);
     CHECK(vm);
     const bool is_source = worker == m.source;
@@ -73,7 +73,7 @@ WantedSet wanted_set(const Fleet& fleet, const WorkerId& worker) {
   set.worker = worker;
   for (auto& [id, entry] : entries) set.vms.push_back(std::move(entry));
   for (const auto& id : fleet.rescues_at(worker)) {
-    const auto& disk = fleet.disks().at(id);
+    const auto& disk = fleet.at(id);
     if (disk.state != DiskState::ready || !disk.origin) continue;
     set.rescues.push_back(
         {disk.origin->disk, disk.pool, disk.rescue->log_id, id, disk.rescue->epoch, disk.disk_class});

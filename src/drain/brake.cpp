@@ -22,8 +22,8 @@ void Brake::look() {
   for (const auto& [id, worker] : fleet_.workers()) {
     const bool is_silent = seen_.is_silent(id);
     // One that is silent and has nothing, like one that was emptied long ago, is no sign of trouble.
-    const bool has_vms = std::ranges::any_of(
-        fleet_.vms_owned_by(id), [&](const VmId& vm) { return fleet_.vms().at(vm).test_of != id; });
+    const bool has_vms = std::ranges::any_of(fleet_.vms_owned_by(id),
+                                             [&](const VmId& vm) { return fleet_.at(vm).test_of != id; });
     if (is_silent && !has_vms && fleet_.open_migrations_at(id).empty()) continue;
     auto& zone = zones_[zone_of(worker)];
     ++zone.workers, ++cell_.workers;

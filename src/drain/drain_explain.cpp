@@ -52,7 +52,7 @@ std::vector<Reason> explain(const Fleet& fleet, const Seen& seen, const Drain& d
     for (const auto& vm : finishing_on(fleet, id, terms_of(drain)))
       reasons.push_back(left_to_finish(drain, vm, id));
     for (const auto& vm_id : fleet.vms_owned_by(id)) {
-      const auto& vm = fleet.vms().at(vm_id);
+      const auto& vm = fleet.at(vm_id);
       if (vm.desired == VmDesired::running || fleet.open_migration_of(vm_id)) continue;
       const bool goes = vm.desired == VmDesired::absent;
       if (answers) {

@@ -38,7 +38,7 @@ static std::vector<VmId> at_home(const Fleet& fleet, const WorkerId& worker, con
                                  bool left_to_finish) {
   std::vector<VmId> ids;
   for (const auto& id : fleet.vms_owned_by(worker)) {
-    const auto& vm = fleet.vms().at(id);
+    const auto& vm = fleet.at(id);
     if (vm.test_of == worker && !terms.options.source_dead) continue;  // it goes by itself
     if (vm.desired == VmDesired::running && !fleet.open_migration_of(id) &&
         is_left_to_finish(vm, terms) == left_to_finish)
@@ -59,7 +59,7 @@ std::map<WorkerId, std::string> rejected_targets(const Fleet& fleet, const Drain
                                                  WallMs now) {
   std::map<WorkerId, std::string> rejected;
   for (const auto& id : fleet.migrations_of(vm)) {
-    const auto& m = fleet.migrations().at(id);
+    const auto& m = fleet.at(id);
     if (m.drain != drain || m.rejected.empty()) continue;
     auto again_at = m.history.back().entered_at + rejected_for_ms;
     if (again_at <= now) continue;
@@ -119,7 +119,7 @@ DoneCheck check_done(const Fleet& fleet, const Seen& seen, const Drain& drain) {
     sum.report_fresh &= one.report_fresh, sum.is_silent |= one.is_silent;
   }
   for (const auto& open : fleet.open_migrations()) {
-    const auto& m = fleet.migrations().at(open);
+    const auto& m = fleet.at(open);
     // A VM that its first target could not boot is on its way to a second one, and still this drain's
     // business.
     if (m.drain == drain.id && !drain.is_of(m.source) && !drain.is_of(m.target)) ++sum.migrations_open;

@@ -42,7 +42,7 @@ void tell_exactly(DiskLoss& loss, const AgentReport& report) {
 const Disk* last_rescue_of(const Fleet& fleet, const DiskId& disk, const WorkerId& worker) {
   const Disk* newest = nullptr;
   for (const auto& id : fleet.forks_of(disk)) {
-    const auto& other = fleet.disks().at(id);
+    const auto& other = fleet.at(id);
     if (!other.rescue || other.rescue->worker != worker) continue;
     if (!newest || other.rescue->epoch > newest->rescue->epoch) newest = &other;
   }
@@ -141,7 +141,7 @@ std::vector<DiskLoss> losses_of(const Fleet& fleet, const Seen& seen, const Vm& 
   std::set<WorkerId> workers;
   if (vm.worker && !seen.is_ready(*vm.worker)) workers.insert(*vm.worker);
   for (const auto& id : fleet.migrations_of(vm.id))
-    if (const auto& m = fleet.migrations().at(id); was_taken_from(m, m.source)) workers.insert(m.source);
+    if (const auto& m = fleet.at(id); was_taken_from(m, m.source)) workers.insert(m.source);
   std::vector<DiskLoss> losses;
   for (const auto& worker : workers) {
     for (const auto* disk : fleet.disks_of(vm)) {
@@ -168,7 +168,7 @@ Reason explain(const DiskLoss& loss) {
 
 const Disk* rescue_of(const Fleet& fleet, const WorkerId& worker, const OrphanLog& log) {
   for (const auto& id : fleet.forks_of(log.disk)) {
-    const auto& other = fleet.disks().at(id);
+    const auto& other = fleet.at(id);
     const bool is_of_log =
         other.rescue && other.rescue->worker == worker && other.rescue->log_id == log.log_id;
     if (is_of_log && !other.removal) return &other;

@@ -48,7 +48,7 @@ class Presence {
   WallMs moved_at(const VmId& vm) const {
     WallMs latest = now_ - 10 * 24 * 3'600'000ll;
     for (const auto& id : fleet_.migrations_of(vm))
-      for (const auto& entered : fleet_.migrations().at(id).history)
+      for (const auto& entered : fleet_.at(id).history)
         if (entered.phase == Phase::releasing) latest = std::max(latest, entered.entered_at);
     return latest;
   }
@@ -67,7 +67,7 @@ BudgetState state_of(const Fleet& fleet, const Presence& presence, const Budget&
   BudgetState state;
   state.away_max = away_max(fleet, budget);
   for (const auto& id : fleet.vms_of(budget.id))
-    if (presence.is_away(fleet.vms().at(id), budget.healthy_ms)) state.away.insert(id);
+    if (presence.is_away(fleet.at(id), budget.healthy_ms)) state.away.insert(id);
   return state;
 }
 
@@ -82,7 +82,7 @@ class Turn {
         presence_(fleet, seen, now),
         brake_(fleet, seen, limits.brake) {
     for (const auto& id : fleet.begun_migrations()) {
-      const auto& m = fleet.migrations().at(id);
+      const auto& m = fleet.at(id);
       if (is_moving(m.phase)) count(m);
     }
   }
@@ -182,7 +182,7 @@ class Turn {
                          count_of(fleet_.vms_of(budget.id).size(), "VM", "VMs"), names(others));
     });
     for (const auto& id : others) {
-      const auto& other = fleet_.vms().at(id);
+      const auto& other = fleet_.at(id);
       if (!presence_.is_moving(other) && (presence_.is_down(other) || presence_.is_lost(other)))
         reason.who = fmt::format("operator: ebb why {}", id);
     }
@@ -269,7 +269,7 @@ std::set<MigrationId> may_begin(const Fleet& fleet, const Seen& seen, const Pace
   std::vector<const Migration*> waiting;
   for (const auto& [key, moves] : fleet.waiting_migrations()) {
     if (turn.is_busy(key.first, key.second)) continue;  // as most are, when much is under way
-    for (const auto& id : moves) waiting.push_back(&fleet.migrations().at(id));
+    for (const auto& id : moves) waiting.push_back(&fleet.at(id));
   }
   std::ranges::sort(waiting, [](auto* a, auto* b) { return minted_before(a->id.value, b->id.value); });
   std::set<MigrationId> found;
@@ -284,7 +284,7 @@ std::map<MigrationId, Reason> waits(const Fleet& fleet, const Seen& seen, const 
   Turn turn(fleet, seen, limits, now, true);
   std::map<MigrationId, Reason> found;
   for (const auto& id : fleet.open_migrations()) {
-    const auto& m = fleet.migrations().at(id);
+    const auto& m = fleet.at(id);
     if (m.phase != Phase::reserving) continue;
     auto reason = why_paused(fleet, seen, m);
     if (reason && reason->text.empty()) reason = turn.let(m);

@@ -56,7 +56,7 @@ void StateFacts::add_worker(const Fleet& fleet, const Seen& seen, const Worker& 
 bool StateFacts::add_vms_of(const Fleet& fleet, const WorkerId& worker) {
   bool asks_for_labels = false;
   for (const auto& id : fleet.vms_owned_by(worker)) {
-    const auto& vm = fleet.vms().at(id);
+    const auto& vm = fleet.at(id);
     const auto* m = fleet.open_migration_of(id);
     others_[fmt::format("{} on {}", id, worker)] =
         fmt::format("shall be {}, epoch {}{}", json::name_of(vm.desired), vm.epoch,

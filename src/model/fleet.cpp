@@ -163,13 +163,27 @@ void Fleet::index(const Budget& budget, bool add) {
     if (vm.desired == VmDesired::running && has_labels(vm.spec.labels, budget.selector)) vms.insert(id);
 }
 
+template <class R>
+constexpr bool is_found_by_id = std::is_same_v<R, Worker> || std::is_same_v<R, Vm> ||
+                                std::is_same_v<R, Disk> || std::is_same_v<R, Migration>;
+
+template <class R>
+ById<R>* Fleet::by_id() {
+  if constexpr (std::is_same_v<R, Worker>) return &worker_by_id_;
+  if constexpr (std::is_same_v<R, Vm>) return &vm_by_id_;
+  if constexpr (std::is_same_v<R, Disk>) return &disk_by_id_;
+  if constexpr (std::is_same_v<R, Migration>) return &migration_by_id_;
+}
+
 template <class M>
 void Fleet::put_in(M& map, typename M::mapped_type record) {
-  auto old = map.find(record.id);
-  if (old != map.end()) index(old->second, false);
-  auto& slot = map[record.id];
-  slot = std::move(record);
-  index(slot, true);
+  using R = typename M::mapped_type;
+  auto [at, is_new] = map.try_emplace(record.id);
+  if (!is_new) index(at->second, false);
+  at->second = std::move(record);
+  if constexpr (is_found_by_id<R>)
+    if (is_new) by_id<R>()->insert(at->second);
+  index(at->second, true);
 }
 
 template <class M>
@@ -177,6 +191,7 @@ void Fleet::erase_from(M& map, const std::string& id) {
   auto old = map.find(typename M::key_type(id));
   if (old == map.end()) return;
   index(old->second, false);
+  if constexpr (is_found_by_id<typename M::mapped_type>) by_id<typename M::mapped_type>()->erase(old->second);
   map.erase(old);
 }
 
@@ -310,9 +325,9 @@ Resources Fleet::used_on(const WorkerId& worker) const {
 Resources Fleet::sum_used_on(const WorkerId& worker, bool* waits) const {
   Resources used;
   std::map<DrainId, std::vector<const Migration*>> waiting;
-  for (const auto& id : vms_owned_by(worker)) used += footprint(vms_.at(id).spec);
+  for (const auto& id : vms_owned_by(worker)) used += footprint(at(id).spec);
   for (const auto& id : open_migrations_at(worker)) {
-    const auto& migration = migrations_.at(id);
+    const auto& migration = at(id);
     const auto* vm = find(migration.vm);
     *waits |= migration.after.has_value();
     if (!vm || second_end(migration) != worker) continue;
@@ -328,7 +343,7 @@ Resources Fleet::sum_used_on(const WorkerId& worker, bool* waits) const {
       for (const auto* maker : awaited_by(*m))
         if (const auto* leaving = find(maker->vm); leaving && maker->source == worker)
           room.make(maker->vm, footprint(leaving->spec));
-      room.take(footprint(vms_.at(m->vm).spec));
+      room.take(footprint(at(m->vm).spec));
     }
     used += room.most();
   }

@@ -3,8 +3,10 @@
 #pragma once
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 #include <variant>
 
+#include "base/check.h"
 #include "model/api_types.h"
 
 namespace ebb {
@@ -28,8 +30,40 @@ struct MintedBefore {
 };
 using Migrations = std::set<MigrationId, MintedBefore>;
 
+// Records where they stand in their map, found by a hash of their id: in a map of a million, each step to a record waits for memory.
+template <class R>
+class ById {
+  using Key = decltype(R::id);
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(const Key& id) const { return std::hash<Key>()(id); }
+    std::size_t operator()(const R* record) const { return (*this)(record->id); }
+  };
+  struct Equal {
+    using is_transparent = void;
+    bool operator()(const R* a, const R* b) const { return a->id == b->id; }
+    bool operator()(const R* a, const Key& b) const { return a->id == b; }
+    bool operator()(const Key& a, const R* b) const { return a == b->id; }
+  };
+
+ public:
+  void insert(const R& record) { records_.insert(&record); }
+  void erase(const R& record) { records_.erase(&record); }
+  const R* find(const Key& id) const {
+    const auto found = records_.find(id);
+    return found == records_.end() ? nullptr : *found;
+  }
+
+ private:
+  std::unordered_set<const R*, Hash, Equal> records_;
+};
+
 class Fleet {
  public:
+  Fleet() = default;
+  Fleet(Fleet&&) = default;
+  Fleet& operator=(Fleet&&) = default;
+
   void put(Record record);
   void erase(const RecordKey& key);
 
@@ -45,13 +79,20 @@ class Fleet {
   const std::map<BudgetId, Budget>& budgets() const { return budgets_; }
   const std::map<GroupId, Group>& groups() const { return groups_; }
 
-  const Worker* find(const WorkerId& id) const { return find_in(workers_, id); }
-  const Vm* find(const VmId& id) const { return find_in(vms_, id); }
-  const Disk* find(const DiskId& id) const { return find_in(disks_, id); }
+  const Worker* find(const WorkerId& id) const { return worker_by_id_.find(id); }
+  const Vm* find(const VmId& id) const { return vm_by_id_.find(id); }
+  const Disk* find(const DiskId& id) const { return disk_by_id_.find(id); }
   const Image* find(const ImageId& id) const { return find_in(images_, id); }
   const VmNetwork* find(const NetworkId& id) const { return find_in(networks_, id); }
   const Drain* find(const DrainId& id) const { return find_in(drains_, id); }
-  const Migration* find(const MigrationId& id) const { return find_in(migrations_, id); }
+  const Migration* find(const MigrationId& id) const { return migration_by_id_.find(id); }
+  // Of one that is there.
+  template <class Id>
+  auto& at(const Id& id) const {
+    const auto* record = find(id);
+    CHECK(record);
+    return *record;
+  }
   const Budget* find(const BudgetId& id) const { return find_in(budgets_, id); }
   const Group* find(const GroupId& id) const { return find_in(groups_, id); }
 
@@ -128,6 +169,8 @@ class Fleet {
   void index(const Drain& drain, bool add);
   void index(const Budget& budget, bool add);
   Resources sum_used_on(const WorkerId& worker, bool* waits) const;
+  template <class R>
+  ById<R>* by_id();
   template <class M>
   void put_in(M& map, typename M::mapped_type record);
   template <class M>
@@ -144,19 +187,23 @@ class Fleet {
   std::map<MigrationId, Migration> migrations_;
   std::map<BudgetId, Budget> budgets_;
   std::map<GroupId, Group> groups_;
-  std::map<WorkerId, std::set<VmId>> owned_;
-  std::map<WorkerId, std::set<MigrationId>> moving_at_;
-  std::map<VmId, MigrationId> moving_;
-  std::map<VmId, Migrations> moves_of_;
+  ById<Worker> worker_by_id_;
+  ById<Vm> vm_by_id_;
+  ById<Disk> disk_by_id_;
+  ById<Migration> migration_by_id_;
+  std::unordered_map<WorkerId, std::set<VmId>> owned_;
+  std::unordered_map<WorkerId, std::set<MigrationId>> moving_at_;
+  std::unordered_map<VmId, MigrationId> moving_;
+  std::unordered_map<VmId, Migrations> moves_of_;
   Migrations open_, begun_;
   std::map<std::pair<WorkerId, DrainId>, Migrations> waiting_;
-  std::map<WorkerId, std::set<DiskId>> rescues_;
+  std::unordered_map<WorkerId, std::set<DiskId>> rescues_;
   std::set<DiskId> disks_with_work_;
-  std::map<DiskId, std::set<DiskId>> forks_;
+  std::unordered_map<DiskId, std::set<DiskId>> forks_;
   std::set<VmId> unplaced_, retiring_, tests_;
   std::set<WorkerId> returning_;
-  std::map<WorkerId, std::set<HoldId>> held_;
-  std::map<WorkerId, DrainId> draining_;
+  std::unordered_map<WorkerId, std::set<HoldId>> held_;
+  std::unordered_map<WorkerId, DrainId> draining_;
   std::map<BudgetId, std::set<VmId>> counted_;
   std::map<Labels::value_type, std::set<BudgetId>> by_label_;  // by the first label that each asks for
   std::map<GroupId, std::set<VmId>> grouped_;

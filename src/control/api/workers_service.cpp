@@ -184,7 +184,7 @@ Result<bool> WorkersService::return_in(Batch& batch, const WorkerId& id, const R
   const auto& limits = c_.reconciler.limits().returns;
   EBB_CHECKED(check_can_return(fleet, c_.seen(), id, limits));
   for (const auto& test : fleet.test_vms())
-    if (fleet.vms().at(test).test_of == id)
+    if (fleet.at(test).test_of == id)
       return fail(Code::busy, "test VM {} of the last try is still being removed: try again in a moment",
                   test);
   auto next = *worker;

@@ -59,7 +59,7 @@ std::vector<placement::Stand> stands_of(const Fleet& fleet, const GroupId& group
   for (const auto& id : fleet.vms_in(group)) {
     if (const auto* m = fleet.open_migration_of(id))
       add(id, m->source, true), add(id, m->target, is_emptied(m->target));
-    else if (const auto& vm = fleet.vms().at(id); vm.worker)
+    else if (const auto& vm = fleet.at(id); vm.worker)
       add(id, *vm.worker, is_emptied(*vm.worker));
   }
   return stands;

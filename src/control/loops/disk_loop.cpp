@@ -27,7 +27,7 @@ void hear_agent(const Seen& seen, const Disk& disk, const Vm& vm, const Effects&
 void step_snapshots(const Fleet& fleet, const Seen& seen, const Effects& effects, Batch& batch) {
   for (const auto& id : fleet.disks_with_work()) {
     if (batch.is_full()) return;
-    const auto& disk = fleet.disks().at(id);
+    const auto& disk = fleet.at(id);
     if (disk.state != DiskState::ready || disk.snapshots.empty()) continue;
     const auto* vm = disk.vm ? fleet.find(*disk.vm) : nullptr;
     if (vm && (vm->worker || fleet.open_migration_of(vm->id))) {
@@ -128,7 +128,7 @@ void remove_disk(const Disk& disk, Duration retention, Batch& batch) {
 void expire_removed_disks(const Fleet& fleet, WallMs now, Duration retention, Batch& batch) {
   for (const auto& id : fleet.disks_with_work()) {
     if (batch.is_full()) return;
-    const auto& disk = fleet.disks().at(id);
+    const auto& disk = fleet.at(id);
     const bool is_over = disk.removal && now >= disk.removal->at + to_ms(retention);
     if (is_over && disk.state == DiskState::ready && fleet.forks_of(id).empty())
       begin_disk_removal(disk, batch);

@@ -65,7 +65,7 @@ class Reserving {
   // Counts it, too.
   bool has_room(const PlanMove& move) {
     auto& target = arriving_[move.target];
-    const auto needs = footprint(fleet_.vms().at(move.vm).spec);
+    const auto needs = footprint(fleet_.at(move.vm).spec);
     for (const auto& maker : move.after)
       if (const auto* vm = fleet_.find(maker); vm && vm->worker == move.target)
         target.room.make(maker, footprint(vm->spec));
@@ -75,10 +75,10 @@ class Reserving {
       target.room.take(needs);
     auto used = fleet_.used_on(move.target);
     used += target.others, used += target.room.most();
-    return used.fits_in(fleet_.workers().at(move.target).capacity);
+    return used.fits_in(fleet_.at(move.target).capacity);
   }
   void begin(const PlanMove& move) {
-    const auto& vm = fleet_.vms().at(move.vm);
+    const auto& vm = fleet_.at(move.vm);
     MigrationReason reason{drain_.id, drain_.options.source_dead && !move.makes_room, is_failing(seen_, vm)};
     for (const auto& maker : move.after)
       if (auto found = begun_.find(maker); found != begun_.end()) reason.after.push_back(found->second);

@@ -11,7 +11,7 @@ namespace {
 // Why a VM may not move again so soon; empty: it may.
 std::string why_rests(const Fleet& fleet, const Seen& seen, const DrainScope& scope,
                       const drain::PaceLimits& limits, const VmId& id, WallMs now) {
-  const auto& vm = fleet.vms().at(id);
+  const auto& vm = fleet.at(id);
   if (scope.terms.options.source_dead || scope.terms.is_forced || drain::is_down(fleet, seen, vm)) return "";
   return drain::why_not_again(vm, limits, now);
 }
@@ -56,7 +56,7 @@ std::vector<drain::Placed> place_leaving(const Fleet& fleet, const Seen& seen, c
       if (!why_rests(fleet, seen, scope, limits, id, now).empty()) continue;
       Leaving one{id};
       if (scope.drain) one.excluded = drain::rejected_targets(fleet, *scope.drain, id, now);
-      one.seconds = 1 + eta.of(drain::mechanism_for(fleet.vms().at(id))).total_ms() / 1000;
+      one.seconds = 1 + eta.of(drain::mechanism_for(fleet.at(id))).total_ms() / 1000;
       leaving.push_back(std::move(one));
     }
   }
@@ -158,7 +158,7 @@ void schedule_moves(const Fleet& fleet, const Seen& seen, const DrainScope& scop
   for (std::size_t i = 0; i < plan.moves.size(); ++i) {
     auto& move = plan.moves[i];
     if (schedule.start[i] < 0) {
-      const auto* budget = tightest(fleet, fleet.vms().at(move.vm));
+      const auto* budget = tightest(fleet, fleet.at(move.vm));
       plan.blockers.push_back(
           {"vms/" + move.vm.value,
            budget ? drain::why_impossible(fleet, *budget) : "its tenant may have no moves", "operator",

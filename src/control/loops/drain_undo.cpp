@@ -122,13 +122,13 @@ void step_undo(const Fleet& fleet, const Seen& seen, const Drain& drain, Batch& 
   const auto plan = plan_undo(fleet, seen, drain);
   for (const auto& move : plan.moves) {
     if (batch.is_full()) return;
-    const auto& vm = fleet.vms().at(move.vm);
+    const auto& vm = fleet.at(move.vm);
     begin_migration(batch, vm, move.target, {.drain = drain.id, .was_failing = is_failing(seen, vm)});
   }
   // Whoever moves them: where they are going to be is known after that.
   const auto moved = moved_by(fleet, drain);
   const auto is_moving = [&](const auto& item) { return fleet.open_migration_of(item.first) != nullptr; };
-  const auto is_ours = [&](const MigrationId& id) { return fleet.migrations().at(id).drain == drain.id; };
+  const auto is_ours = [&](const MigrationId& id) { return fleet.at(id).drain == drain.id; };
   if (!batch.empty() || std::ranges::any_of(fleet.open_migrations(), is_ours) ||
       std::ranges::any_of(moved, is_moving))
     return;

@@ -159,7 +159,7 @@ void Numbers::add_rest_of_groups() {
   for (const auto& [id, group] : groups_.index()) {
     for (const auto& member : fleet_.vms_in(id)) {
       if (named_.contains(member)) continue;
-      const auto& vm = fleet_.vms().at(member);
+      const auto& vm = fleet_.at(member);
       std::set<WorkerIndex> ends;
       if (vm.worker) ends.insert(index_of(*vm.worker));
       if (const auto* m = fleet_.open_migration_of(member))

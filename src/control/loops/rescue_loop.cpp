@@ -116,7 +116,7 @@ void step_rescues(const Fleet& fleet, const Seen& seen, Batch& batch) {
   }
   for (const auto& id : fleet.disks_with_work()) {
     if (batch.is_full()) return;
-    const auto& disk = fleet.disks().at(id);
+    const auto& disk = fleet.at(id);
     if (disk.rescue && disk.rescue->state == RescueState::writing && !fleet.find(disk.rescue->worker))
       end_rescue(
           disk,

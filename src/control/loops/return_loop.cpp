@@ -137,7 +137,7 @@ Status check_can_return(const Fleet& fleet, const Seen& seen, const WorkerId& wo
 
 bool runs_some_vm(const Fleet& fleet, const Seen& seen, const WorkerId& worker) {
   return std::ranges::any_of(fleet.vms_owned_by(worker), [&](const VmId& id) {
-    const auto& vm = fleet.vms().at(id);
+    const auto& vm = fleet.at(id);
     const auto* said = seen.find(worker, id);
     return !vm.test_of && vm.desired == VmDesired::running && said && said->state == VmSeen::running &&
            said->epoch == vm.epoch;
@@ -164,11 +164,11 @@ void release_holds(const Fleet& fleet, const WorkerId& worker, Batch& batch) {
 void step_returns(const Fleet& fleet, const Seen& seen, const ReturnLimits& limits, Batch& batch) {
   for (const auto& id : fleet.test_vms()) {
     if (batch.is_full()) return;
-    clear_away(fleet, seen, fleet.vms().at(id), batch);
+    clear_away(fleet, seen, fleet.at(id), batch);
   }
   for (const auto& id : fleet.returning_workers()) {
     if (batch.is_full()) return;
-    step_return(fleet, seen, limits, fleet.workers().at(id), batch);
+    step_return(fleet, seen, limits, fleet.at(id), batch);
   }
 }
 

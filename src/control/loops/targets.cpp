@@ -11,7 +11,7 @@ double longest_source_seconds(const Fleet& fleet, const std::vector<Leaving>& le
   std::map<WorkerId, double> seconds;
   double longest = 0;
   for (const auto& one : leaving) {
-    auto& at = seconds[*fleet.vms().at(one.vm).worker];
+    auto& at = seconds[*fleet.at(one.vm).worker];
     at += one.seconds;
     longest = std::max({longest, at / std::max(1u, parallel_max), static_cast<double>(one.seconds)});
   }
@@ -97,7 +97,7 @@ class Attempt {
     std::vector<const Leaving*> added;
     by_name_.clear();
     for (const auto& one : leaving_) {
-      const auto& vm = fleet_.vms().at(one.vm);
+      const auto& vm = fleet_.at(one.vm);
       if (one.excluded.empty() && numbers.add_leaving(needs_of(fleet_, vm), vm))
         added.push_back(&one), seconds.push_back(static_cast<float>(one.seconds));
       else
@@ -116,7 +116,7 @@ class Attempt {
     if (roomy.size() > roomy_workers_max) roomy.resize(roomy_workers_max);
     for (const auto* c : roomy)
       for (const auto& id : fleet_.vms_owned_by(c->worker->id)) {
-        const auto& vm = fleet_.vms().at(id);
+        const auto& vm = fleet_.at(id);
         if (vm.desired == VmDesired::running && !fleet_.open_migration_of(id) && may_make_room(vm))
           numbers.add_movable(needs_of(fleet_, vm), vm);
       }
@@ -146,7 +146,7 @@ std::vector<drain::Placed> choose_targets(const Fleet& fleet, const Seen& seen,
   auto workers = attempt.workers();
   std::map<GroupId, std::vector<placement::Stand>> chosen;
   for (const auto& placed : found.placed) {
-    const auto& vm = fleet.vms().at(placed.vm);
+    const auto& vm = fleet.at(placed.vm);
     auto& target =
         *std::ranges::lower_bound(workers, *placed.target, {}, [](auto& c) { return c.worker->id; });
     target.used += footprint(vm.spec);
@@ -162,7 +162,7 @@ std::vector<drain::Placed> choose_targets(const Fleet& fleet, const Seen& seen,
   }
   std::vector<placement::Request> requests;
   for (const auto* one : by_name) {
-    auto request = request_for(fleet, fleet.vms().at(one->vm), one->excluded);
+    auto request = request_for(fleet, fleet.at(one->vm), one->excluded);
     if (request.group) {
       request.stands = stands_of(fleet, request.group->id, sources);
       std::ranges::copy(chosen[request.group->id], std::back_inserter(request.stands));

@@ -51,7 +51,7 @@ struct FailedLately {
 FailedLately failed_lately(const Fleet& fleet, const VmId& vm, WallMs now) {
   FailedLately found;
   for (const auto& id : fleet.migrations_of(vm)) {
-    const auto& m = fleet.migrations().at(id);
+    const auto& m = fleet.at(id);
     const bool is_recent = !m.history.empty() && now - m.history.front().entered_at < failing_moves_period_ms;
     if (!is_recent || m.drain || !m.was_failing.value_or(false)) continue;
     ++found.moves;
@@ -87,7 +87,7 @@ Migration begin_migration(Batch& batch, const Vm& vm, const WorkerId& target, Mi
 void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unplaced) {
   std::vector<placement::Request> requests;
   for (const auto& id : fleet.unplaced_vms()) {
-    const auto& vm = fleet.vms().at(id);
+    const auto& vm = fleet.at(id);
     if (!vm.test_of && is_ready_to_place(fleet, vm)) requests.push_back(request_for(fleet, vm, {}));
   }
   unplaced.clear();
@@ -110,7 +110,7 @@ void place_vms(const Fleet& fleet, const Seen& seen, Batch& batch, Unplaced& unp
 void retire_vms(const Fleet& fleet, const Seen& seen, Duration disk_retention, Batch& batch) {
   for (const auto& id : fleet.retiring_vms()) {
     if (batch.is_full()) return;
-    const auto& vm = fleet.vms().at(id);
+    const auto& vm = fleet.at(id);
     // One that was started again after an end that its worker knows of is let go there first.
     const bool begins_anew = vm.desired == VmDesired::running && vm.started_after_end == vm.epoch;
     if ((vm.desired == VmDesired::running && !begins_anew) || fleet.open_migration_of(id)) continue;
