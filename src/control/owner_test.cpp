@@ -189,7 +189,7 @@ TEST(OwnerTogether, WhoeverHasGoneIsServedAllTheSame) {
       (void)co_await owner->change_together("workers/a", put_once(*owner, "a"));
     }(&w.owner));
     w.wait([](Loop* loop) -> Task<bool> {
-      co_await sleep_for(*loop, 0ms);
+      co_await sleep_for(*loop, 0ms);  // virtual: whatever is due runs first, and it has asked then
       co_return true;
     }(&w.process.loop()));
   }

@@ -34,6 +34,13 @@ void mark(Map& map, const Key& key, const Member& member, bool add) {
   if (found->second.empty()) map.erase(found);
 }
 
+template <class Map>
+const typename Map::mapped_type& found_or_none(const Map& map, const typename Map::key_type& key) {
+  static const typename Map::mapped_type none;
+  const auto found = map.find(key);
+  return found == map.end() ? none : found->second;
+}
+
 // The worker where a migration's VM takes room besides the one that owns it.
 const WorkerId& second_end(const Migration& m) { return is_past_no_return(m.phase) ? m.source : m.target; }
 
@@ -228,33 +235,19 @@ const Vm* Fleet::test_vm_of(const Worker& worker) const {
 }
 
 const std::set<VmId>& Fleet::vms_owned_by(const WorkerId& worker) const {
-  static const std::set<VmId> none;
-  auto found = owned_.find(worker);
-  return found == owned_.end() ? none : found->second;
+  return found_or_none(owned_, worker);
 }
 
 const std::set<MigrationId>& Fleet::open_migrations_at(const WorkerId& worker) const {
-  static const std::set<MigrationId> none;
-  auto found = moving_at_.find(worker);
-  return found == moving_at_.end() ? none : found->second;
+  return found_or_none(moving_at_, worker);
 }
 
-const Migrations& Fleet::migrations_of(const VmId& vm) const {
-  static const Migrations none;
-  auto found = moves_of_.find(vm);
-  return found == moves_of_.end() ? none : found->second;
-}
+const Migrations& Fleet::migrations_of(const VmId& vm) const { return found_or_none(moves_of_, vm); }
 
-const std::set<DiskId>& Fleet::forks_of(const DiskId& disk) const {
-  static const std::set<DiskId> none;
-  auto found = forks_.find(disk);
-  return found == forks_.end() ? none : found->second;
-}
+const std::set<DiskId>& Fleet::forks_of(const DiskId& disk) const { return found_or_none(forks_, disk); }
 
 const std::set<DiskId>& Fleet::rescues_at(const WorkerId& worker) const {
-  static const std::set<DiskId> none;
-  auto found = rescues_.find(worker);
-  return found == rescues_.end() ? none : found->second;
+  return found_or_none(rescues_, worker);
 }
 
 const Migration* Fleet::open_migration_of(const VmId& vm) const {
@@ -280,17 +273,9 @@ const Drain* Fleet::active_drain_of(const WorkerId& worker) const {
   return found == draining_.end() ? nullptr : find(found->second);
 }
 
-const std::set<VmId>& Fleet::vms_in(const GroupId& group) const {
-  static const std::set<VmId> none;
-  auto found = grouped_.find(group);
-  return found == grouped_.end() ? none : found->second;
-}
+const std::set<VmId>& Fleet::vms_in(const GroupId& group) const { return found_or_none(grouped_, group); }
 
-const std::set<VmId>& Fleet::vms_of(const BudgetId& budget) const {
-  static const std::set<VmId> none;
-  auto found = counted_.find(budget);
-  return found == counted_.end() ? none : found->second;
-}
+const std::set<VmId>& Fleet::vms_of(const BudgetId& budget) const { return found_or_none(counted_, budget); }
 
 std::vector<const Budget*> Fleet::budgets_of(const Vm& vm) const {
   std::vector<const Budget*> found;
